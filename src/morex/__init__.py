@@ -1,0 +1,1 @@
+"""morex: Mixtures of Robust Experts."""

@@ -1,0 +1,9 @@
+"""Attacks: searches inside a perturbation for images that a model gets wrong."""
+
+from morex.attacks.base import Attack, Model, frozen
+from morex.attacks.deepfool import DeepFool
+from morex.attacks.draws import WorstOfDraws
+from morex.attacks.pgd import PGD, cross_entropy
+from morex.attacks.rays import RayS
+
+__all__ = ["PGD", "Attack", "DeepFool", "Model", "RayS", "WorstOfDraws", "cross_entropy", "frozen"]

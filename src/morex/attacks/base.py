@@ -1,0 +1,98 @@
+"""What every attack shares: how it is called, and that it leaves no trace on the model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from morex.perturbations import Perturbation
+from morex.randomness import generator_for
+
+Model = Callable[[Tensor], Tensor]
+"""Any callable from images (N, C, H, W) in [0, 1] to logits (N, K); an ``nn.Module`` or not."""
+
+
+class Attack(ABC):
+    """A search inside a perturbation for images that a model gets wrong.
+
+    Concrete attacks are frozen dataclasses with a ``perturbation`` and a budget. They see the
+    model only as a callable from images to logits.
+    """
+
+    perturbation: Perturbation | tuple[Perturbation, ...]
+    """What is searched; several stand for their union."""
+
+    @abstractmethod
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return x' inside the perturbation of ``x``, for a model that is already ``frozen``.
+
+        This is the bare search, without checks, for callers in a hot loop; others call the attack.
+        """
+
+    def __call__(
+        self, model: Model, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Attack ``model`` on ``x`` and return x', (N, C, H, W) in [0, 1].
+
+        The model is attacked in evaluation mode. Its mode, weights, buffers, ``.grad`` and the
+        global random state are afterwards what they were.
+
+        Args:
+            model: images (N, C, H, W) in [0, 1] to logits (N, K).
+            x: images in [0, 1].
+            y: true labels, (N,), int64.
+            generator: randomness, on the device of ``x``; by default one with a fixed seed.
+
+        Raises:
+            ValueError: if ``x`` is not a float batch in [0, 1] or ``y`` does not fit it.
+        """
+        check_batch(x, y)
+        if generator is None:
+            generator = generator_for(0, type(self).__name__, device=x.device)
+        with frozen(model):
+            return self.search(model, x, y, generator).detach()
+
+
+def check_batch(x: Tensor, y: Tensor) -> None:
+    """Raise ``ValueError`` unless ``x`` is (N, C, H, W) float in [0, 1] and ``y`` (N,) int64."""
+    if x.ndim != 4 or not x.is_floating_point():
+        raise ValueError(
+            f"images: expected floats of shape (N, C, H, W), got {x.dtype} {tuple(x.shape)}"
+        )
+    if y.shape != x.shape[:1] or y.dtype != torch.int64:
+        raise ValueError(
+            f"labels: expected int64 of shape ({len(x)},), got {y.dtype} {tuple(y.shape)}"
+        )
+    if len(x) and not (0 <= x.amin() and x.amax() <= 1):  # also catches NaN
+        raise ValueError(
+            f"images: expected values in [0, 1], got [{x.amin():.4g}, {x.amax():.4g}]; "
+            "scale pixels to [0, 1] and move any normalisation into the model"
+        )
+
+
+@contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """Put a module in evaluation mode with no weight gradients; restore everything on exit.
+
+    Without weight gradients the backward pass of an attack only computes what reaches the input.
+    A callable that is not an ``nn.Module`` is left alone.
+    """
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    try:
+        for module, _ in modes:
+            module.training = False
+        for p in trained:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for p in trained:
+            p.requires_grad_(True)
+

@@ -1,0 +1,43 @@
+"""Attacks on transforms: draw, and keep what hurts most."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model
+from morex.attacks.pgd import cross_entropy
+from morex.perturbations import Transform
+
+
+@dataclass(frozen=True)
+class WorstOfDraws(Attack):
+    """Draw a transform ``draws`` times and return each example's image with the largest loss.
+
+    One draw, the default, is the plain transform and never asks the model.
+
+    Raises:
+        ValueError: if ``draws`` is below 1.
+    """
+
+    perturbation: Transform
+    draws: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        if self.draws < 1:
+            raise ValueError(f"WorstOfDraws needs draws >= 1, got {self.draws}")
+
+    @torch.no_grad()
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the worst draw of every example."""
+        worst = self.perturbation(x, generator=generator)
+        if self.draws == 1:
+            return worst
+        largest = cross_entropy(model(worst), y)
+        for _ in range(self.draws - 1):
+            drawn = self.perturbation(x, generator=generator)
+            loss = cross_entropy(model(drawn), y)
+            worst = torch.where((loss > largest).view(-1, 1, 1, 1), drawn, worst)
+            largest = torch.maximum(loss, largest)
+        return worst

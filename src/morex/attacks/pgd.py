@@ -1,0 +1,157 @@
+"""Projected gradient descent: the one PGD of morex, for every ball and for unions of balls.
+
+    x_0 drawn in the ball;  x_{k+1} = P(x_k + step(grad_x L(f(x_k), y)))
+
+P projects on ball and box, ``step`` is the steepest step of the ball's norm (Madry et al. 2018).
+Over several balls this is MSD (Maini et al. 2020, Algorithm 1): each ball proposes its own
+projected step, and every example takes the proposal with the largest loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model
+from morex.perturbations import Ball
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Per-example loss: logits (N, K), labels (N,) -> (N,)."""
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return -log softmax(logits)_y per example, computed in float32: (N, K), (N,) -> (N,)."""
+    return F.cross_entropy(logits.float(), y, reduction="none")
+
+
+@dataclass(frozen=True)
+class PGD(Attack):
+    """PGD in a ball; returns, for every example, the iterate with the largest loss.
+
+    All iterates count: the start, every step and the last one, of all restarts.
+
+    Args:
+        perturbation: the ball to search; a tuple of balls makes it MSD over their union.
+        steps: gradient steps per restart.
+        relative_step: how many radii all steps of a restart add up to: a step has the length
+            ``relative_step * eps / steps``. 2.5 lets an iterate cross the ball (Madry et al. 2018).
+        restarts: number of runs, each from a new start.
+        random_start: start from a uniform draw in the ball; otherwise from x.
+        stop_when_fooled: end an example's search as soon as it is misclassified and go on with
+            those still standing; for evaluation, where only the decision counts.
+        loss: per-example loss to maximise.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+
+    perturbation: Ball | tuple[Ball, ...]
+    steps: int = 20
+    relative_step: float = 2.5
+    restarts: int = 1
+    random_start: bool = True
+    stop_when_fooled: bool = False
+    loss: Loss = cross_entropy
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        if self.steps < 1 or self.restarts < 1 or self.relative_step <= 0 or not self.balls:
+            raise ValueError(
+                "PGD needs a ball, steps >= 1, restarts >= 1 and relative_step > 0, got "
+                f"{self.perturbation}, {self.steps}, {self.restarts}, {self.relative_step}"
+            )
+
+    @property
+    def balls(self) -> tuple[Ball, ...]:
+        """The members of the union, one for plain PGD."""
+        return self.perturbation if isinstance(self.perturbation, tuple) else (self.perturbation,)
+
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Run all restarts and return each example's best iterate."""
+        best = _Best(x)
+        for _ in range(self.restarts):
+            self._ascend(model, x, y, best, generator)
+        return best.x
+
+    def _ascend(
+        self, model: Model, x: Tensor, y: Tensor, best: "_Best", generator: torch.Generator
+    ) -> None:
+        """Run one restart on the examples that still stand, keeping what it finds in ``best``."""
+        rows = best.standing() if self.stop_when_fooled else torch.arange(len(x), device=x.device)
+        x, y = x[rows], y[rows]
+        moved = self._start(x, generator)
+        for _ in range(self.steps):
+            score, gradient = self._score_and_gradient(model, moved, y)
+            best.update(rows, moved, score)
+            if self.stop_when_fooled:
+                standing = score < torch.inf
+                rows, x, y, moved, gradient = (
+                    t[standing] for t in (rows, x, y, moved, gradient)
+                )
+                if not len(rows):
+                    return
+            moved = self._step(model, x, y, moved, gradient)
+        with torch.no_grad():
+            best.update(rows, moved, self._score(model(moved), y))
+
+    def _score(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the loss; infinite for an example that is fooled and need not be searched on."""
+        loss = self.loss(logits, y)
+        return loss.masked_fill(logits.argmax(1) != y, torch.inf) if self.stop_when_fooled else loss
+
+    def _score_and_gradient(self, model: Model, moved: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        moved = moved.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = model(moved)
+            (gradient,) = torch.autograd.grad(self.loss(logits, y).sum(), moved)
+        return self._score(logits.detach(), y), gradient
+
+    def _start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if not self.random_start:
+            return x
+        starts = [ball.random_start(x, generator) for ball in self.balls]
+        if len(starts) == 1:
+            return starts[0]
+        drawn = torch.randint(len(starts), (len(x),), device=x.device, generator=generator)
+        return _take(starts, drawn)
+
+    def _step(self, model: Model, x: Tensor, y: Tensor, moved: Tensor, gradient: Tensor) -> Tensor:
+        """Take the steepest step of the ball, or of the ball where the loss is then largest."""
+        steps = [
+            ball.project(
+                moved
+                + ball.steepest_step(gradient, self.relative_step * ball.eps / self.steps, moved),
+                x,
+            )
+            for ball in self.balls
+        ]
+        if len(steps) == 1:
+            return steps[0]
+        with torch.no_grad():
+            losses = torch.stack([self.loss(model(step), y) for step in steps])
+        return _take(steps, losses.argmax(0))
+
+
+class _Best:
+    """The image with the largest score that was found for every example so far."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x.clone()
+        self.score = x.new_full(x.shape[:1], -torch.inf, dtype=torch.float32)
+
+    def standing(self) -> Tensor:
+        """Return the rows whose score is not infinite yet."""
+        return torch.nonzero(self.score < torch.inf).flatten()
+
+    def update(self, rows: Tensor, moved: Tensor, score: Tensor) -> None:
+        """Keep ``moved`` for those ``rows`` where ``score`` is above the best so far."""
+        better = score > self.score[rows]
+        self.score[rows] = torch.where(better, score, self.score[rows])
+        self.x[rows] = torch.where(better.view(-1, 1, 1, 1), moved.detach(), self.x[rows])
+
+
+def _take(candidates: list[Tensor], which: Tensor) -> Tensor:
+    """Return candidates[which[n]][n] for every example n."""
+    return torch.stack(candidates)[which, torch.arange(len(which), device=which.device)]

@@ -1,0 +1,113 @@
+"""What may happen to an image: the two kinds of perturbation.
+
+A *ball* says how far an attack may move an image; somebody must search in it (``morex.attacks``).
+A *transform* draws a new image by itself. Images are float tensors (N, C, H, W) in [0, 1].
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Perturbation(ABC):
+    """Something that may happen to an image; immutable, comparable and printable.
+
+    ``name`` is the short name used in recipes and tables; ``str()`` adds the strength.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def scaled(self, factor: float) -> Self:
+        """Return the same perturbation at ``factor`` times its strength (0: nothing happens).
+
+        Raises:
+            ValueError: if ``factor`` is negative, or the result is not a valid perturbation.
+        """
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+@dataclass(frozen=True)
+class Ball(Perturbation):
+    """All images x' in [0, 1] with ||x' - x|| <= eps for one norm, taken per image over (C, H, W).
+
+    ``eps`` is in units of pixels in [0, 1].
+    """
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        """Check the radius."""
+        if not 0 <= self.eps < float("inf"):
+            raise ValueError(f"{type(self).__name__}: eps must be finite and >= 0, got {self.eps}")
+
+    def scaled(self, factor: float) -> Self:
+        """Return the ball of radius ``factor * eps``."""
+        return type(self)(eps=self.eps * factor)
+
+    @abstractmethod
+    def norm(self, delta: Tensor) -> Tensor:
+        """Return ||delta_n|| for every image n: (N, C, H, W) -> (N,)."""
+
+    @abstractmethod
+    def dual_norm(self, gradient: Tensor) -> Tensor:
+        """Return max {<gradient_n, d> : ||d|| <= 1} for every image: (N, C, H, W) -> (N,)."""
+
+    @abstractmethod
+    def project(self, moved: Tensor, x: Tensor) -> Tensor:
+        """Return argmin_z ||z - moved||_2 over all z in [0, 1] with ||z - x|| <= eps.
+
+        Args:
+            moved: (N, C, H, W), any finite values.
+            x: (N, C, H, W) in [0, 1], the centres.
+        """
+
+    @abstractmethod
+    def steepest_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
+        """Return the step d, ||d|| <= size, along which a function with this gradient grows most.
+
+        Args:
+            gradient: (N, C, H, W); images with a zero gradient get a zero step.
+            size: length of the step in the ball's own norm, in pixels of [0, 1].
+            at: (N, C, H, W) in [0, 1], where the step is taken; a norm whose steepest step is
+                sparse (L1) uses it to move no pixel out of [0, 1].
+        """
+
+    @abstractmethod
+    def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a point drawn uniformly from the ball around each x, then projected to [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Transform(Perturbation):
+    """A map from images to images of the same shape, in [0, 1], possibly random."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Return the transformed images, with independent random draws for each of them.
+
+        Args:
+            x: (N, C, H, W) in [0, 1].
+            generator: source of all randomness, on the device of ``x``.
+        """
+
+
+@dataclass(frozen=True)
+class Clean(Transform):
+    """Nothing happens: x' = x. Makes clean images one more member of a union."""
+
+    name: ClassVar[str] = "clean"
+
+    def scaled(self, factor: float) -> Self:
+        """Return itself: nothing has no strength."""
+        return self
+
+    def __call__(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return ``x``."""
+        return x
