@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,25 @@ Model = Callable[[Tensor], Tensor]
 """Any callable from images (N, C, H, W) in [0, 1] to logits (N, K); an ``nn.Module`` or not."""
 
 
+@dataclass(frozen=True)
+class Passes:
+    """What a search or a training step costs: passes through the network per example.
+
+    ``backward`` counts gradients, whether with respect to the input or to the weights.
+    """
+
+    forward: float = 0.0
+    backward: float = 0.0
+
+    def __add__(self, other: "Passes") -> "Passes":
+        """Return the cost of doing both."""
+        return Passes(self.forward + other.forward, self.backward + other.backward)
+
+    def __mul__(self, times: float) -> "Passes":
+        """Return the cost of doing it ``times`` times."""
+        return Passes(self.forward * times, self.backward * times)
+
+
 class Attack(ABC):
     """A search inside a perturbation for images that a model gets wrong.
 
@@ -23,6 +43,11 @@ class Attack(ABC):
 
     perturbation: Perturbation | tuple[Perturbation, ...]
     """What is searched; several stand for their union."""
+
+    @property
+    @abstractmethod
+    def passes(self) -> Passes:
+        """What the attack costs at most, per example."""
 
     @abstractmethod
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -95,4 +120,3 @@ def frozen(model: Model) -> Iterator[None]:
             module.training = mode
         for p in trained:
             p.requires_grad_(True)
-

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model
+from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.pgd import cross_entropy
 from morex.perturbations import Transform
 
@@ -17,7 +17,7 @@ class WorstOfDraws(Attack):
     One draw, the default, is the plain transform and never asks the model.
 
     Raises:
-        ValueError: if ``draws`` is below 1.
+        ValueError: if ``draws`` is below 1, or the perturbation is not a transform.
     """
 
     perturbation: Transform
@@ -25,8 +25,15 @@ class WorstOfDraws(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        if not isinstance(self.perturbation, Transform):
+            raise ValueError(f"WorstOfDraws draws transforms, got {self.perturbation}")
         if self.draws < 1:
             raise ValueError(f"WorstOfDraws needs draws >= 1, got {self.draws}")
+
+    @property
+    def passes(self) -> Passes:
+        """One forward pass per draw, none for a single draw."""
+        return Passes(forward=self.draws if self.draws > 1 else 0)
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model
+from morex.attacks.base import Attack, Model, Passes
 from morex.perturbations import Ball
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -44,7 +44,7 @@ class PGD(Attack):
         loss: per-example loss to maximise.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range, or the perturbation is not made of balls.
     """
 
     perturbation: Ball | tuple[Ball, ...]
@@ -57,16 +57,25 @@ class PGD(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
-        if self.steps < 1 or self.restarts < 1 or self.relative_step <= 0 or not self.balls:
+        if not self.balls or not all(isinstance(ball, Ball) for ball in self.balls):
+            raise ValueError(f"PGD searches balls, got {self.perturbation}")
+        if self.steps < 1 or self.restarts < 1 or self.relative_step <= 0:
             raise ValueError(
-                "PGD needs a ball, steps >= 1, restarts >= 1 and relative_step > 0, got "
-                f"{self.perturbation}, {self.steps}, {self.restarts}, {self.relative_step}"
+                "PGD needs steps >= 1, restarts >= 1 and relative_step > 0, got "
+                f"{self.steps}, {self.restarts} and {self.relative_step}"
             )
 
     @property
     def balls(self) -> tuple[Ball, ...]:
         """The members of the union, one for plain PGD."""
         return self.perturbation if isinstance(self.perturbation, tuple) else (self.perturbation,)
+
+    @property
+    def passes(self) -> Passes:
+        """One forward and backward pass per step; MSD also tries every ball's proposal."""
+        proposals = len(self.balls) if len(self.balls) > 1 else 0
+        step = Passes(1 + proposals, 1)
+        return (step * self.steps + Passes(forward=1)) * self.restarts
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Run all restarts and return each example's best iterate."""
@@ -80,6 +89,8 @@ class PGD(Attack):
     ) -> None:
         """Run one restart on the examples that still stand, keeping what it finds in ``best``."""
         rows = best.standing() if self.stop_when_fooled else torch.arange(len(x), device=x.device)
+        if not len(rows):
+            return
         x, y = x[rows], y[rows]
         moved = self._start(x, generator)
         for _ in range(self.steps):
@@ -87,9 +98,7 @@ class PGD(Attack):
             best.update(rows, moved, score)
             if self.stop_when_fooled:
                 standing = score < torch.inf
-                rows, x, y, moved, gradient = (
-                    t[standing] for t in (rows, x, y, moved, gradient)
-                )
+                rows, x, y, moved, gradient = (t[standing] for t in (rows, x, y, moved, gradient))
                 if not len(rows):
                     return
             moved = self._step(model, x, y, moved, gradient)
@@ -147,6 +156,7 @@ class _Best:
 
     def update(self, rows: Tensor, moved: Tensor, score: Tensor) -> None:
         """Keep ``moved`` for those ``rows`` where ``score`` is above the best so far."""
+        score = score.to(self.score.dtype)
         better = score > self.score[rows]
         self.score[rows] = torch.where(better, score, self.score[rows])
         self.x[rows] = torch.where(better.view(-1, 1, 1, 1), moved.detach(), self.x[rows])

@@ -1,0 +1,120 @@
+"""DeepFool: walk to the nearest decision boundary (Moosavi-Dezfooli et al. 2016).
+
+    k* = argmin_k |f_k - f_y| / ||w_k||_*,   w_k = grad_x (f_k - f_y)
+    r <- r + (|f_k* - f_y| / ||w_k*||_*) * argmax {<w_k*, d> : ||d|| <= 1}
+
+||.||_* is the dual of the ball's norm. The walk knows no radius: it ends where the model is
+fooled, and its end counts as an attack at eps only if it still fools after projection on the ball.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model, Passes
+from morex.perturbations import L2, Ball, Linf
+
+_NUDGE = 1e-4
+"""Added to every step, in the ball's norm, so that a point on a boundary crosses it (as in the
+authors' code)."""
+
+
+@dataclass(frozen=True)
+class DeepFool(Attack):
+    """DeepFool, projected on the ball at its end ("DeepFool at eps").
+
+    Images that are already misclassified come back unchanged.
+
+    Args:
+        perturbation: an Linf or L2 ball.
+        steps: most linearisations per example; an example stops once it is fooled.
+        overshoot: the walk goes ``1 + overshoot`` times as far as the linearisations say.
+        candidates: only boundaries between the classes that are the most likely at x, the true one
+            among them, are considered; None for all classes.
+
+    Raises:
+        ValueError: if the ball is of another norm or a number is out of its range.
+    """
+
+    perturbation: Ball
+    steps: int = 50
+    overshoot: float = 0.02
+    candidates: int | None = 10
+
+    def __post_init__(self) -> None:
+        """Check the ball and the budget."""
+        if not isinstance(self.perturbation, Linf | L2):
+            raise ValueError(f"DeepFool needs an Linf or L2 ball, got {self.perturbation}")
+        few = self.candidates is not None and self.candidates < 2
+        if self.steps < 1 or not 0 <= self.overshoot < float("inf") or few:
+            raise ValueError(
+                "DeepFool needs steps >= 1, a finite overshoot >= 0 and candidates >= 2 or None, "
+                f"got {self.steps}, {self.overshoot}, {self.candidates}"
+            )
+
+    @property
+    def passes(self) -> Passes:
+        """Two forward passes per step and one backward pass per rival class, at most.
+
+        With ``candidates=None`` the number of classes decides, and the bound is infinite.
+        """
+        rivals = float("inf") if self.candidates is None else self.candidates - 1
+        return Passes(forward=1 + 2 * self.steps, backward=rivals * self.steps)
+
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the end of the walk projected on the ball; nothing in it is random."""
+        return self.perturbation.project(self.nearest(model, x, y), x)
+
+    @torch.no_grad()
+    def nearest(self, model: Model, x: Tensor, y: Tensor) -> Tensor:
+        """Return the end of the walk in [0, 1] whatever its distance from x, (N, C, H, W).
+
+        ``ball.norm(nearest - x)`` estimates an example's distance to the decision boundary; on a
+        linear model away from the box it is ``(1 + overshoot) * (distance + 1e-4)`` exactly.
+
+        Args:
+            model: images to logits, already ``frozen``.
+            x: images in [0, 1], (N, C, H, W).
+            y: true labels, (N,), int64.
+        """
+        end = moved = x.clone()
+        rows, walked = torch.arange(len(x), device=x.device), torch.zeros_like(x)
+        logits = model(x)
+        rivals = self._rivals(logits, y)
+        for _ in range(self.steps):
+            standing = torch.nonzero(logits.argmax(1) == y).flatten()
+            if not len(standing):
+                break
+            rows, x, y, rivals, walked, moved = (
+                t[standing] for t in (rows, x, y, rivals, walked, moved)
+            )
+            walked = walked + self._step(model, moved, y, rivals)
+            moved = (x + (1 + self.overshoot) * walked).clamp(0, 1)
+            end[rows] = moved
+            logits = model(moved)
+        return end
+
+    def _rivals(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the most likely classes other than y: (N, K), (N,) -> (N, candidates - 1)."""
+        count = min(self.candidates or logits.shape[1], logits.shape[1])
+        return logits.scatter(1, y[:, None], -torch.inf).topk(count - 1).indices
+
+    def _step(self, model: Model, moved: Tensor, y: Tensor, rivals: Tensor) -> Tensor:
+        """Return the shortest step to a linearised boundary; backward once per rival class."""
+        ball = self.perturbation
+        moved = moved.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = model(moved)
+            gains = (logits.gather(1, rivals) - logits.gather(1, y[:, None])).T
+            totals = gains.sum(1).unbind()
+        normal = torch.zeros_like(moved)
+        nearest = normal.new_full((len(moved),), torch.finfo(normal.dtype).max)
+        for k, gain in enumerate(gains.detach()):
+            (gradient,) = torch.autograd.grad(totals[k], moved, retain_graph=k + 1 < len(totals))
+            distance = gain.abs() / ball.dual_norm(gradient).clamp(min=1e-8)
+            closer = distance < nearest
+            nearest = torch.where(closer, distance, nearest)
+            normal = torch.where(closer.view(-1, 1, 1, 1), gradient, normal)
+        unit = ball.steepest_step(normal, 1.0, moved.detach())
+        return (nearest + _NUDGE).view(-1, 1, 1, 1) * unit

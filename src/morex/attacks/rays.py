@@ -1,0 +1,175 @@
+"""RayS: hard-label search over the corners of the cube (Chen & Gu 2020).
+
+    min over s in {-1, +1}^D of r(s),   r(s) = min {||z - x|| : z = clamp(x + t s), f(z) wrong}
+
+Only the decision f(z) is used. A search that flips ever smaller blocks of signs keeps a flip if
+the flipped ray fools within the best radius so far, and then bisects for the new radius.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model, Passes
+from morex.perturbations import L2, Ball, Linf
+
+_SATURATIONS = 6
+"""Rounds of ``_stride`` in L2; fewer than needed only make a ray a little shorter than allowed."""
+
+
+@dataclass(frozen=True)
+class RayS(Attack):
+    """Ray search with nothing but the model's decisions.
+
+    An example ends with the first fooling image inside the ball, or with its budget; one that ends
+    without gets the end of its best ray inside the ball. All examples ask the model once in every
+    round, each at its own place in its own search, so a call of the model is never a small batch
+    while many stand. The search is deterministic.
+
+    Three departures from the authors' code save decisions. No radius below eps is asked for before
+    eps itself. A flip that only equals the best radius, within the tolerance, is kept. In L2 a
+    radius is measured after the clipping to [0, 1]: pixels that are black or white cost nothing.
+
+    Args:
+        perturbation: an Linf or L2 ball.
+        queries: decisions that may be asked per example, the one at x included.
+        tolerance: a ray's radius is bisected down to this length, in the ball's norm.
+
+    Raises:
+        ValueError: if the ball is of another norm or a number is out of its range.
+    """
+
+    perturbation: Ball
+    queries: int = 10_000
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Check the ball and the budget."""
+        if not isinstance(self.perturbation, Linf | L2):
+            raise ValueError(f"RayS needs an Linf or L2 ball, got {self.perturbation}")
+        if self.queries < 1 or not 0 < self.tolerance < float("inf"):
+            raise ValueError(
+                "RayS needs queries >= 1 and a finite tolerance > 0, got "
+                f"{self.queries}, {self.tolerance}"
+            )
+
+    @property
+    def passes(self) -> Passes:
+        """One forward pass per decision."""
+        return Passes(forward=self.queries)
+
+    @torch.no_grad()
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a fooling image in the ball for every example where the budget finds one."""
+        end = x.clone()
+        rows = torch.nonzero(model(x).argmax(1) == y).flatten()
+        rays, y = _Rays(self.perturbation, x[rows], self.tolerance), y[rows]
+        for _ in range(self.queries - 1):
+            if not len(rows):
+                return end
+            z = rays.ask()
+            done = rays.learn(z, model(z).argmax(1) != y)
+            standing = torch.nonzero(~done).flatten()
+            if len(standing) < len(rows):
+                end[rows[done]] = z[done]
+                rows, y = rows[standing], y[standing]
+                rays.keep(standing)
+        end[rows] = rays.best()
+        return end
+
+
+class _Rays:
+    """The search of N examples, each at its own place; D pixels per image.
+
+    An example either *tests* its best ray with one block of signs flipped, within the best radius
+    so far, or *bisects* the radius of a ray that passed this test.
+    """
+
+    def __init__(self, ball: Ball, x: Tensor, tolerance: float) -> None:
+        self.ball, self.x = ball, x
+        pixels = x.shape[1:].numel()
+        self.blocks, self.finest = _schedule(pixels, x.device)
+        # A stride of t moves x by at most t * ||1||, so this gap bounds the radius' error.
+        unit = pixels**0.5 if isinstance(ball, L2) else 1.0
+        self.gap = tolerance / unit
+        self.rounding = torch.finfo(x.dtype).eps * unit  # of a length in the ball's norm
+        self.enough = max(ball.eps - self.rounding, 0.0)
+        self.pixel = torch.arange(pixels, device=x.device)
+        self.signs = torch.ones_like(x).flatten(1)
+        self.radius = x.new_full((len(x),), torch.inf)
+        self.block = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        self.bisecting = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self.low, self.high, self.reached = (torch.zeros_like(self.radius) for _ in range(3))
+
+    def ask(self) -> Tensor:
+        """Return the image (N, C, H, W) at which each example wants the next decision."""
+        first, last = self.blocks[self.block].unsqueeze(2).unbind(1)
+        flipped = (first <= self.pixel) & (self.pixel < last)
+        self.tried = torch.where(flipped, -self.signs, self.signs)
+        # A radius of eps is enough: a bisection asks there before it asks about anything below.
+        goal = torch.where(self.bisecting, self.enough, self.radius)
+        reach, middle = self._stride(self.tried, goal), (self.low + self.high) / 2
+        middle = torch.where(self.high > reach, torch.maximum(middle, reach), middle)
+        self.stride = torch.where(self.bisecting, middle, reach)
+        moved = self.x + (self.stride[:, None] * self.tried).view_as(self.x)
+        return moved.clamp(0, 1)
+
+    def learn(self, z: Tensor, fooled: Tensor) -> Tensor:
+        """Take the decisions at ``z`` and return which examples are fooled inside the ball."""
+        length = self.ball.norm(z - self.x)
+        self.low = torch.where(fooled, self.low * self.bisecting, self.stride)
+        self.high = torch.where(fooled, self.stride, self.high)
+        self.reached = torch.where(fooled, length, self.reached)
+        searching = fooled | self.bisecting
+        self.bisecting = searching & (self.high - self.low > self.gap)
+        kept = searching & ~self.bisecting & (self.reached <= self.radius + self.rounding)
+        self.signs = torch.where(kept[:, None], self.tried, self.signs)
+        self.radius = torch.where(kept, torch.minimum(self.reached, self.radius), self.radius)
+        following = self.block + 1
+        following = torch.where(following < len(self.blocks), following, self.finest)
+        self.block = torch.where(self.bisecting, self.block, following)
+        return fooled & (length <= self.ball.eps)
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all examples but ``rows``."""
+        self.x, self.signs, self.radius = self.x[rows], self.signs[rows], self.radius[rows]
+        self.block, self.bisecting = self.block[rows], self.bisecting[rows]
+        self.low, self.high, self.reached = self.low[rows], self.high[rows], self.reached[rows]
+
+    def best(self) -> Tensor:
+        """Return the ends of the best rays inside the ball: clamp(x + t s) of length eps."""
+        return self.ball.project(self.x + self.signs.view_as(self.x), self.x)
+
+    def _stride(self, signs: Tensor, radius: Tensor) -> Tensor:
+        """Return the t in [0, 1] at which clamp(x + t s) - x has the length ``radius``.
+
+        In L2 it solves sum_i min(t, room_i)^2 = radius^2, from below: pixels without room for the
+        current t saturate, the others share what remains of the radius.
+        """
+        if isinstance(self.ball, Linf):
+            return radius.clamp(max=1)
+        x = self.x.flatten(1)
+        room = torch.where(signs > 0, 1 - x, x)
+        squares, stride = room.square(), torch.zeros_like(radius)
+        for _ in range(_SATURATIONS):
+            free = room > stride[:, None]
+            rest = (radius.square() - squares.masked_fill(free, 0).sum(1)).clamp(min=0)
+            stride = torch.maximum(stride, (rest / free.sum(1).clamp(min=1)).sqrt())
+        return stride.clamp(max=1)
+
+
+def _schedule(pixels: int, device: torch.device) -> tuple[Tensor, int]:
+    """Return the blocks to flip, rows [first, last), and where its finest level begins.
+
+    The first block is empty: it tests the initial ray. Level l then cuts the flattened image into
+    2^l blocks; the finest level, of single pixels, is the one to repeat.
+    """
+    blocks, begin, level = [torch.zeros(1, 2, dtype=torch.int64, device=device)], 1, 0
+    while True:
+        size = -(-pixels // 2**level)
+        first = torch.arange(0, pixels, size, device=device)
+        blocks.append(torch.stack([first, (first + size).clamp(max=pixels)], 1))
+        if size == 1:
+            return torch.cat(blocks), begin
+        begin, level = begin + len(first), level + 1

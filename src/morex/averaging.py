@@ -1,0 +1,51 @@
+"""An exponential moving average of what a model learns."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+class MovingAverage:
+    """Averages that follow tensors: a <- d a + (1 - d) w after every step (EMA).
+
+    The decay d_t = min(decay, (1 + t) / (10 + t)) grows with the number t of updates, so that the
+    random start is soon forgotten. Integer tensors are copied.
+    """
+
+    def __init__(self, followed: dict[str, Tensor], decay: float) -> None:
+        self.followed = followed
+        self.decay = decay
+        self.updates = 0
+        self.shadow = {name: t.detach().clone() for name, t in followed.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take one step towards the followed tensors."""
+        self.updates += 1
+        weight = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        floats = [name for name, t in self.followed.items() if t.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.shadow[name] for name in floats],
+            [self.followed[name].detach() for name in floats],
+            weight,
+        )
+        for name, t in self.followed.items():
+            if not t.is_floating_point():
+                self.shadow[name].copy_(t)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the averages in the place of the followed tensors for the length of a block."""
+        current = {name: t.detach().clone() for name, t in self.followed.items()}
+        self._write(self.shadow)
+        try:
+            yield
+        finally:
+            self._write(current)
+
+    @torch.no_grad()
+    def _write(self, values: dict[str, Tensor]) -> None:
+        for name, t in self.followed.items():
+            t.copy_(values[name])

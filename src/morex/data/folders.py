@@ -1,0 +1,69 @@
+"""Image classification in class folders: <root>/<split>/<class>/<picture>."""
+
+from pathlib import Path
+
+import torch
+
+from morex.data.decode import decode_all
+from morex.data.errors import DataError
+from morex.data.images import ImageSet
+from morex.data.splits import TEST_NAMES, TRAIN
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Endings of files that count as pictures, in any case; other files are ignored."""
+
+
+def find_class_folders(root: Path) -> dict[str, Path]:
+    """Return the folder of each split that ``root`` has."""
+    return {name: root / name for name in (TRAIN, *TEST_NAMES) if (root / name).is_dir()}
+
+
+def read_class_folders(
+    train: Path, test: Path, *, image_size: int | None = None
+) -> tuple[ImageSet, ImageSet]:
+    """Return the (train, test) images; classes are the sorted names of the folders in ``train``.
+
+    Images are ordered by their place in their class and then by class, so that the first n of
+    them are spread evenly over the classes.
+
+    Raises:
+        DataError: if there are no classes, ``test`` has one that ``train`` lacks, or an image is
+            unusable.
+    """
+    classes = _class_names(train)
+    if not classes:
+        raise DataError(f"{train}: no class folders here; put the pictures in one for each class")
+    unknown = sorted(set(_class_names(test)) - set(classes))
+    if unknown:
+        raise DataError(
+            f"{test / unknown[0]}: {train} has no such class; remove this folder or add the class"
+        )
+    return _read_split(train, classes, image_size), _read_split(test, classes, image_size)
+
+
+def _class_names(split: Path) -> tuple[str, ...]:
+    return tuple(
+        sorted(p.name for p in split.iterdir() if p.is_dir() and not p.name.startswith("."))
+    )
+
+
+def _read_split(split: Path, classes: tuple[str, ...], image_size: int | None) -> ImageSet:
+    numbered = [
+        (place, label, path)
+        for label, name in enumerate(classes)
+        for place, path in enumerate(_picture_files(split / name))
+    ]
+    if not numbered:
+        raise DataError(
+            f"{split}: no pictures in its class folders; expected files that end in "
+            f"{', '.join(sorted(SUFFIXES))}"
+        )
+    numbered.sort()
+    images = decode_all(((str(path), path) for *_, path in numbered), len(numbered), image_size)
+    return ImageSet(images, torch.tensor([label for _, label, _ in numbered]), classes)
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)

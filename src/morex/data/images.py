@@ -1,0 +1,166 @@
+"""Labelled images as tensors that stay on one device."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from morex.data.errors import DataError
+from morex.randomness import generator_for
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images with labels, all on one device, checked when made.
+
+    Attributes:
+        images: uint8, (N, 3, H, W), N >= 1.
+        labels: int64, (N,), in [0, K).
+        classes: the K class names; label k means ``classes[k]``.
+
+    Raises:
+        ValueError: if shapes, types, devices or labels are not as above.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check everything that can be wrong."""
+        images, labels = self.images, self.labels
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(
+                f"images: expected uint8 of shape (N, 3, H, W), got {images.dtype} "
+                f"{tuple(images.shape)}"
+            )
+        if 0 in images.shape:
+            raise ValueError(f"images: expected at least one pixel, got {tuple(images.shape)}")
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"labels: expected int64 of shape ({len(images)},), got {labels.dtype} "
+                f"{tuple(labels.shape)}"
+            )
+        if labels.device != images.device:
+            raise ValueError(
+                f"labels are on {labels.device} and images on {images.device}; "
+                "move them to one device"
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= len(self.classes):
+            raise ValueError(
+                f"labels: expected values in [0, {len(self.classes)}), one for each of the "
+                f"{len(self.classes)} classes, got [{low}, {high}]"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of images, N."""
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image, (3, H, W)."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @property
+    def device(self) -> torch.device:
+        """Where images and labels are."""
+        return self.images.device
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """Return the same set on ``device``."""
+        return ImageSet(self.images.to(device), self.labels.to(device), self.classes)
+
+    def take(self, rows: Tensor) -> "ImageSet":
+        """Return the images at ``rows``, int64 (n,), in that order, with the same classes."""
+        rows = rows.to(self.device)
+        return ImageSet(self.images[rows], self.labels[rows], self.classes)
+
+    def first(self, n: int) -> "ImageSet":
+        """Return the first ``n`` images, or all if there are fewer.
+
+        Data sets that are sorted by class give few classes here: see ``sample``.
+
+        Raises:
+            ValueError: if ``n`` is below 1.
+        """
+        if n < 1:
+            raise ValueError(f"first needs n >= 1, got {n}")
+        return ImageSet(self.images[:n], self.labels[:n], self.classes)
+
+    def sample(self, n: int, seed: int) -> "ImageSet":
+        """Return ``n`` images drawn without replacement and evenly over the classes.
+
+        No class that still has images is more than one image behind another. The images keep
+        their order; all of them come back if there are no more than ``n``.
+
+        Raises:
+            ValueError: if ``n`` is below 1.
+        """
+        if n < 1:
+            raise ValueError(f"sample needs n >= 1, got {n}")
+        generator = generator_for(seed, "sample")
+        shuffled = torch.randperm(len(self), generator=generator)
+        rank = _rank_in_class(self.labels.cpu(), shuffled)
+        by_rank = shuffled[rank[shuffled].argsort(stable=True)]
+        return self.take(by_rank[:n].sort().values)
+
+    def pixels(self, rows: Tensor | slice) -> Tensor:
+        """Return images / 255 as float32 in [0, 1], (n, 3, H, W), for int64 rows or a slice."""
+        return self.images[rows].to(torch.float32).div_(255)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256, in hexadecimal, of images, labels and class names.
+
+        It is the same on every device and decides whether work on this data has to be redone.
+        """
+        head = json.dumps([list(self.images.shape), list(self.classes)])
+        digest = hashlib.sha256(head.encode())
+        digest.update(self.images.cpu().contiguous().numpy().data)
+        digest.update(self.labels.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def split(self, validation: float, seed: int) -> "tuple[ImageSet, ImageSet]":
+        """Split at random into (train, validation), with the same share of every class.
+
+        A class of n images gives round(validation * n) of them, but at least 1 and at most n - 1.
+        Both sides keep the order of the images. The draw depends on ``seed`` and labels alone.
+
+        Args:
+            validation: share of the images, in (0, 1).
+            seed: the run's seed.
+
+        Raises:
+            ValueError: if ``validation`` is not in (0, 1).
+            DataError: if a class has fewer than two images.
+        """
+        if not 0 < validation < 1:
+            raise ValueError(f"validation: expected a share in (0, 1), got {validation}")
+        labels = self.labels.cpu()
+        counts = torch.bincount(labels, minlength=len(self.classes))
+        self._require_two_of_each(counts)
+        wanted = (counts * validation).round().long().clamp(min=1).minimum(counts - 1)
+        shuffled = torch.randperm(len(labels), generator=generator_for(seed, "split"))
+        held_out = _rank_in_class(labels, shuffled) < wanted[labels]
+        return self.take((~held_out).nonzero()[:, 0]), self.take(held_out.nonzero()[:, 0])
+
+    def _require_two_of_each(self, counts: Tensor) -> None:
+        few = int(counts.argmin())
+        if counts[few] < 2:
+            raise DataError(
+                f"class {self.classes[few]!r} has {int(counts[few])} image(s), too few to split "
+                "into training and validation: add images or leave the class out"
+            )
+
+
+def _rank_in_class(labels: Tensor, order: Tensor) -> Tensor:
+    """Return, for every row, how many rows of its class come before it in ``order``: (N,)."""
+    grouped = order[labels[order].argsort(stable=True)]  # by class, each class in ``order``
+    counts = torch.bincount(labels)
+    starts = counts.cumsum(0) - counts
+    rank = torch.empty_like(labels)
+    rank[grouped] = torch.arange(len(labels)) - starts[labels[grouped]]
+    return rank

@@ -1,0 +1,158 @@
+"""A data set by its name: find it, read it, check it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from morex.data.digits import load_digits
+from morex.data.errors import DataError
+from morex.data.folders import find_class_folders, read_class_folders
+from morex.data.hub import KNOWN, download
+from morex.data.images import ImageSet
+from morex.data.parquet import find_shards, read_shards
+from morex.data.splits import TEST_NAMES, TRAIN, choose_test
+
+EMBEDDED = "digits"
+ENVIRONMENT = "MOREX_DATA"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Images to train on and images to test on, of one shape and with the same classes.
+
+    Raises:
+        DataError: if shapes or classes differ.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+
+    def __post_init__(self) -> None:
+        """Check that both sides fit."""
+        if self.train.shape != self.test.shape:
+            raise DataError(
+                f"{self.name}: train images are {self.train.shape} and test images "
+                f"{self.test.shape}; set the option image_size to resize them"
+            )
+        if self.train.classes != self.test.classes:
+            raise DataError(f"{self.name}: train and test have different classes; make them agree")
+
+
+def load_data(
+    name: str,
+    folder: Path | None = None,
+    *,
+    image_size: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Data:
+    """Load a data set to the CPU.
+
+    "digits" comes with scikit-learn. Any other name is looked for in ``folder``; else in the
+    folder of the environment variable MOREX_DATA, in its subfolder ``name`` or in itself; else a
+    known name is downloaded. The folder holds parquet files as on the Hugging Face hub, or class
+    folders. The test set is its test split, or else its validation split.
+
+    Args:
+        name: "digits", "cifar10", "tiny-imagenet-200", or your own name for ``folder``.
+        folder: where the data is.
+        image_size: height and width, in pixels, to resize images to; by default as they are.
+        image_column: the parquet column with the images, if there are several.
+        label_column: the parquet column with the labels, if there are several.
+
+    Raises:
+        DataError: with one sentence on what is wrong and what to do.
+    """
+    options = {
+        "folder": folder,
+        "image_size": image_size,
+        "image_column": image_column,
+        "label_column": label_column,
+    }
+    if name == EMBEDDED:
+        _refuse(options, f"{EMBEDDED} is embedded and 8x8")
+        return Data(name, *load_digits())
+    if image_size is not None and image_size < 1:
+        raise DataError(f"image_size: expected pixels >= 1, got {image_size}")
+    found = _find_folder(name, folder)
+    data = Data(name, *_read(name, found, image_size, image_column, label_column))
+    _check_classes(data, found)
+    return data
+
+
+def _refuse(options: Mapping[str, object], because: str) -> None:
+    """Raise if an option is set that has no effect here."""
+    useless = [name for name, value in options.items() if value is not None]
+    if useless:
+        raise DataError(f"{because}: leave out the option(s) {', '.join(useless)}")
+
+
+def _find_folder(name: str, folder: Path | None) -> Path:
+    if folder is not None:
+        return _existing(folder.expanduser(), f"the folder of {name!r}")
+    if root := os.environ.get(ENVIRONMENT):
+        place = _existing(Path(root).expanduser(), f"the folder that {ENVIRONMENT} names")
+        if (place / name).is_dir():
+            return place / name
+        if find_shards(place) or find_class_folders(place):
+            return place
+    if name in KNOWN:
+        return download(name)
+    raise DataError(
+        f"unknown data set {name!r}: use one of {', '.join([EMBEDDED, *KNOWN])}, or name the "
+        f"folder that holds it with the option data.folder or the environment variable "
+        f"{ENVIRONMENT}"
+    )
+
+
+def _existing(folder: Path, what: str) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: {what} is missing or not a folder; correct the path")
+    return folder
+
+
+def _read(
+    name: str,
+    folder: Path,
+    image_size: int | None,
+    image_column: str | None,
+    label_column: str | None,
+) -> tuple[ImageSet, ImageSet]:
+    test_names = KNOWN[name].test_names if name in KNOWN else TEST_NAMES
+    if shards := find_shards(folder):
+        test = choose_test(shards, folder, test_names)
+        return read_shards(
+            shards[TRAIN],
+            shards[test],
+            image_size=image_size,
+            image_column=image_column,
+            label_column=label_column,
+        )
+    columns = {"image_column": image_column, "label_column": label_column}
+    if folders := find_class_folders(folder):
+        _refuse(columns, f"{folder} holds class folders, which have no columns")
+        test = choose_test(folders, folder, test_names)
+        return read_class_folders(folders[TRAIN], folders[test], image_size=image_size)
+    raise DataError(
+        f"{folder}: neither parquet files nor class folders; expected train-*.parquet and "
+        "test-*.parquet, or train/<class>/ and test/<class>/ with pictures"
+    )
+
+
+def _check_classes(data: Data, folder: Path) -> None:
+    classes = data.train.classes
+    if data.name in KNOWN and len(classes) != KNOWN[data.name].classes:
+        raise DataError(
+            f"{folder}: {data.name} has {KNOWN[data.name].classes} classes, this data has "
+            f"{len(classes)}; give the right folder, or the data another name"
+        )
+    counts = torch.bincount(data.train.labels, minlength=len(classes))
+    if not counts.all():
+        empty = classes[int(counts.argmin())]
+        raise DataError(
+            f"{folder}: no train image has class {empty!r}; add some or remove the class"
+        )

@@ -1,0 +1,170 @@
+"""Image classification in the Hugging Face hub's parquet layout.
+
+Rows are counted from 0 in each file, in messages too.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from morex.data.columns import Columns, find_columns
+from morex.data.decode import Picture, decode_all
+from morex.data.errors import DataError
+from morex.data.images import ImageSet
+from morex.data.splits import split_named
+
+Shards = dict[str, list[Path]]
+"""The parquet files of each split, in order."""
+
+_BATCH = 1000  # rows whose encoded pictures are held at a time
+
+
+def find_shards(folder: Path) -> Shards:
+    """Return the parquet files of each split in ``folder``, at most two folders down.
+
+    A file belongs to the split that its name starts with (train-00000-of-00002.parquet), or else
+    the name of its folder (train/0000.parquet). The dictionary is empty without such files.
+
+    Raises:
+        DataError: if a split lies in several folders, or misses some of its shards.
+    """
+    shards: Shards = {}
+    for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet"):
+        for path in sorted(folder.glob(pattern)):
+            split = split_named(path.name) or split_named(path.parent.name)
+            if split is not None:
+                shards.setdefault(split, []).append(path)
+    for split, paths in shards.items():
+        _check_complete(split, paths)
+    return shards
+
+
+def read_shards(
+    train: list[Path],
+    test: list[Path],
+    *,
+    image_size: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> tuple[ImageSet, ImageSet]:
+    """Return the (train, test) images of these files; classes are those of ``train``.
+
+    Without class names in the files, class k is called "k".
+
+    Raises:
+        DataError: if a file, column, label or image is unusable, or files disagree.
+    """
+    columns = _common_columns([*train, *test], image_column, label_column)
+    labels = _labels(train, columns, len(columns.classes) if columns.classes else None)
+    classes = columns.classes or tuple(map(str, range(int(labels.max()) + 1)))
+    test_labels = _labels(test, columns, len(classes))
+    return (
+        ImageSet(_images(train, columns, len(labels), image_size), labels, classes),
+        ImageSet(_images(test, columns, len(test_labels), image_size), test_labels, classes),
+    )
+
+
+def _check_complete(split: str, paths: list[Path]) -> None:
+    folders = sorted({str(path.parent) for path in paths})
+    if len(folders) > 1:
+        raise DataError(
+            f"{' and '.join(folders)}: each has a {split!r} split; name one of them as the folder"
+        )
+    totals = {int(m[1]) for path in paths if (m := re.search(r"-\d+-of-(\d+)", path.name))}
+    if totals and totals != {len(paths)}:
+        raise DataError(
+            f"{folders[0]}: the {split!r} split has {len(paths)} file(s) whose names promise "
+            f"{' or '.join(map(str, sorted(totals)))}; download it again"
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a parquet file; what goes wrong in reading it becomes a ``DataError``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{path}: not a readable parquet file ({reason}); copy or download it again"
+        ) from error
+
+
+def _common_columns(
+    paths: list[Path], image_column: str | None, label_column: str | None
+) -> Columns:
+    first: Columns | None = None
+    for path in paths:
+        with _opened(path) as file:
+            columns = find_columns(path, file.schema_arrow, image_column, label_column)
+        first = first or columns
+        if columns != first:
+            raise DataError(
+                f"{path}: columns or class names differ from those of {paths[0]}; "
+                "make the files agree"
+            )
+    assert first is not None  # a split has at least one file
+    return first
+
+
+def _labels(paths: list[Path], columns: Columns, classes: int | None) -> torch.Tensor:
+    """Return all labels, int64 (N,), checked to be in [0, classes)."""
+    labels = torch.cat([_labels_of(path, columns, classes) for path in paths])
+    if not len(labels):
+        raise DataError(f"{paths[0]}: the file has no rows; replace it")
+    return labels
+
+
+def _labels_of(path: Path, columns: Columns, classes: int | None) -> torch.Tensor:
+    with _opened(path) as file:
+        column = file.read(columns=[columns.label]).column(0).combine_chunks()
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise DataError(f"{path}: row {row} has no label; remove it or give it one")
+    labels = column.to_numpy(zero_copy_only=False).astype(np.int64)
+    wrong = np.flatnonzero((labels < 0) | (labels >= (classes or np.inf)))
+    if len(wrong):
+        raise DataError(
+            f"{path}: row {wrong[0]} has label {labels[wrong[0]]}, outside "
+            f"[0, {classes or 'number of classes'}); correct or remove it"
+        )
+    return torch.from_numpy(labels)
+
+
+def _images(
+    paths: list[Path], columns: Columns, count: int, image_size: int | None
+) -> torch.Tensor:
+    return decode_all(_pictures(paths, columns), count, image_size)
+
+
+def _pictures(paths: list[Path], columns: Columns) -> Iterator[Picture]:
+    for path in paths:
+        with _opened(path) as file:
+            row = 0
+            for batch in file.iter_batches(_BATCH, columns=[columns.image]):
+                for content in _encoded(batch.column(0)):
+                    where = f"{path}: row {row}"
+                    if content is None:
+                        raise DataError(f"{where} has no image bytes; remove it or add them")
+                    yield where, content
+                    row += 1
+
+
+def _encoded(column: Any) -> list[bytes | None]:
+    """Return the encoded pictures in a column of struct<bytes, path> or of bytes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_struct(column.type):
+        column = pc.struct_field(column, "bytes")
+    encoded: list[bytes | None] = column.to_pylist()
+    return encoded

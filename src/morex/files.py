@@ -1,0 +1,43 @@
+"""Files that are either whole or not there."""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` so that a kill at any moment leaves the old or the new file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # what a full disk leaves; gone already after the rename
+
+
+def write_with_digest(path: Path, content: bytes) -> None:
+    """Write ``content`` atomically behind its own SHA-256, for ``read_with_digest``."""
+    write_atomically(path, hashlib.sha256(content).digest() + content)
+
+
+def read_with_digest(path: Path) -> bytes:
+    """Return what ``write_with_digest`` wrote.
+
+    Raises:
+        ValueError: if the file is damaged.
+        OSError: if it cannot be read.
+    """
+    whole = path.read_bytes()
+    digest, content = whole[:32], whole[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError(f"{path} is damaged: its content does not match its checksum")
+    return content
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,158 @@
+"""Weather of Ozdag et al. (2019), as the MoRE paper uses it: a uniform haze and bright snow.
+
+Both work on 8-bit pixels, as their originals do: values are truncated to a multiple of 1/255, so
+nothing but the weather tells a transformed image from a clean one. Everything is computed for the
+whole batch on its device, in float32 or wider, and returned in the dtype of the input.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from morex.perturbations.base import Transform
+from morex.perturbations.color import hls_to_rgb, rgb_to_hls
+
+_GUARD = 1e-4
+"""Added, in levels of 1/255, before truncation: 255 * (k / 255) may land just below k."""
+
+_LOWEST_SNOW_POINT, _SNOW_POINTS = 255 / 3, 255 / 2
+
+
+@dataclass(frozen=True)
+class Fog(Transform):
+    """Haze of one colour and density: x' = (1 - w) x + w light, with w = sigmoid(t).
+
+    Args:
+        t: density; -inf is clear air, 0 is half haze, +inf is haze alone.
+        light: brightness of the haze, in [0, 1].
+
+    Raises:
+        ValueError: if ``t`` is NaN or ``light`` is not in [0, 1].
+    """
+
+    name: ClassVar[str] = "fog"
+
+    t: float
+    light: float
+
+    def __post_init__(self) -> None:
+        """Check the strength."""
+        if math.isnan(self.t) or not 0 <= self.light <= 1:
+            raise ValueError(
+                f"Fog: expected a number t and light in [0, 1], got t={self.t}, light={self.light}"
+            )
+
+    @property
+    def haze(self) -> float:
+        """The weight w = sigmoid(t) of the haze."""
+        return 1 / (1 + math.exp(-self.t)) if self.t > -700 else 0.0
+
+    def scaled(self, factor: float) -> Self:
+        """Return the fog whose haze has the weight ``factor * sigmoid(t)``."""
+        haze = factor * self.haze
+        if not 0 <= haze <= 1:
+            raise ValueError(
+                f"{self} scaled by {factor} gives the haze a weight of {haze}; it must be in [0, 1]"
+            )
+        return type(self)(t=self.t if factor == 1 else _logit(haze), light=self.light)
+
+    def __call__(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the images in fog; nothing is drawn.
+
+        The values are truncated to 8 bits, the gradient is that of the affine map
+        (straight-through). Without haze ``x`` itself is returned.
+
+        Args:
+            x: (N, C, H, W) in [0, 1], any number of channels.
+            generator: not used.
+        """
+        if self.haze == 0:
+            return x
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        levels = wide * (255 * (1 - self.haze)) + 255 * self.haze * self.light
+        pixels = _truncated(levels.detach()).div_(255)
+        if levels.requires_grad:  # adds exactly 0, with the gradient of the affine map
+            pixels = pixels + (levels - levels.detach()) / 255
+        return pixels.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Snow(Transform):
+    """Snow on everything that is not bright: there the lightness is multiplied by ``darkness``.
+
+    Every image draws a snow point, uniform in [85, 212.5]; pixels whose lightness (0 to 255) is
+    below it get min(255, darkness * lightness). Hue and saturation stay. The conversions to HLS and
+    back are those of OpenCV for 8-bit images (hue in steps of 2 degrees, lightness and saturation
+    in steps of 1/255), rounding included.
+
+    Args:
+        darkness: factor on the lightness, at least 1; 1 is no snow.
+
+    Raises:
+        ValueError: if ``darkness`` is below 1 or not finite.
+    """
+
+    name: ClassVar[str] = "snow"
+
+    darkness: float
+
+    def __post_init__(self) -> None:
+        """Check the strength."""
+        if not 1 <= self.darkness < math.inf:
+            raise ValueError(f"Snow: darkness must be finite and >= 1, got {self.darkness}")
+
+    def scaled(self, factor: float) -> Self:
+        """Return snow with the darkness 1 + factor (darkness - 1)."""
+        return type(self)(darkness=1 + (self.darkness - 1) * factor)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Return the images in snow, each with its own snow point.
+
+        Rounding leaves no gradient: the result is detached. With darkness 1 ``x`` is returned.
+
+        Args:
+            x: (N, 3, H, W) in [0, 1], red, green, blue.
+            generator: on the device of ``x``; N uniform numbers are drawn, whatever x holds.
+
+        Raises:
+            ValueError: if ``x`` does not have three channels.
+        """
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(
+                f"Snow needs RGB images of shape (N, 3, H, W), got {tuple(x.shape)}; "
+                "repeat the channel of grey images three times"
+            )
+        point = torch.rand((len(x), 1, 1), device=x.device, generator=generator)
+        if self.darkness == 1:
+            return x
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        hue, lightness, saturation = rgb_to_hls(*_truncated(wide * 255).float().unbind(1))
+        lightness = self._brightened(lightness, _LOWEST_SNOW_POINT + _SNOW_POINTS * point)
+        out = torch.empty_like(x)
+        snowed = hls_to_rgb(hue, lightness, saturation)
+        for plane, channel in zip(out.unbind(1), snowed, strict=True):
+            torch.div(channel, 255, out=plane)
+        return out
+
+    def _brightened(self, lightness: Tensor, point: Tensor) -> Tensor:
+        """Multiply what is below ``point``, clip and truncate, all in whole levels (N, H, W)."""
+        # In double as the original, where 100 * 2.3 truncates to 229 and not to 230.
+        brighter = lightness.double().mul_(self.darkness).clamp_(max=255).floor_().float()
+        below = (point - lightness).sign_().clamp_(min=0)
+        return torch.lerp(lightness, brighter, below)  # weights 0 and 1: selects
+
+
+def _truncated(levels: Tensor) -> Tensor:
+    """Truncate levels 0..255 to integers, forgiving the rounding of floats."""
+    return (levels + _GUARD).floor_()
+
+
+def _logit(p: float) -> float:
+    """Return the t with sigmoid(t) = p, infinite for p = 0 and p = 1."""
+    if p in (0, 1):
+        return math.inf if p else -math.inf
+    return math.log(p / (1 - p))

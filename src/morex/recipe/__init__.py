@@ -1,0 +1,6 @@
+"""Recipes: everything that decides a run, as one validated YAML file."""
+
+from morex.recipe.load import RecipeError, load_recipe, parse_recipe, shipped_recipes
+from morex.recipe.schema import Recipe, slug
+
+__all__ = ["Recipe", "RecipeError", "load_recipe", "parse_recipe", "shipped_recipes", "slug"]

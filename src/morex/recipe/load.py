@@ -1,0 +1,161 @@
+"""Reading recipes: shipped ones by name, others by path, with dotted overrides."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from morex.recipe.schema import Recipe
+
+_DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
+"""Sections that models inherit: the recipe's own section, and those of a model that start from it."""
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be read; the message lists everything that is wrong with it."""
+
+
+def shipped_recipes() -> dict[str, str]:
+    """Return the names of the shipped recipes with their one-line descriptions."""
+    found = {}
+    for file in sorted(_shipped().iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".yaml"):
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            found[content["name"]] = content["description"]
+    return found
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe of a shipped name or a YAML file, with ``a.b=value`` overrides applied.
+
+    Raises:
+        RecipeError: if there is no such recipe, or it or an override is wrong. All wrong keys and
+            types are reported together, each with its path.
+    """
+    raw = deepcopy(_read(name_or_path))
+    for override in overrides:
+        _override(raw, override)
+    return parse_recipe(raw, name_or_path)
+
+
+def parse_recipe(raw: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """Validate a recipe that was read already; see ``load_recipe``."""
+    content = _with_defaults(raw)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        lines = "\n  ".join(_problems(error, content))
+        raise RecipeError(f"{source} is not a valid recipe:\n  {lines}") from None
+
+
+def _shipped() -> Any:
+    return files("morex.recipe") / "shipped"
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
+    names = shipped_recipes()
+    if name_or_path in names:
+        text = (_shipped() / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    elif Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(name_or_path, names, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise RecipeError(
+            f"no recipe {name_or_path!r}: {hint}it is neither a file nor one of the shipped "
+            f"recipes {', '.join(names)}"
+        )
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{name_or_path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{name_or_path} should be a mapping, got {type(content).__name__}")
+    return content
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    """Set one dotted path of ``raw``, in place."""
+    path, equals, text = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"override {override!r}: expected KEY.KEY=VALUE")
+    place = raw
+    for key in keys[:-1]:
+        if place.get(key) is None:
+            place[key] = {}
+        place = place[key]
+        if not isinstance(place, dict):
+            raise RecipeError(f"override {override!r}: {key!r} holds a value, not a section")
+    try:
+        place[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override {override!r}: the value is not valid YAML: {error}") from None
+
+
+def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Let the models inherit the recipe's own training and inner sections."""
+    content = deepcopy(dict(raw))
+    models = content.get("models")
+    for model in models.values() if isinstance(models, dict) else ():
+        if not isinstance(model, dict) or model.get("kind") in ("mean-of-experts", "largest-logit"):
+            continue
+        for section, heirs in _DEFAULTS.items():
+            default = content.get(section) or {}
+            for heir in heirs:
+                own = model.get(heir, {} if heir == section else None)
+                if isinstance(own, dict) and isinstance(default, dict):
+                    model[heir] = {**default, **own}
+    return content
+
+
+def _problems(error: ValidationError, content: Mapping[str, Any]) -> list[str]:
+    """Return one line per mistake; what is inherited is only reported where it was written."""
+    lines: dict[str, None] = {}
+    for problem in error.errors():
+        path = _path(problem, content)
+        if not _inherited(path, content):
+            lines[": ".join(filter(None, [".".join(path), _message(problem)]))] = None
+    return list(lines)
+
+
+def _path(problem: Any, content: Any) -> list[str]:
+    """Drop from pydantic's location what is not in the recipe itself: the tags of unions."""
+    path: list[str] = []
+    for position, key in enumerate(problem["loc"]):
+        inside = isinstance(content, dict) and key in content
+        inside = inside or (isinstance(content, list) and isinstance(key, int))
+        if inside:
+            content = content[key]
+        is_missing_key = problem["type"] == "missing" and position == len(problem["loc"]) - 1
+        if inside or is_missing_key:
+            path.append(str(key))
+    return path
+
+
+def _inherited(path: list[str], content: Mapping[str, Any]) -> bool:
+    """Say whether the mistake at a model's ``path`` comes from the recipe's own section."""
+    if len(path) < 4 or path[0] != "models":
+        return False
+    for section, heirs in _DEFAULTS.items():
+        if path[2] in heirs:
+            default, own = content.get(section), content["models"][path[1]][path[2]]
+            return isinstance(default, dict) and default.get(path[3], own) == own.get(path[3])
+    return False
+
+
+def _message(problem: Any) -> str:
+    kind, got = problem["type"], problem.get("input")
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return "unknown key"
+    if kind == "missing":
+        return "is missing"
+    message: str = problem["msg"].removeprefix("Value error, ")
+    if isinstance(got, dict | list) or kind == "value_error":
+        return message[0].lower() + message[1:] if kind != "value_error" else message
+    return f"{message[0].lower()}{message[1:]}, got {got!r}"

@@ -1,0 +1,119 @@
+"""How perturbations and attacks are written in a recipe.
+
+Their schemas are made from the classes themselves: a new perturbation or attack only needs a line
+in ``PERTURBATIONS`` or ``ATTACKS`` to be usable in recipes.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    create_model,
+)
+
+from morex.attacks import PGD, Attack, DeepFool, RayS, WorstOfDraws
+from morex.perturbations import L1, L2, Clean, Fog, Linf, Perturbation, Snow
+
+PERTURBATIONS: dict[str, type[Perturbation]] = {
+    cls.name: cls for cls in (Clean, Linf, L2, L1, Fog, Snow)
+}
+ATTACKS: dict[str, type[Attack]] = {
+    "draws": WorstOfDraws,
+    "pgd": PGD,
+    "deepfool": DeepFool,
+    "rays": RayS,
+}
+_NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled"}
+"""Fields of an attack that a recipe does not set: it names the perturbation."""
+
+
+class Strict(BaseModel):
+    """Base of everything in a recipe: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _number(value: object) -> object:
+    """Read ``8/255`` as a number; leave everything else to pydantic."""
+    if isinstance(value, str) and "/" in value:
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+
+
+class AttackSpec(Strict):
+    """One row of a suite: an attack by name, the perturbation it searches, and its budget."""
+
+    attack: str
+    perturbation: str
+    examples: int | None = Field(default=None, ge=1)
+
+    def build(self, perturbations: Mapping[str, Perturbation]) -> Attack:
+        """Return the attack on the perturbation that it names.
+
+        Raises:
+            ValueError: if the attack does not work on that kind of perturbation.
+        """
+        cls = ATTACKS[self.attack]
+        budget = self.model_dump(exclude={"attack", "perturbation", "examples"})
+        if cls is PGD:
+            budget["stop_when_fooled"] = True
+        return cls(perturbations[self.perturbation], **budget)  # type: ignore[call-arg]
+
+
+def _fields(cls: type, leave_out: set[str]) -> dict[str, Any]:
+    """Return the dataclass's fields as pydantic wants them: name -> (type, default)."""
+    hints = get_type_hints(cls)
+    return {
+        f.name: (
+            Number if hints[f.name] is float else hints[f.name],
+            ... if f.default is dataclasses.MISSING else f.default,
+        )
+        for f in dataclasses.fields(cls)
+        if f.name not in leave_out
+    }
+
+
+def _perturbation_schema(kind: str, cls: type[Perturbation]) -> Any:
+    tag: Any = (Literal[kind], ...)
+    schema: Any = create_model(cls.__name__, __base__=Strict, kind=tag, **_fields(cls, set()))
+    return Annotated[schema, AfterValidator(lambda spec: cls(**spec.model_dump(exclude={"kind"})))]
+
+
+def _attack_schema(name: str, cls: type[Attack]) -> Any:
+    tag: Any = (Literal[name], ...)
+    budget = _fields(cls, _NOT_WRITTEN)
+    return create_model(cls.__name__ + "Spec", __base__=AttackSpec, attack=tag, **budget)
+
+
+def described(perturbation: Perturbation) -> dict[str, Any]:
+    """Return a perturbation as a recipe writes it: its kind and its numbers."""
+    return {"kind": perturbation.name, **dataclasses.asdict(perturbation)}
+
+
+if TYPE_CHECKING:
+    AnyPerturbation = Perturbation
+    AnyAttack = AttackSpec
+else:
+    AnyPerturbation = Annotated[
+        Union[tuple(_perturbation_schema(kind, cls) for kind, cls in PERTURBATIONS.items())],
+        Field(discriminator="kind"),
+        PlainSerializer(described),
+    ]
+    AnyAttack = Annotated[
+        Union[tuple(_attack_schema(name, cls) for name, cls in ATTACKS.items())],
+        Field(discriminator="attack"),
+    ]

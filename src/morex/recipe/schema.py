@@ -1,0 +1,254 @@
+"""Recipes: everything that decides a run, validated when it is read."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from morex.networks import ARCHITECTURES
+from morex.perturbations import Ball, Perturbation
+from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict
+from morex.training import TrainingConfig
+
+ObjectiveName = Literal["single", "max", "average", "msd", "one-drawn", "alternate", "side-by-side"]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class DataConfig(Strict):
+    """Where the images come from, how many of them choose the models, and augmentation.
+
+    ``folder`` and the columns say how to find the data; they do not decide results, the data does.
+    """
+
+    name: str
+    folder: str | None = None
+    image_size: int | None = Field(default=None, ge=1)
+    image_column: str | None = None
+    label_column: str | None = None
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    train_examples: int | None = Field(default=None, ge=2)
+    validation_examples: int | None = Field(default=None, ge=1)
+    crop: int = Field(default=0, ge=0)
+    flip: bool = False
+
+
+class NetworkSpec(Strict):
+    """Shape of a network; image size, classes and normalisation come from the data."""
+
+    architecture: str = "resnet18"
+    width: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> "NetworkSpec":
+        if self.architecture not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise ValueError(f"unknown architecture {self.architecture!r}; known are {known}")
+        return self
+
+
+class InnerSearch(Strict):
+    """The PGD of training and validation, for every ball; transforms are drawn once."""
+
+    steps: int = Field(default=10, ge=1)
+    relative_step: float = Field(default=2.5, gt=0)
+    random_start: bool = True
+    restarts: int = Field(default=1, ge=1)
+
+
+class NetworkModel(Strict):
+    """One network trained by one objective: an expert, or a baseline such as MAX."""
+
+    kind: Literal["network"] = "network"
+    objective: ObjectiveName = "single"
+    against: Names
+    warm_start: str | None = None
+    inner: InnerSearch
+    training: TrainingConfig
+
+
+class MixtureModel(Strict):
+    """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate."""
+
+    kind: Literal["mixture"]
+    experts: Names
+    objective: ObjectiveName = "side-by-side"
+    against: Names
+    inner: InnerSearch
+    gate_warmup: TrainingConfig | None = None
+    training: TrainingConfig
+
+
+class UngatedModel(Strict):
+    """The mean of experts, or the one with the largest logit; nothing trains."""
+
+    kind: Literal["mean-of-experts", "largest-logit"]
+    experts: Names
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("kind", "network") if isinstance(value, dict) else value.kind
+    return "ungated" if kind in ("mean-of-experts", "largest-logit") else str(kind)
+
+
+ModelSpec = Annotated[
+    Annotated[NetworkModel, Tag("network")]
+    | Annotated[MixtureModel, Tag("mixture")]
+    | Annotated[UngatedModel, Tag("ungated")],
+    Discriminator(_kind),
+]
+AnyModel = NetworkModel | MixtureModel | UngatedModel
+
+
+class Evaluation(Strict):
+    """The suite: named rows, and how many test images they see."""
+
+    examples: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=256, ge=1)
+    rows: dict[str, AnyAttack] = Field(min_length=1)
+
+
+class Recipe(Strict):
+    """A whole run: data, networks, perturbations, models, and what they are attacked with.
+
+    ``columns`` are the models that are evaluated, in the order of the table.
+    """
+
+    name: str
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    data: DataConfig
+    network: NetworkSpec
+    gate: NetworkSpec | None = None
+    perturbations: dict[str, AnyPerturbation] = Field(min_length=1)
+    inner: InnerSearch = InnerSearch()
+    training: TrainingConfig = TrainingConfig()
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    columns: Annotated[tuple[str, ...], Field(min_length=1)]
+    evaluation: Evaluation
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        problems = [*_unknown_names(self), *_wrong_uses(self), *_cycles(self), *_same_slugs(self)]
+        if problems:
+            raise ValueError("\n  ".join(problems))
+        return self
+
+    def perturbations_of(self, names: tuple[str, ...]) -> tuple[Perturbation, ...]:
+        """Return the perturbations called ``names``."""
+        return tuple(self.perturbations[name] for name in names)
+
+    def rows(self) -> dict[str, AttackSpec]:
+        """Return the suite's rows by name."""
+        return self.evaluation.rows
+
+
+def slug(name: str) -> str:
+    """Return a model's name as a folder name: ``MoRE (all)`` becomes ``more-all``."""
+    letters = "".join(c if c.isalnum() or c in "._+" else " " for c in name.lower())
+    return "-".join(letters.split())
+
+
+def parents(model: AnyModel) -> tuple[str, ...]:
+    """Return the models that this one is made from."""
+    if isinstance(model, NetworkModel):
+        return (model.warm_start,) if model.warm_start else ()
+    return model.experts
+
+
+def _unknown_names(recipe: Recipe) -> list[str]:
+    """Say which names stand for nothing."""
+    problems = []
+
+    def check(path: str, name: str, known: dict[str, Any], what: str) -> None:
+        if name not in known:
+            problems.append(f"{path}: no {what} {name!r}; there are {', '.join(known)}")
+
+    for key, model in recipe.models.items():
+        for parent in parents(model):
+            check(f"models.{key}", parent, recipe.models, "model")
+        if not isinstance(model, UngatedModel):
+            for name in model.against:
+                check(f"models.{key}.against", name, recipe.perturbations, "perturbation")
+    for key in recipe.columns:
+        check("columns", key, recipe.models, "model")
+    for key, row in recipe.rows().items():
+        check(f"evaluation.rows.{key}.perturbation", row.perturbation, recipe.perturbations, "perturbation")
+    return problems
+
+
+def _wrong_uses(recipe: Recipe) -> list[str]:
+    """Say which names stand for the wrong thing."""
+    problems = []
+    for key, model in recipe.models.items():
+        if isinstance(model, UngatedModel) or not {*model.against} <= {*recipe.perturbations}:
+            continue
+        members = recipe.perturbations_of(model.against)
+        if model.objective == "single" and len(members) > 1:
+            problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
+        if model.objective == "msd" and not all(isinstance(m, Ball) for m in members):
+            problems.append(f"models.{key}: msd takes balls only, got {model.against}")
+        if isinstance(model, MixtureModel) and model.gate_warmup:
+            problems += _experts_missing(recipe, key, model)
+    for key, row in recipe.rows().items():
+        if row.perturbation in recipe.perturbations:
+            try:
+                row.build(recipe.perturbations)
+            except ValueError as error:
+                problems.append(f"evaluation.rows.{key}: {error}")
+    return problems
+
+
+def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
+    experts = [recipe.models.get(expert) for expert in model.experts]
+    trained_on = {e.against for e in experts if isinstance(e, NetworkModel)}
+    return [
+        f"models.{key}: the gate's warm-up needs an expert trained on {name!r} alone; add one to "
+        "experts, or set gate_warmup to null"
+        for name in model.against
+        if (name,) not in trained_on
+    ]
+
+
+def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int:
+    """Return the index of the mixture's first expert that is trained on ``perturbation`` alone."""
+    for index, expert in enumerate(model.experts):
+        spec = recipe.models[expert]
+        if isinstance(spec, NetworkModel) and spec.against == (perturbation,):
+            return index
+    raise ValueError(f"no expert is trained on {perturbation!r}")
+
+
+def _cycles(recipe: Recipe) -> list[str]:
+    """Say which models are, in the end, made from themselves."""
+    if _unknown_names(recipe):
+        return []
+    problems = []
+    for key in recipe.models:
+        seen: set[str] = set()
+        queue = [*parents(recipe.models[key])]
+        while queue:
+            name = queue.pop()
+            if name not in seen:
+                seen.add(name)
+                queue += parents(recipe.models[name])
+        if key in seen:
+            problems.append(f"models.{key}: is made from itself")
+    return problems
+
+
+def _same_slugs(recipe: Recipe) -> list[str]:
+    """Say which models would share a folder."""
+    owner: dict[str, str] = {}
+    problems = []
+    for key in recipe.models:
+        if not slug(key):
+            problems.append(f"models: {key!r} needs at least one letter or digit")
+        if slug(key) in owner:
+            problems.append(f"models: {owner[slug(key)]!r} and {key!r} differ too little")
+        owner[slug(key)] = key
+    return problems

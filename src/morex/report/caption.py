@@ -1,0 +1,55 @@
+"""What stands under a table: how many examples, how sure, which seed, on what machine."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from morex.report.table import Table
+
+
+def caption(table: Table) -> tuple[str, ...]:
+    """Return the notes under the table, one fact a line, without those that are unknown."""
+    source = table.source
+    hardware = _plain(source.provenance.get("hardware"))
+    return (
+        f"{_examples(table)}; 95% Wilson intervals: up to ±{_widest(table):.1f} points",
+        f"seed {source.seed}" + (f"; measured on {hardware}" if hardware else ""),
+        *_legend(table),
+        *([f"not evaluated yet: {', '.join(source.missing)}"] if source.missing else []),
+    )
+
+
+def _legend(table: Table) -> Iterator[str]:
+    yield "union: right under every attack above; mean: plain mean of the rows above it"
+    if table.paper:
+        yield "in parentheses: the paper's Table 1 (MoRE, CIFAR-10, ResNet-18)"
+
+
+def _examples(table: Table) -> str:
+    """Return for example ``n = 360 test images (rays-l2, union: 100)``."""
+    counts = {
+        name: sorted({cell.n for cell in cells if cell}, reverse=True)
+        for name, cells in table.measured.items()
+    }
+    usual = Counter(n for ns in counts.values() for n in ns).most_common(1)
+    if not usual:
+        return "nothing measured yet"
+    others: dict[str, list[str]] = {}
+    for name, ns in counts.items():
+        if ns and ns != [usual[0][0]]:
+            others.setdefault(" or ".join(map(str, ns)), []).append(name)
+    listed = "; ".join(f"{', '.join(names)}: {ns}" for ns, names in others.items())
+    return f"n = {usual[0][0]} test images" + (f" ({listed})" if listed else "")
+
+
+def _widest(table: Table) -> float:
+    """Return half the width of the widest interval, in percentage points."""
+    intervals = [cell.interval for cells in table.measured.values() for cell in cells if cell]
+    return max((100 * (high - low) / 2 for low, high in intervals), default=0.0)
+
+
+def _plain(value: Any) -> str:
+    """Write nested facts on one line: ``cpu: EPYC, cores: 2``."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_plain(v)}" for key, v in value.items() if v not in (None, ""))
+    return "" if value is None else str(value)

@@ -1,0 +1,132 @@
+"""The table for other programs: JSON in the layout of the paper's table, markdown and CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from morex.outcomes import Proportion
+from morex.report.caption import caption
+from morex.report.table import Cells, Table, best
+
+
+def to_json(table: Table) -> str:
+    """Return the table as JSON, with one line per row of the table.
+
+    ``rows``, ``union`` and ``mean`` hold percentages with two decimals, one per entry of
+    ``columns``; ``intervals`` their 95% Wilson intervals [low, high]; ``n`` the number of examples,
+    or a list where the columns differ. What was not measured is null. ``paper`` holds the figures
+    of the paper's Table 1 where the setting matches, and is absent where nothing matches.
+    """
+    return _json_lines(as_dict(table))
+
+
+def as_dict(table: Table) -> dict[str, Any]:
+    """Return what ``to_json`` writes, as plain lists and dictionaries."""
+    values = {name: _percents(line) for name, line in table.values.items()}
+    source = table.source
+    content: dict[str, Any] = {
+        "title": table.title,
+        "settings": source.setting,
+        "attacks": {row: entry.model_dump() for row, entry in source.rows.items()},
+        "columns": list(table.columns),
+        "rows": {row: values[row] for row in table.rows},
+        "union": values["union"],
+        "mean": values["mean"],
+        "intervals": {name: list(map(_interval, cells)) for name, cells in table.measured.items()},
+        "n": {name: _counts(cells) for name, cells in table.measured.items()},
+        "missing": list(source.missing),
+        "seed": source.seed,
+        "models": {name: entry.model_dump() for name, entry in source.columns.items()},
+        "stages": source.stages,
+        "provenance": source.provenance,
+    }
+    if table.paper:
+        content["paper"] = {row: list(figures) for row, figures in table.paper.items()}
+    return content
+
+
+def to_markdown(table: Table) -> str:
+    """Return a pipe table of percentages with one decimal, the best of each line in bold.
+
+    Figures of the paper stand behind in parentheses where the setting matches.
+    """
+    head = ["attack", *map(_escaped, table.columns)]
+    lines = [head, ["---", *("---:" for _ in table.columns)]]
+    for name, values in table.values.items():
+        paper = table.paper.get(name, (None,) * len(values))
+        cells = map(_markdown_cell, values, best(values), paper)
+        lines.append([_escaped(name), *cells])
+    pipes = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = "\n".join(f"- {_escaped(note)}" for note in caption(table))
+    return f"**{table.title}**\n\n{pipes}\n\n{notes}\n"
+
+
+def to_csv(table: Table) -> str:
+    """Return one line per cell: row, column, accuracy, low, high (percent), n, paper (percent).
+
+    The rows ``union`` and ``mean`` come last; fields that do not apply are empty.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "column", "accuracy", "low", "high", "n", "paper"])
+    writer.writerows(_csv_lines(table))
+    return text.getvalue()
+
+
+def _csv_lines(table: Table) -> Iterator[list[Any]]:
+    nothing = (None,) * len(table.columns)
+    for name, values in table.values.items():
+        cells: Cells = table.measured.get(name, nothing)
+        paper = table.paper.get(name, nothing)
+        for i, column in enumerate(table.columns):
+            cell = cells[i]
+            low, high = _interval(cell) or (None, None)
+            n = cell.n if cell else None
+            yield [name, column, _percent(values[i]), low, high, n, paper[i]]
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else round(100 * value, 2)
+
+
+def _percents(values: Sequence[float | None]) -> list[float | None]:
+    return [_percent(value) for value in values]
+
+
+def _interval(cell: Proportion | None) -> tuple[float, float] | None:
+    if cell is None:
+        return None
+    low, high = cell.interval
+    return round(100 * low, 2), round(100 * high, 2)
+
+
+def _counts(cells: Cells) -> int | list[int | None] | None:
+    """Return the one number of examples, or one per column where they differ."""
+    counts = [cell.n if cell else None for cell in cells]
+    known = set(counts) - {None}
+    return counts if len(known) > 1 else next(iter(known), None)
+
+
+def _markdown_cell(value: float | None, is_best: bool, paper: float | None) -> str:
+    text = "-" if value is None else f"{100 * value:.1f}"
+    text = f"**{text}**" if is_best else text
+    return text if paper is None else f"{text} ({paper:.1f})"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _json_lines(content: dict[str, Any]) -> str:
+    """Write a dictionary with a line per key, and a line per key of its dictionaries."""
+    lines = (f" {json.dumps(key)}: {_json_entry(value)}" for key, value in content.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _json_entry(value: Any) -> str:
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value)
+    lines = (f"  {json.dumps(key)}: {json.dumps(inner)}" for key, inner in value.items())
+    return "{\n" + ",\n".join(lines) + "\n }"

@@ -1,0 +1,142 @@
+"""What a run directory holds for reports: ``results.json`` and one outcomes file per model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from morex.outcomes import Outcomes
+
+FORMAT = 1
+RESULTS = "results.json"
+
+
+class RowEntry(BaseModel):
+    """One attack of the suite: its printable form, and its perturbation with kind and strength."""
+
+    model_config = ConfigDict(frozen=True)
+
+    attack: str = ""
+    perturbation: dict[str, Any]
+
+
+class ColumnEntry(BaseModel):
+    """One evaluated model: where its outcomes are, relative to the run, and what they cost.
+
+    ``seconds`` is the time of the evaluation, ``passes`` counts images sent through the model.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outcomes: str
+    seconds: float | None = None
+    passes: dict[str, int] = {}
+    trained_on: str = ""
+
+
+class ResultsFile(BaseModel):
+    """The content of ``results.json``. ``missing`` names models that are not evaluated yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    seed: int
+    setting: dict[str, Any]
+    rows: dict[str, RowEntry] = Field(min_length=1)
+    columns: dict[str, ColumnEntry] = Field(min_length=1)
+    missing: tuple[str, ...] = ()
+    stages: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
+
+    @field_validator("rows")
+    @classmethod
+    def _not_reserved(cls, rows: dict[str, RowEntry]) -> dict[str, RowEntry]:
+        if reserved := rows.keys() & {"union", "mean"}:
+            raise ValueError(f"{', '.join(sorted(reserved))}: reserved for the computed rows")
+        return rows
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """A run's results file together with the outcomes of every evaluated model."""
+
+    file: ResultsFile
+    outcomes: Mapping[str, Outcomes]
+
+
+def read_results(run: Path | str) -> RunResults:
+    """Read the results of the run directory ``run``.
+
+    Raises:
+        FileNotFoundError: if there is no such run, it has no results yet, or a file is missing.
+        ValueError: if a file is damaged, of an unknown format, or does not fit the others.
+    """
+    run = Path(run)
+    file = _read_file(run)
+    outcomes = {
+        name: _read_outcomes(run / column.outcomes, name, file)
+        for name, column in file.columns.items()
+    }
+    return RunResults(file, outcomes)
+
+
+def _read_file(run: Path) -> ResultsFile:
+    path = run / RESULTS
+    if not run.is_dir():
+        raise FileNotFoundError(
+            f"no run directory {str(run)!r}; make one with: morex run RECIPE --out {run}"
+        )
+    if not path.is_file():
+        raise _nothing_yet(run)
+    try:
+        content = json.loads(path.read_bytes())
+        _check_format(path, content)
+        if content.get("columns") == {}:
+            raise _nothing_yet(run)
+        return ResultsFile.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{path} does not fit format {FORMAT}: {_problems(error)}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); run the same morex run command again to rewrite it"
+        ) from None
+
+
+def _nothing_yet(run: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"the run {str(run)!r} has no results yet: no model is evaluated; go on with the "
+        "morex run command that began it"
+    )
+
+
+def _check_format(path: Path, content: Any) -> None:
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise ValueError(
+            f"{path} has format {found!r}, this version of morex reads {FORMAT}; "
+            "use the version of morex that made the run, or run it again"
+        )
+
+
+def _problems(error: ValidationError) -> str:
+    parts = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    return "; ".join(parts)
+
+
+def _read_outcomes(path: Path, column: str, file: ResultsFile) -> Outcomes:
+    try:
+        outcomes = Outcomes.load(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}, the outcomes of {column!r}, is missing; run the same morex run command again "
+            "to evaluate that model"
+        ) from None
+    if unknown := [row for row in outcomes.rows if row not in file.rows]:
+        raise ValueError(
+            f"{path} holds rows that {RESULTS} does not list ({', '.join(unknown)}); delete it and "
+            "run the same morex run command again"
+        )
+    return outcomes

@@ -1,0 +1,105 @@
+"""The table of a run: models across, attacks down, every figure computed from the outcomes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from morex.outcomes import Outcomes, Proportion
+from morex.report.paper import paper_columns, paper_figure
+from morex.report.results import ResultsFile, RunResults
+
+Cells = tuple[Proportion | None, ...]
+"""One row of the table: an accuracy per column, None where nothing was measured."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A run's accuracies: ``columns`` are models, ``rows`` map an attack to one cell per model.
+
+    ``union`` counts an example only if the model is right on it under every row; ``mean`` is the
+    plain mean of the rows' accuracies in [0, 1]. Both are None for a model that lacks a row, since
+    they could not be compared. ``paper`` has the rows with at least one comparable figure of the
+    paper's Table 1 (percent).
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Mapping[str, Cells]
+    union: Cells
+    mean: tuple[float | None, ...]
+    paper: Mapping[str, tuple[float | None, ...]]
+    source: ResultsFile
+
+    @property
+    def measured(self) -> dict[str, Cells]:
+        """The rows, then the union: everything that has counts and intervals."""
+        return {**self.rows, "union": self.union}
+
+    @property
+    def values(self) -> dict[str, tuple[float | None, ...]]:
+        """Accuracies in [0, 1] of all lines of the table: the rows, the union and the mean."""
+        lines = {
+            name: tuple(cell.value if cell else None for cell in cells)
+            for name, cells in self.measured.items()
+        }
+        return {**lines, "mean": self.mean}
+
+
+def make_table(results: RunResults) -> Table:
+    """Compute the table of a run; models that are not evaluated yet are columns without figures.
+
+    Columns keep the run's order, or the paper's if the paper has them all.
+    """
+    file = results.file
+    columns = _ordered((*file.columns, *(m for m in file.missing if m not in file.columns)))
+    by_column = [results.outcomes.get(name) for name in columns]
+    complete = [found if found and _covers(found, file) else None for found in by_column]
+    return Table(
+        title=_title(file),
+        columns=columns,
+        rows={row: _cells(by_column, row) for row in file.rows},
+        union=tuple(Proportion.of(found.union(file.rows)) if found else None for found in complete),
+        mean=tuple(found.mean(file.rows) if found else None for found in complete),
+        paper=_paper(file, columns),
+        source=file,
+    )
+
+
+def best(values: Sequence[float | None]) -> tuple[bool, ...]:
+    """Return which columns have the largest figure of a line: all that tie, but none at zero."""
+    largest = max((value for value in values if value), default=None)
+    return tuple(value is not None and value == largest for value in values)
+
+
+def _ordered(columns: tuple[str, ...]) -> tuple[str, ...]:
+    known = paper_columns()
+    return tuple(sorted(columns, key=known.index)) if set(columns) <= set(known) else columns
+
+
+def _covers(outcomes: Outcomes, file: ResultsFile) -> bool:
+    return set(file.rows) <= set(outcomes.rows)
+
+
+def _cells(by_column: Sequence[Outcomes | None], row: str) -> Cells:
+    return tuple(
+        found.accuracy(row) if found and row in found.rows else None for found in by_column
+    )
+
+
+def _paper(file: ResultsFile, columns: Sequence[str]) -> dict[str, tuple[float | None, ...]]:
+    lines = {
+        row: tuple(paper_figure(file.setting, row, entry.perturbation, c) for c in columns)
+        for row, entry in file.rows.items()
+    }
+    return {row: line for row, line in lines.items() if any(f is not None for f in line)}
+
+
+def _title(file: ResultsFile) -> str:
+    return f"{file.name}: test accuracy (%) on {_description(file.setting)}"
+
+
+def _description(setting: Mapping[str, Any]) -> str:
+    """Return for example ``digits (8x8), resnet10 of width 8``, from whatever is known."""
+    note = f" ({setting['data_note']})" if setting.get("data_note") else ""
+    width = f" of width {setting['width']}" if "width" in setting else ""
+    return f"{setting.get('data', 'unknown data')}{note}, {setting.get('network', '')}{width}"

@@ -1,0 +1,160 @@
+"""From the words of a recipe to the objects that do the work."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from morex.attacks import PGD, Attack, WorstOfDraws
+from morex.data import Augment, Data, ImageSet, load_data
+from morex.evaluation import Row, Suite
+from morex.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
+from morex.networks import NetworkConfig, ResNet
+from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
+from morex.perturbations import Ball, Perturbation, Transform
+from morex.randomness import derived_seed, generator_for
+from morex.recipe import Recipe
+from morex.recipe.schema import (
+    InnerSearch,
+    MixtureModel,
+    NetworkModel,
+    NetworkSpec,
+    UngatedModel,
+    expert_for,
+)
+from morex.targets import ExpertForMember
+from morex.training import TrainingData
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "single": Single,
+    "max": Max,
+    "average": Average,
+    "one-drawn": OneDrawn,
+    "alternate": Alternate,
+    "side-by-side": SideBySide,
+}
+UNGATED: dict[str, type[Ensemble]] = {
+    "mean-of-experts": MeanOfExperts,
+    "largest-logit": LargestLogit,
+}
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Builds what a recipe describes, for one data set on one device."""
+
+    recipe: Recipe
+    data: Data
+    device: torch.device
+
+    @classmethod
+    def open(cls, recipe: Recipe, device: torch.device) -> "Workshop":
+        """Load the recipe's data.
+
+        Raises:
+            DataError: if the data is not there or is wrong.
+        """
+        spec = recipe.data
+        data = load_data(
+            spec.name,
+            Path(spec.folder) if spec.folder else None,
+            image_size=spec.image_size,
+            image_column=spec.image_column,
+            label_column=spec.label_column,
+        )
+        return cls(recipe, data, device)
+
+    @cached_property
+    def training_data(self) -> TrainingData:
+        """The training set and the validation set that is cut from it."""
+        spec = self.recipe.data
+        train, validation = self.data.train.split(spec.validation, self.recipe.seed)
+        if spec.train_examples is not None:
+            train = train.sample(spec.train_examples, self.recipe.seed)
+        if spec.validation_examples is not None:
+            validation = validation.sample(spec.validation_examples, self.recipe.seed)
+        augment = Augment(crop=spec.crop, flip=spec.flip)
+        return TrainingData(train.to(self.device), validation.to(self.device), augment)
+
+    @cached_property
+    def test_data(self) -> ImageSet:
+        """The test images in an order drawn once for all runs, so that every prefix is a sample."""
+        test = self.data.test
+        test = test.take(torch.randperm(len(test), generator=generator_for(0, "test order")))
+        examples = self.recipe.evaluation.examples
+        return (test.first(examples) if examples else test).to(self.device)
+
+    @cached_property
+    def _pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of the training pixels per channel, from counts of bytes."""
+        images = self.data.train.images
+        value = torch.arange(256, dtype=torch.float64) / 255
+        means, deviations = [], []
+        for channel in range(images.shape[1]):
+            share = torch.bincount(images[:, channel].flatten(), minlength=256) / (
+                images[:, channel].numel()
+            )
+            mean = float((share * value).sum())
+            means.append(round(mean, 6))
+            deviations.append(round(float((share * (value - mean) ** 2).sum().sqrt()), 6))
+        return tuple(means), tuple(deviations)
+
+    def network_config(self, spec: NetworkSpec, outputs: int) -> NetworkConfig:
+        """Return the shape of a network for this data."""
+        mean, std = self._pixel_statistics
+        _, height, width = self.data.train.shape
+        return NetworkConfig(spec.architecture, spec.width, outputs, (height, width), mean, std)
+
+    def network(self, name: str) -> ResNet:
+        """Return a new network for the classes of the data, drawn for the model ``name``."""
+        config = self.network_config(self.recipe.network, len(self.data.train.classes))
+        return ResNet(config, seed=derived_seed(self.recipe.seed, name, "weights"))
+
+    def mixture(self, name: str, experts: dict[str, nn.Module]) -> Mixture:
+        """Return a mixture of ``experts`` with a new gate."""
+        config = self.network_config(self.recipe.gate or self.recipe.network, len(experts))
+        gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
+        return Mixture(experts, gate)
+
+    def objective(self, model: NetworkModel | MixtureModel) -> Objective:
+        """Return the objective of a model."""
+        perturbations = self.recipe.perturbations_of(model.against)
+        if model.objective == "msd":
+            balls = tuple(p for p in perturbations if isinstance(p, Ball))
+            return Single((PGD(balls, **model.inner.model_dump()),))
+        members = tuple(inner_search(p, model.inner) for p in perturbations)
+        return OBJECTIVES[model.objective](members)
+
+    def gate_target(self, model: MixtureModel) -> ExpertForMember:
+        """Return which expert the gate should name for each perturbation."""
+        return ExpertForMember(tuple(expert_for(self.recipe, model, name) for name in model.against))
+
+    def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
+        """Return a mixture without a gate."""
+        return UNGATED[model.kind](experts)
+
+    def suite(self) -> Suite:
+        """Return the attacks of the evaluation."""
+        return tuple(
+            Row(name, row.build(self.recipe.perturbations), row.examples)
+            for name, row in self.recipe.rows().items()
+        )
+
+    def ready(self, model: nn.Module) -> nn.Module:
+        """Put a model on the device with its channels innermost in memory."""
+        return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def inner_search(perturbation: Perturbation, inner: InnerSearch) -> Attack:
+    """Return how training searches a perturbation: PGD in a ball, one draw of a transform.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(perturbation, Ball):
+        return PGD(perturbation, **inner.model_dump())
+    if isinstance(perturbation, Transform):
+        return WorstOfDraws(perturbation)
+    raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")

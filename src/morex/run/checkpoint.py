@@ -1,0 +1,56 @@
+"""Where an unfinished training keeps its state: one file, atomic and with a checksum."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import load, save
+
+from morex.files import read_with_digest, write_with_digest
+from morex.training import Snapshot
+
+
+class FileCheckpoint:
+    """Keeps a training's state in ``folder``, at most once in ``every`` seconds.
+
+    Args:
+        folder: where the file is.
+        every: seconds between two writes; 0 writes after every step.
+        notice: told if the file turns out to be damaged, in which case training starts again.
+    """
+
+    def __init__(self, folder: Path, every: float, notice: Callable[[str], None]) -> None:
+        self.path = folder / "checkpoint"
+        self.every = every
+        self.notice = notice
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        """Say whether ``every`` seconds have gone by since the last write."""
+        return time.monotonic() - self.last >= self.every
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replace the file."""
+        tensors = {name: t.detach().cpu().contiguous() for name, t in snapshot.tensors.items()}
+        content = save(tensors, metadata={"values": json.dumps(snapshot.values)})
+        write_with_digest(self.path, content)
+        self.last = time.monotonic()
+
+    def load(self) -> Snapshot | None:
+        """Return the state in the file, or None if there is none or it is damaged."""
+        try:
+            content = read_with_digest(self.path)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            self.notice(f"{error}; the stage starts again")
+            return None
+        return Snapshot(load(content), json.loads(_metadata(content)["values"]))
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata in the header of a safetensors file: 8 bytes of length, then JSON."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return metadata

@@ -1,0 +1,84 @@
+"""Where figures come from: versions, hardware, commit and command."""
+
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import morex
+
+_PACKAGES = ("morex", "torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Return what a reader needs to repeat a result, as JSON values."""
+    return {
+        "versions": {"python": platform.python_version(), **_versions()},
+        "hardware": hardware(device),
+        "commit": commit(),
+        "command": " ".join(["morex", *sys.argv[1:]]),
+    }
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return the processor and, if one is used, the GPU."""
+    described: dict[str, Any] = {"processor": _processor(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(device)
+    return described
+
+
+@cache
+def commit() -> str | None:
+    """Return the git commit of the source that runs, with ``+`` if it is changed, if there is one.
+
+    None for an installed package.
+    """
+    source = Path(morex.__file__).parent
+    try:
+        head = _git(source, "rev-parse", "HEAD")
+        return head + ("+" if _git(source, "status", "--porcelain", "--", str(source)) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", os.fspath(folder), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    """Return the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,102 @@
+"""What a run writes for tables and reports: ``results.json``, format 1."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from morex.recipe.pieces import described
+from morex.recipe.schema import UngatedModel
+from morex.run.build import Workshop
+from morex.run.stages import Stage, stage_id
+
+
+def results(
+    workshop: Workshop,
+    stages: list[Stage],
+    records: Mapping[str, Mapping[str, Any]],
+    made_by: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what is known so far, as JSON values.
+
+    Args:
+        workshop: the recipe and its data.
+        stages: all stages of the run.
+        records: the records of the finished ones, by id.
+        made_by: the provenance of the process that writes.
+    """
+    recipe = workshop.recipe
+    evaluated = [name for name in recipe.columns if stage_id("evaluate", name) in records]
+    return {
+        "format": 1,
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "setting": {
+            "data": recipe.data.name,
+            "network": recipe.network.architecture,
+            "width": recipe.network.width,
+            "n_test": len(workshop.test_data),
+        },
+        "rows": _rows(workshop),
+        "columns": {name: _column(workshop, name, stages, records) for name in evaluated},
+        "missing": [name for name in recipe.columns if name not in evaluated],
+        "stages": {name: _stage(record) for name, record in records.items()},
+        "provenance": dict(made_by),
+    }
+
+
+def _rows(workshop: Workshop) -> dict[str, Any]:
+    recipe = workshop.recipe
+    rows = {}
+    for name, row in recipe.rows().items():
+        perturbation = recipe.perturbations[row.perturbation]
+        budget = row.model_dump(exclude={"attack", "against"}, exclude_none=True)
+        numbers = ", ".join(f"{key}={value}" for key, value in budget.items())
+        text = f"{row.attack} in {perturbation}" + (f" with {numbers}" if numbers else "")
+        rows[name] = {"attack": text, "perturbation": described(perturbation)}
+    return rows
+
+
+def _column(
+    workshop: Workshop,
+    name: str,
+    stages: list[Stage],
+    records: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return where a model's outcomes are and what the model cost."""
+    own = [s.id for s in stages if s.model == name and s.kind != "evaluate"]
+    spec = workshop.recipe.models[name]
+    trained_on = "" if isinstance(spec, UngatedModel) else f"{spec.objective}: {', '.join(spec.against)}"
+    evaluation = next(s for s in stages if s.model == name and s.kind == "evaluate")
+    return {
+        "outcomes": evaluation.output,
+        "seconds": records[evaluation.id]["seconds"],
+        "trained_on": trained_on,
+        "training": _cost(own, records),
+        "training_with_parents": _cost(_ancestry(own, stages), records),
+    }
+
+
+def _cost(ids: list[str], records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the sum of the passes and seconds of stages."""
+    total = {"forward": 0, "backward": 0, "seconds": 0.0}
+    for stage in ids:
+        total["seconds"] = round(total["seconds"] + records[stage]["seconds"], 3)
+        for kind, count in records[stage].get("passes", {}).items():
+            total[kind] += count
+    return total
+
+
+def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
+    """Return the stages ``ids`` and all that they need, each once."""
+    needs = {stage.id: stage.needs for stage in stages}
+    found: dict[str, None] = {}
+    queue = [*ids]
+    while queue:
+        stage = queue.pop()
+        if stage not in found:
+            found[stage] = None
+            queue += needs[stage]
+    return list(found)
+
+
+def _stage(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in ("seconds", "peak_memory_bytes", "finished", "provenance")}

@@ -1,0 +1,144 @@
+"""The stages of a run: what is done, in which order, and what decides its result."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from morex.recipe import Recipe, slug
+from morex.recipe.pieces import described
+from morex.recipe.schema import AnyModel, MixtureModel, NetworkModel, UngatedModel, parents
+
+FORMAT = 1
+"""Raised whenever the same inputs would give another result, so that old stages are redone."""
+
+Kind = Literal["gate", "train", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run that is done as a whole or not at all.
+
+    Args:
+        kind: warming up a gate, training (or assembling) a model, or evaluating it.
+        model: the model's name in the recipe.
+        needs: ids of the stages whose results this one reads.
+        decided_by: everything else that decides the result, as JSON.
+    """
+
+    kind: Kind
+    model: str
+    needs: tuple[str, ...]
+    decided_by: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """A name that is unique in the run and good for files, such as ``train-more-all``."""
+        return stage_id(self.kind, self.model)
+
+    @property
+    def output(self) -> str:
+        """The file that other stages read, relative to the run directory."""
+        if self.kind == "evaluate":
+            return f"outcomes/{slug(self.model)}.npz"
+        return f"{self.folder}/model.safetensors"
+
+    @property
+    def folder(self) -> str:
+        """The model's folder, relative to the run directory."""
+        return model_folder(self.model) + ("/gate" if self.kind == "gate" else "")
+
+    def key(self, digests: Mapping[str, str]) -> str:
+        """Hash what decides the result, given the digests of what the stage reads."""
+        content = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "model": self.model,
+            "reads": [digests[need] for need in self.needs],
+            "decided_by": self.decided_by,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def stage_id(kind: Kind, model: str) -> str:
+    """Return the id of the stage that does ``kind`` to ``model``."""
+    return f"{kind}-{slug(model)}"
+
+
+def model_folder(model: str) -> str:
+    """Return the folder of a model, relative to the run directory."""
+    return f"models/{slug(model)}"
+
+
+def plan_stages(recipe: Recipe, train_fingerprint: str, test_fingerprint: str) -> list[Stage]:
+    """Return the stages of a recipe in an order in which each finds what it needs.
+
+    Only columns are evaluated, each as soon as its model is there, and only what they need is
+    trained.
+    """
+    stages: dict[str, Stage] = {}
+
+    def add(name: str) -> None:
+        if stage_id("train", name) in stages:
+            return
+        for parent in parents(recipe.models[name]):
+            add(parent)
+        for stage in _training_stages(recipe, name, train_fingerprint):
+            stages[stage.id] = stage
+        if name in recipe.columns:
+            stage = _evaluation_stage(recipe, name, test_fingerprint)
+            stages[stage.id] = stage
+
+    for column in recipe.columns:
+        add(column)
+    return list(stages.values())
+
+
+def _training_stages(recipe: Recipe, name: str, fingerprint: str) -> list[Stage]:
+    model = recipe.models[name]
+    needs = tuple(stage_id("train", parent) for parent in parents(model))
+    common = _common(recipe, model, fingerprint)
+    if isinstance(model, MixtureModel) and model.gate_warmup:
+        warmup = common | {"training": _plain(model.gate_warmup)}
+        gate = Stage("gate", name, needs, warmup)
+        return [gate, Stage("train", name, (gate.id,), common)]
+    return [Stage("train", name, needs, common)]
+
+
+def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]:
+    """Return what decides how a model is trained."""
+    if isinstance(model, UngatedModel):
+        return {"kind": model.kind, "experts": list(model.experts)}
+    data = recipe.data.model_dump(
+        exclude={"name", "folder", "image_column", "label_column", "image_size"}
+    )
+    shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
+    return {
+        "seed": recipe.seed,
+        "data": data | {"fingerprint": fingerprint},
+        "network": shape.model_dump(),
+        "model": model.model_dump(mode="json", exclude={"training", "gate_warmup", "against"}),
+        "against": [described(p) for p in recipe.perturbations_of(model.against)],
+        "training": _plain(model.training),
+    }
+
+
+def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str) -> Stage:
+    rows = {
+        key: row.model_dump() | {"perturbation": described(recipe.perturbations[row.perturbation])}
+        for key, row in recipe.rows().items()
+    }
+    decided_by = {
+        "seed": recipe.seed,
+        "data": fingerprint,
+        "examples": recipe.evaluation.examples,
+        "batch_size": recipe.evaluation.batch_size,
+        "rows": rows,
+    }
+    return Stage("evaluate", name, (stage_id("train", name),), decided_by)
+
+
+def _plain(config: Any) -> Any:
+    """Return a configuration as plain JSON values."""
+    return json.loads(json.dumps(asdict(config)))

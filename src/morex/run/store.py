@@ -1,0 +1,129 @@
+"""A run's directory: its lock, its finished stages, and what is still in the works.
+
+recipe.yaml            what the run does
+results.json           what is known so far, for tables and reports
+models/NAME/           a trained model: model.json, model.safetensors
+outcomes/NAME.npz      one boolean per row and test image
+stages/STAGE.json      a finished stage: its key, its files with checksums, cost, provenance
+work/STAGE-KEY/        an unfinished stage: checkpoint, rows evaluated so far
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from morex.files import digest_of, write_atomically
+from morex.run.stages import Stage
+
+
+class RunError(RuntimeError):
+    """A run that cannot be started or go on."""
+
+
+class Store:
+    """Reads and writes a run directory; the only place that knows its layout."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.damaged: list[str] = []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run directory for this process; the lock goes with the process.
+
+        Raises:
+            RunError: if another process holds it, or it cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make the run directory {self.root}: {error}") from None
+        lock = FileLock(self.root / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.root} is in use by {self._owner()}; wait for it or choose another --out"
+            ) from None
+        with lock:
+            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            write_atomically(self.root / ".owner.json", json.dumps(owner).encode())
+            yield
+
+    def _owner(self) -> str:
+        try:
+            owner = json.loads((self.root / ".owner.json").read_bytes())
+            return f"process {owner['pid']} on {owner['host']}"
+        except (OSError, ValueError, KeyError):
+            return "another process"
+
+    def record(self, stage_id: str) -> dict[str, Any] | None:
+        """Return what was written when the stage was finished, or None."""
+        path = self._record_path(stage_id)
+        try:
+            record: dict[str, Any] = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            self.damaged.append(f"{path} is damaged")
+            return None
+        return record
+
+    def finished(self, stage: Stage, key: str) -> dict[str, Any] | None:
+        """Return the stage's record if it is finished, up to date and undamaged."""
+        record = self.record(stage.id)
+        if record is None or record.get("key") != key:
+            return None
+        for name, digest in record["files"].items():
+            path = self.root / name
+            if not path.is_file():
+                self.damaged.append(f"{path} is missing")
+                return None
+            if digest_of(path) != digest:
+                self.damaged.append(f"{path} is damaged: it does not match its checksum")
+                return None
+        return record
+
+    def finish(
+        self, stage: Stage, key: str, files: tuple[str, ...], about: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Write the record of a finished stage, and clear its place in the works."""
+        digests = {name: digest_of(self.root / name) for name in files}
+        record = {"stage": stage.id, "key": key, "files": digests, **about}
+        path = self._record_path(stage.id)
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, json.dumps(record, indent=1).encode())
+        for leftover in (self.root / "work").glob(f"{stage.id}-*"):
+            shutil.rmtree(leftover)
+        with contextlib.suppress(OSError):  # not empty: another stage is in the works
+            (self.root / "work").rmdir()
+        return record
+
+    def work(self, stage: Stage, key: str) -> Path:
+        """Return a folder for what the unfinished stage wants to find again, made if needed.
+
+        What was left there under another key is of no use any more and is removed.
+        """
+        folder = self.root / "work" / f"{stage.id}-{key[:16]}"
+        for stale in folder.parent.glob(f"{stage.id}-" + "[0-9a-f]" * 16):
+            if stale != folder:
+                shutil.rmtree(stale)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the run atomically."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+
+    def _record_path(self, stage_id: str) -> Path:
+        return self.root / "stages" / f"{stage_id}.json"

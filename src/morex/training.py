@@ -1,0 +1,474 @@
+"""The training loop: one for every method.
+
+A step draws a batch, lets the objective change it (the inner maximisation, on the frozen model in
+evaluation mode), and descends the target's loss on what came back (the outer minimisation):
+
+    min_theta  E [ L(f_theta(x'), y) ],   x' = objective(f_theta, x, y)       (MoRE, equation 1)
+
+Experts, baselines and mixtures differ in objective and target alone. Every draw comes from the seed
+and the step's number, so a training that was interrupted goes on with the same bits.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from morex.attacks import frozen
+from morex.averaging import MovingAverage
+from morex.data import Augment, ImageSet
+from morex.objectives import Batch, Objective
+from morex.precision import Precision, autocast
+from morex.randomness import generator_for
+from morex.targets import ClassOfImage, Target
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The hyperparameters of one training.
+
+    Args:
+        epochs: passes over the training set; the last incomplete batch of each is left out.
+        batch_size: examples per step.
+        optimizer: SGD with Nesterov momentum, or AdamW.
+        learning_rate: the largest learning rate.
+        momentum: of SGD.
+        weight_decay: of either optimizer.
+        schedule: points (share of the training done, factor on the learning rate), from 0 to 1,
+            with straight lines between them. The default is the paper's: up until 40%, down to a
+            twentieth at 80%, to zero at the end.
+        clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
+        average: decay per step of an exponential moving average of the weights (EMA), which is then
+            what is validated and kept.
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the device is fast at it.
+        validate_every: epochs between validations; the last epoch is always validated.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    epochs: int = 100
+    batch_size: int = 100
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
+    clip_norm: float | None = None
+    average: float | None = None
+    precision: Precision = "auto"
+    validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if min(self.epochs, self.batch_size, self.validate_every) < 1:
+            raise ValueError(
+                f"epochs, batch_size and validate_every must be at least 1, got {self}"
+            )
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
+            raise ValueError(
+                "momentum must be in [0, 1) and weight_decay at least 0, got "
+                f"{self.momentum} and {self.weight_decay}"
+            )
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
+        if self.average is not None and not 0 < self.average < 1:
+            raise ValueError(f"average must be in (0, 1), got {self.average}")
+        times = [at for at, _ in self.schedule]
+        if not times or times[0] != 0 or times[-1] != 1 or times != sorted(times):
+            raise ValueError(f"schedule must go from 0 to 1 in order, got {self.schedule}")
+
+    def factor(self, progress: float) -> float:
+        """Return the factor on the learning rate at ``progress`` in [0, 1]."""
+        for (start, low), (end, high) in zip(self.schedule, self.schedule[1:], strict=False):
+            if progress <= end and end > start:
+                return low + (high - low) * (progress - start) / (end - start)
+        return self.schedule[-1][1]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Where a training learns and where its models are chosen; never the test set."""
+
+    train: ImageSet
+    validation: ImageSet
+    augment: Augment = field(default_factory=Augment)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a training says of itself while it runs."""
+
+    epoch: float
+    epochs: int
+    loss: float
+    seconds: float
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a training between two steps: tensors, and JSON values.
+
+    The tensors are the training's own, which go on changing: copy what is to outlast ``save``.
+    """
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+
+class Checkpoint(Protocol):
+    """Where a training keeps its state."""
+
+    def load(self) -> Snapshot | None:
+        """Return the last state that was saved, or None."""
+
+    def due(self) -> bool:
+        """Say whether it is time to save again."""
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Keep ``snapshot`` in place of the last one."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is known of a training when it is over.
+
+    ``history`` has one entry per epoch: ``epoch``, ``loss`` (mean), ``learning_rate``, and where it
+    was validated ``validation`` (accuracy under each member of the objective) and ``score`` (their
+    mean). ``seconds`` counts all the time spent on it, across interruptions.
+    """
+
+    history: list[dict[str, Any]]
+    seconds: float
+
+
+class NotFiniteError(RuntimeError):
+    """A loss or a weight became infinite or NaN."""
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    data: TrainingData,
+    config: TrainingConfig,
+    *,
+    seed: int = 0,
+    name: str = "model",
+    target: Target | None = None,
+    checkpoint: Checkpoint | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Train ``model`` in place and leave it, in evaluation mode, as it was best on validation.
+
+    Best is the largest mean accuracy over the objective's own members, attacked as in training.
+
+    Args:
+        model: on the device of the data; what is not to learn must have ``requires_grad`` off.
+        objective: makes the images to train on.
+        data: training and validation images.
+        config: the hyperparameters.
+        seed: with ``name`` it decides every random draw.
+        name: what is being trained, for messages.
+        target: what to teach; by default the class of an image.
+        checkpoint: where to keep the state, so that an interrupted training can go on.
+        report: called after every step that is reported, at most about once a second.
+
+    Returns:
+        The history and the time it took.
+
+    Raises:
+        NotFiniteError: if a loss or weight becomes infinite or NaN; the last checkpoint stays.
+        ValueError: if the training set is smaller than a batch.
+    """
+    training = _Training(model, objective, data, config, seed, name, target or ClassOfImage())
+    saved = checkpoint.load() if checkpoint else None
+    if saved:
+        training.restore(saved)
+    last_report = time.monotonic()
+    while training.step < training.steps:
+        training.advance()
+        if training.epoch_ended():
+            training.end_epoch()
+        if checkpoint and checkpoint.due():
+            training.check_finite()
+            checkpoint.save(training.snapshot())
+        if report and (training.step == training.steps or time.monotonic() - last_report > 1):
+            report(training.progress())
+            last_report = time.monotonic()
+    training.finish()
+    return Fit(training.history, training.elapsed())
+
+
+class _Training:
+    """The state of a training and the few things that can be done to it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        data: TrainingData,
+        config: TrainingConfig,
+        seed: int,
+        name: str,
+        target: Target,
+    ) -> None:
+        self.model, self.objective, self.data, self.config = model, objective, data, config
+        self.seed, self.name, self.target = seed, name, target
+        self.device = data.train.device
+        self.steps_per_epoch = len(data.train) // config.batch_size
+        if not self.steps_per_epoch:
+            raise ValueError(
+                f"{name}: {len(data.train)} training images are less than a batch of "
+                f"{config.batch_size}; lower batch_size"
+            )
+        self.steps = self.steps_per_epoch * config.epochs
+        self.step = 0
+        self.seconds = 0.0
+        self.started = time.monotonic()
+        self.history: list[dict[str, Any]] = []
+        self.parameters = target.parameters(model)
+        self.optimizer = _optimizer(self.parameters, config)
+        self.learning = _learning_tensors(model, self.parameters)
+        self.average = MovingAverage(self.learning, config.average) if config.average else None
+        self.best: dict[str, Tensor] = {}
+        self.best_score = -math.inf
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.first_bad = torch.full((), -1, device=self.device)
+        self.order = torch.empty(0, dtype=torch.int64)
+
+    def advance(self) -> None:
+        """Take one step."""
+        x, y, generator = self._batch()
+        with autocast(self.config.precision, self.device), frozen(self.model):
+            batch = self.objective.build(self.model, x, y, self.step, generator)
+        self.model.train()
+        with autocast(self.config.precision, self.device):
+            loss = self.target.loss(self.model, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        self.optimizer.step()
+        if self.average:
+            self.average.update()
+        self._watch(loss.detach())
+        self.step += 1
+
+    def _batch(self) -> tuple[Tensor, Tensor, torch.Generator]:
+        """Return the images and labels of this step, and the step's own generator."""
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if position == 0 or not len(self.order):
+            shuffle = generator_for(self.seed, self.name, "epoch", epoch)
+            order = torch.randperm(len(self.data.train), generator=shuffle)
+            self.order = order.to(self.device, non_blocking=True)
+        rows = self.order[position * self.config.batch_size :][: self.config.batch_size]
+        generator = generator_for(self.seed, self.name, "step", self.step, device=self.device)
+        x = self.data.augment(self.data.train.pixels(rows), generator)
+        return channels_last(x), self.data.train.labels[rows], generator
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step: the schedule's at its middle."""
+        progress = (step + 0.5) / self.steps
+        return self.config.learning_rate * self.config.factor(progress)
+
+    def _watch(self, loss: Tensor) -> None:
+        """Note the loss and the first step at which it was not finite, without waiting for it."""
+        self.loss_sum += loss
+        bad = ~loss.isfinite() & (self.first_bad < 0)
+        self.first_bad = torch.where(bad, self.step, self.first_bad)
+
+    def check_finite(self) -> None:
+        """Raise if a loss has been infinite or NaN, or a weight is: what is kept must be good."""
+        step = int(self.first_bad)
+        what = "loss"
+        if step < 0 and not _all_finite(self.learning):  # a finite loss with an infinite gradient
+            step, what = self.step - 1, "weights after the update"
+        if step >= 0:
+            raise NotFiniteError(
+                f"{self.name}: not finite: {what} at step {step} of {self.steps} "
+                f"(epoch {step // self.steps_per_epoch + 1}, "
+                f"learning rate {self.learning_rate(step):.3g}, "
+                f"{type(self.objective).__name__} over {len(self.objective.members)} members); "
+                "the last checkpoint is kept. Lower learning_rate, set clip_norm, or use fp32"
+            )
+
+    def epoch_ended(self) -> bool:
+        """Say whether the last step closed an epoch."""
+        return self.step % self.steps_per_epoch == 0
+
+    def end_epoch(self) -> None:
+        """Write the epoch's history and validate if it is time."""
+        self.check_finite()
+        epoch = self.step // self.steps_per_epoch
+        entry: dict[str, Any] = {
+            "epoch": epoch,
+            "loss": float(self.loss_sum) / self.steps_per_epoch,
+            "learning_rate": self.learning_rate(self.step - 1),
+        }
+        self.loss_sum.zero_()
+        if epoch % self.config.validate_every == 0 or epoch == self.config.epochs:
+            with self._averaged():
+                accuracies = self._validate()
+                entry["validation"] = accuracies
+                entry["score"] = sum(accuracies) / len(accuracies)
+                self._keep_if_best(entry["score"])
+        self.history.append(entry)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Give the model its averaged weights, where they are kept, for a while."""
+        if self.average:
+            with self.average.applied():
+                yield
+        else:
+            yield
+
+    def _validate(self) -> list[float]:
+        """Return the accuracy on the validation set under every member of the objective."""
+        return [self._accuracy(which) for which in range(len(self.objective.members))]
+
+    def _accuracy(self, which: int) -> float:
+        data, size = self.data.validation, 2 * self.config.batch_size
+        hits = torch.zeros((), dtype=torch.int64, device=self.device)
+        place = (self.name, "validation", which)
+        generator = generator_for(self.seed, *place, device=self.device)
+        member = self.objective.members[which]
+        with autocast(self.config.precision, self.device), frozen(self.model):
+            for start in range(0, len(data), size):
+                rows = slice(start, start + size)
+                x, y = channels_last(data.pixels(rows)), data.labels[rows]
+                moved = member.search(self.model, x, y, generator)
+                with torch.no_grad():
+                    batch = Batch(moved, y, torch.full_like(y, which))
+                    hits += self.target.hits(self.model, batch).sum()
+        return int(hits) / len(data)
+
+    def _keep_if_best(self, score: float) -> None:
+        if score >= self.best_score:  # of equals the one that trained longest
+            self.best_score = score
+            self.best = {name: t.detach().clone() for name, t in self.learning.items()}
+
+    def finish(self) -> None:
+        """Give the model the best weights and put it in evaluation mode."""
+        _copy(self.best, self.learning)
+        self.model.eval()
+
+    def progress(self) -> Progress:
+        """Return how far the training is."""
+        position = self.step % self.steps_per_epoch
+        loss = float(self.loss_sum) / position if position else self.history[-1]["loss"]
+        scores = [entry["score"] for entry in self.history if "score" in entry]
+        return Progress(
+            epoch=self.step / self.steps_per_epoch,
+            epochs=self.config.epochs,
+            loss=loss,
+            seconds=self.elapsed(),
+            validation=scores[-1] if scores else None,
+        )
+
+    def elapsed(self) -> float:
+        """Return the seconds spent so far, those before an interruption included."""
+        return self.seconds + time.monotonic() - self.started
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that the rest of the training depends on."""
+        tensors = {f"model/{name}": t for name, t in self.learning.items()}
+        tensors |= {f"best/{name}": t for name, t in self.best.items()}
+        tensors["loss_sum"] = self.loss_sum
+        if self.average:
+            tensors |= {f"average/{name}": t for name, t in self.average.shadow.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{key}": t for key, t in state.items()}
+        values = {
+            "step": self.step,
+            "history": [*self.history],
+            "best_score": self.best_score if self.best else None,
+            "average_updates": self.average.updates if self.average else 0,
+            "seconds": self.elapsed(),
+        }
+        return Snapshot(tensors, values)
+
+    def restore(self, saved: Snapshot) -> None:
+        """Go back to the state of a snapshot."""
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
+        optimizer: dict[int, dict[str, Tensor]] = {}
+        for path, tensor in saved.tensors.items():
+            head, _, rest = path.partition("/")
+            if head == "optimizer":
+                index, _, key = rest.partition("/")
+                optimizer.setdefault(int(index), {})[key] = tensor
+            elif head in parts:
+                parts[head][rest] = tensor
+        _copy(parts["model"], self.learning)
+        self._restore_optimizer(optimizer)
+        self.loss_sum.copy_(saved.tensors["loss_sum"])
+        if self.average:
+            _copy(parts["average"], self.average.shadow)
+            self.average.updates = saved.values["average_updates"]
+        self.best = {
+            name: _like(t, self.learning[name].detach()) for name, t in parts["best"].items()
+        }
+        best_score = saved.values["best_score"]
+        self.best_score = -math.inf if best_score is None else best_score
+        self.step, self.history = saved.values["step"], [*saved.values["history"]]
+        self.seconds, self.started = saved.values["seconds"], time.monotonic()
+
+    def _restore_optimizer(self, state: dict[int, dict[str, Tensor]]) -> None:
+        for index, values in state.items():
+            parameter = self.parameters[index].detach()
+            self.optimizer.state[self.parameters[index]] = {
+                key: _like(t, parameter) if t.shape == parameter.shape else t.clone()
+                for key, t in values.items()
+            }
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return images with their channels innermost in memory, the faster layout everywhere."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.SGD(
+        parameters,
+        config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+    )
+
+
+def _learning_tensors(model: nn.Module, parameters: list[nn.Parameter]) -> dict[str, Tensor]:
+    """Return what training changes, by name: the parameters that learn, and all buffers."""
+    chosen = {id(p) for p in parameters}
+    learning: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if id(p) in chosen}
+    learning.update(model.named_buffers())
+    return learning
+
+
+def _all_finite(tensors: dict[str, Tensor]) -> bool:
+    return bool(torch.stack([t.isfinite().all() for t in tensors.values()]).all())
+
+
+def _like(tensor: Tensor, pattern: Tensor) -> Tensor:
+    """Copy to the device and memory layout of ``pattern``, on which summation order depends."""
+    return torch.empty_like(pattern).copy_(tensor)
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], destination: dict[str, Tensor]) -> None:
+    for name, tensor in source.items():
+        destination[name].copy_(tensor)
