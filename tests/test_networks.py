@@ -80,7 +80,7 @@ def test_no_global_generator_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_convolutions_are_drawn_as_for_a_relu() -> None:
-    weight = ResNet(config(width=32)).body[3].second[0].weight
+    weight = ResNet(config(width=32)).body[3].first[0].weight  # twice as many out as in
     assert weight.std().item() == pytest.approx(sqrt(2 / (9 * weight.shape[0])), rel=0.02)
 
 

@@ -165,7 +165,7 @@ def test_weights_of_another_model_raise(tmp_path: Path) -> None:
     save_model(network(), tmp_path / "a")
     save_model(network().sibling(3, seed=0), tmp_path / "b")
     (tmp_path / "a" / WEIGHTS).write_bytes((tmp_path / "b" / WEIGHTS).read_bytes())
-    with pytest.raises(ModelError, match=r"safetensors .*does not fit its model\.json.*head"):
+    with pytest.raises(ModelError, match=r"(?s)safetensors .*does not fit its model\.json.*head"):
         load_model(tmp_path / "a")
 
 

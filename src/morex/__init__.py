@@ -1,1 +1,80 @@
-"""morex: Mixtures of Robust Experts."""
+"""morex: Mixtures of Robust Experts (MoRE).
+
+Image classifiers that stand up to a union of perturbations and still do well on clean images. A
+model is a callable from images (N, C, H, W) in [0, 1] to logits (N, K); normalisation is inside it.
+
+``load``                 a saved model
+``Mixture``              experts weighted by a gate
+``perturbations``        what may happen to an image
+``attacks``              searches inside a perturbation
+``train``, ``evaluate``  the one training loop and the one evaluation
+
+The names below are imported when they are first used, so that what needs no PyTorch (tables,
+``morex --help``) starts without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from morex import attacks, data, objectives, perturbations, report
+    from morex.evaluation import evaluate, table1
+    from morex.mixture import LargestLogit, MeanOfExperts, Mixture
+    from morex.networks import NetworkConfig, ResNet
+    from morex.saving import load_model as load
+    from morex.saving import save_model as save
+    from morex.training import TrainingConfig, TrainingData, train
+
+_HOME = {
+    "LargestLogit": ("morex.mixture", "LargestLogit"),
+    "MeanOfExperts": ("morex.mixture", "MeanOfExperts"),
+    "Mixture": ("morex.mixture", "Mixture"),
+    "NetworkConfig": ("morex.networks", "NetworkConfig"),
+    "ResNet": ("morex.networks", "ResNet"),
+    "TrainingConfig": ("morex.training", "TrainingConfig"),
+    "TrainingData": ("morex.training", "TrainingData"),
+    "attacks": ("morex.attacks", None),
+    "data": ("morex.data", None),
+    "evaluate": ("morex.evaluation", "evaluate"),
+    "load": ("morex.saving", "load_model"),
+    "objectives": ("morex.objectives", None),
+    "perturbations": ("morex.perturbations", None),
+    "report": ("morex.report", None),
+    "save": ("morex.saving", "save_model"),
+    "table1": ("morex.evaluation", "table1"),
+    "train": ("morex.training", "train"),
+}
+
+__all__ = [
+    "LargestLogit",
+    "MeanOfExperts",
+    "Mixture",
+    "NetworkConfig",
+    "ResNet",
+    "TrainingConfig",
+    "TrainingData",
+    "attacks",
+    "data",
+    "evaluate",
+    "load",
+    "objectives",
+    "perturbations",
+    "report",
+    "save",
+    "table1",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'morex' has no attribute {name!r}")
+    module, attribute = _HOME[name]
+    loaded = import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

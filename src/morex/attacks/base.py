@@ -90,7 +90,7 @@ def check_batch(x: Tensor, y: Tensor) -> None:
         raise ValueError(
             f"labels: expected int64 of shape ({len(x)},), got {y.dtype} {tuple(y.shape)}"
         )
-    if len(x) and not (0 <= x.amin() and x.amax() <= 1):  # also catches NaN
+    if len(x) and not (x.amin() >= 0 and x.amax() <= 1):  # also catches NaN
         raise ValueError(
             f"images: expected values in [0, 1], got [{x.amin():.4g}, {x.amax():.4g}]; "
             "scale pixels to [0, 1] and move any normalisation into the model"

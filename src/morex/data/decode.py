@@ -1,7 +1,7 @@
 """Encoded pictures (PNG, JPEG, ...) to one tensor of bytes."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,17 @@ EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "
 
 Picture = tuple[str, bytes | Path]
 """Where a picture is, for messages, and its encoded bytes or file."""
+
+
+def read_pictures(paths: Sequence[Path], image_size: int | None) -> Tensor:
+    """Read picture files to uint8 RGB, (N, 3, H, W); see ``decode_all``.
+
+    Raises:
+        DataError: if there is none, one is missing or cannot be decoded, or sizes differ.
+    """
+    if not paths:
+        raise DataError("no picture to read: name at least one file")
+    return decode_all([(str(path), path) for path in paths], len(paths), image_size)
 
 
 def decode_all(pictures: Iterable[Picture], count: int, image_size: int | None) -> Tensor:

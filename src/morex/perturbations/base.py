@@ -30,6 +30,7 @@ class Perturbation(ABC):
         """
 
     def __str__(self) -> str:
+        """Return the printable form, name and strength."""
         return repr(self)
 
 

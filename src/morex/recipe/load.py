@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from morex.recipe.schema import Recipe
 
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
-"""Sections that models inherit: the recipe's own section, and those of a model that start from it."""
+"""Sections that models inherit: the recipe's own, and those of a model that start from it."""
 
 
 class RecipeError(ValueError):
@@ -62,7 +62,7 @@ def _read(name_or_path: str) -> dict[str, Any]:
     if name_or_path in names:
         text = (_shipped() / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     elif Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text(encoding="utf-8")
+        text = _text(Path(name_or_path))
     else:
         near = difflib.get_close_matches(name_or_path, names, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -77,6 +77,13 @@ def _read(name_or_path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RecipeError(f"{name_or_path} should be a mapping, got {type(content).__name__}")
     return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read as text: {error}") from None
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -106,20 +113,23 @@ def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(model, dict) or model.get("kind") in ("mean-of-experts", "largest-logit"):
             continue
         for section, heirs in _DEFAULTS.items():
-            default = content.get(section) or {}
+            default = content.get(section)
+            inherited = default if isinstance(default, dict) else {}
             for heir in heirs:
                 own = model.get(heir, {} if heir == section else None)
-                if isinstance(own, dict) and isinstance(default, dict):
-                    model[heir] = {**default, **own}
+                if isinstance(own, dict):
+                    model[heir] = {**inherited, **own}
     return content
 
 
 def _problems(error: ValidationError, content: Mapping[str, Any]) -> list[str]:
     """Return one line per mistake; what is inherited is only reported where it was written."""
+    problems = error.errors()
+    paths = [_path(problem, content) for problem in problems]
+    at_source = {(*p, _mistake(problem)) for p, problem in zip(paths, problems, strict=True)}
     lines: dict[str, None] = {}
-    for problem in error.errors():
-        path = _path(problem, content)
-        if not _inherited(path, content):
+    for path, problem in zip(paths, problems, strict=True):
+        if (*_origin(path), _mistake(problem)) not in at_source:
             lines[": ".join(filter(None, [".".join(path), _message(problem)]))] = None
     return list(lines)
 
@@ -138,15 +148,18 @@ def _path(problem: Any, content: Any) -> list[str]:
     return path
 
 
-def _inherited(path: list[str], content: Mapping[str, Any]) -> bool:
-    """Say whether the mistake at a model's ``path`` comes from the recipe's own section."""
-    if len(path) < 4 or path[0] != "models":
-        return False
+def _origin(path: list[str]) -> list[str]:
+    """Return where the recipe's own section would hold what a model has at ``path``, if it can."""
     for section, heirs in _DEFAULTS.items():
-        if path[2] in heirs:
-            default, own = content.get(section), content["models"][path[1]][path[2]]
-            return isinstance(default, dict) and default.get(path[3], own) == own.get(path[3])
-    return False
+        if path[:1] == ["models"] and path[2:3] and path[2] in heirs:
+            return [section, *path[3:]]
+    return ["nowhere"]
+
+
+def _mistake(problem: Any) -> str:
+    """Return the message; of a whole section less its value, which varies with the heirs."""
+    message = _message(problem)
+    return message.partition(", got")[0] if problem["type"] == "value_error" else message
 
 
 def _message(problem: Any) -> str:

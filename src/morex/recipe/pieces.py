@@ -7,7 +7,10 @@ in ``PERTURBATIONS`` or ``ATTACKS`` to be usable in recipes.
 import dataclasses
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_type_hints
+from functools import reduce
+from itertools import starmap
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
     AfterValidator,
@@ -46,7 +49,7 @@ def _number(value: object) -> object:
     if isinstance(value, str) and "/" in value:
         try:
             return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, OverflowError):
             return value
     return value
 
@@ -109,11 +112,11 @@ if TYPE_CHECKING:
     AnyAttack = AttackSpec
 else:
     AnyPerturbation = Annotated[
-        Union[tuple(_perturbation_schema(kind, cls) for kind, cls in PERTURBATIONS.items())],
+        reduce(or_, starmap(_perturbation_schema, PERTURBATIONS.items())),
         Field(discriminator="kind"),
         PlainSerializer(described),
     ]
     AnyAttack = Annotated[
-        Union[tuple(_attack_schema(name, cls) for name, cls in ATTACKS.items())],
+        reduce(or_, starmap(_attack_schema, ATTACKS.items())),
         Field(discriminator="attack"),
     ]

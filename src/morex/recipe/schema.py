@@ -2,12 +2,17 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+import numpy as np
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from morex.networks import ARCHITECTURES
+from morex.outcomes import Outcomes
 from morex.perturbations import Ball, Perturbation
 from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict
 from morex.training import TrainingConfig
+
+_COMPUTED_ROWS = ("union", "mean")
+"""Lines that tables compute from the rows."""
 
 ObjectiveName = Literal["single", "max", "average", "msd", "one-drawn", "alternate", "side-by-side"]
 
@@ -16,7 +21,15 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"names something twice: {', '.join(names)}")
+    return names
+
+
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_different), Field(min_length=1)
+]
 
 
 class DataConfig(Strict):
@@ -91,7 +104,12 @@ class UngatedModel(Strict):
 
 
 def _kind(value: Any) -> str:
-    kind = value.get("kind", "network") if isinstance(value, dict) else value.kind
+    """Return which schema a model has; what is no model at all is left to the network's."""
+    kind = (
+        value.kind if isinstance(value, NetworkModel | MixtureModel | UngatedModel) else "network"
+    )
+    if isinstance(value, dict):
+        kind = value.get("kind", kind)
     return "ungated" if kind in ("mean-of-experts", "largest-logit") else str(kind)
 
 
@@ -99,7 +117,11 @@ ModelSpec = Annotated[
     Annotated[NetworkModel, Tag("network")]
     | Annotated[MixtureModel, Tag("mixture")]
     | Annotated[UngatedModel, Tag("ungated")],
-    Discriminator(_kind),
+    Discriminator(
+        _kind,
+        custom_error_type="unknown_kind",
+        custom_error_message="Kind should be network, mixture, mean-of-experts or largest-logit",
+    ),
 ]
 AnyModel = NetworkModel | MixtureModel | UngatedModel
 
@@ -128,12 +150,13 @@ class Recipe(Strict):
     inner: InnerSearch = InnerSearch()
     training: TrainingConfig = TrainingConfig()
     models: dict[str, ModelSpec] = Field(min_length=1)
-    columns: Annotated[tuple[str, ...], Field(min_length=1)]
+    columns: Names
     evaluation: Evaluation
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        problems = [*_unknown_names(self), *_wrong_uses(self), *_cycles(self), *_same_slugs(self)]
+        checks = (_unknown_names, _wrong_uses, _wrong_rows, _cycles, _same_slugs)
+        problems = [problem for check in checks for problem in check(self)]
         if problems:
             raise ValueError("\n  ".join(problems))
         return self
@@ -177,7 +200,12 @@ def _unknown_names(recipe: Recipe) -> list[str]:
     for key in recipe.columns:
         check("columns", key, recipe.models, "model")
     for key, row in recipe.rows().items():
-        check(f"evaluation.rows.{key}.perturbation", row.perturbation, recipe.perturbations, "perturbation")
+        check(
+            f"evaluation.rows.{key}.perturbation",
+            row.perturbation,
+            recipe.perturbations,
+            "perturbation",
+        )
     return problems
 
 
@@ -185,6 +213,7 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
     """Say which names stand for the wrong thing."""
     problems = []
     for key, model in recipe.models.items():
+        problems += _no_networks(recipe, key, model)
         if isinstance(model, UngatedModel) or not {*model.against} <= {*recipe.perturbations}:
             continue
         members = recipe.perturbations_of(model.against)
@@ -194,7 +223,28 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
             problems.append(f"models.{key}: msd takes balls only, got {model.against}")
         if isinstance(model, MixtureModel) and model.gate_warmup:
             problems += _experts_missing(recipe, key, model)
+    return problems
+
+
+def _no_networks(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
+    """Say which parents are mixtures: neither an expert nor a start for a network's weights."""
+    return [
+        f"models.{key}: {parent!r} is a {recipe.models[parent].kind}, expected a network"
+        for parent in parents(model)
+        if parent in recipe.models and not isinstance(recipe.models[parent], NetworkModel)
+    ]
+
+
+def _wrong_rows(recipe: Recipe) -> list[str]:
+    """Say which rows have a name that results cannot take, or an attack that cannot be made."""
+    problems = []
     for key, row in recipe.rows().items():
+        if key in _COMPUTED_ROWS:
+            problems.append(f"evaluation.rows.{key}: this name is that of a computed row")
+        try:
+            Outcomes({key: np.ones(1, np.bool_)})
+        except ValueError as error:
+            problems.append(f"evaluation.rows: {error}")
         if row.perturbation in recipe.perturbations:
             try:
                 row.build(recipe.perturbations)
@@ -246,7 +296,7 @@ def _same_slugs(recipe: Recipe) -> list[str]:
     owner: dict[str, str] = {}
     problems = []
     for key in recipe.models:
-        if not slug(key):
+        if not any(letter.isalnum() for letter in key):
             problems.append(f"models: {key!r} needs at least one letter or digit")
         if slug(key) in owner:
             problems.append(f"models: {owner[slug(key)]!r} and {key!r} differ too little")

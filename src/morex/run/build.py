@@ -87,7 +87,7 @@ class Workshop:
         return (test.first(examples) if examples else test).to(self.device)
 
     @cached_property
-    def _pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of the training pixels per channel, from counts of bytes."""
         images = self.data.train.images
         value = torch.arange(256, dtype=torch.float64) / 255
@@ -103,7 +103,7 @@ class Workshop:
 
     def network_config(self, spec: NetworkSpec, outputs: int) -> NetworkConfig:
         """Return the shape of a network for this data."""
-        mean, std = self._pixel_statistics
+        mean, std = self.pixel_statistics
         _, height, width = self.data.train.shape
         return NetworkConfig(spec.architecture, spec.width, outputs, (height, width), mean, std)
 
@@ -129,7 +129,9 @@ class Workshop:
 
     def gate_target(self, model: MixtureModel) -> ExpertForMember:
         """Return which expert the gate should name for each perturbation."""
-        return ExpertForMember(tuple(expert_for(self.recipe, model, name) for name in model.against))
+        return ExpertForMember(
+            tuple(expert_for(self.recipe, model, name) for name in model.against)
+        )
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
         """Return a mixture without a gate."""

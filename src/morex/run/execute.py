@@ -114,7 +114,10 @@ class _Run:
     def do_all(self) -> None:
         """Do all stages, writing the results after each."""
         data = self.workshop.training_data
-        fingerprint = f"{data.train.fingerprint()} {data.validation.fingerprint()}"
+        fingerprint = (
+            f"{data.train.fingerprint()} {data.validation.fingerprint()} "
+            f"{self.workshop.pixel_statistics}"
+        )
         self.stages = plan_stages(self.recipe, fingerprint, self.workshop.test_data.fingerprint())
         passes = {stage.id: stage_passes(self.workshop, stage).total for stage in self.stages}
         self.watcher.begins(self.stages, passes)
@@ -131,6 +134,7 @@ class _Run:
                 record = self._do(stage, key)
             self.records[stage.id] = record
             self._write_results()
+        self.store.tidy()
 
     def _digest(self, stage_id: str) -> str:
         """Return the checksum of what a finished stage hands on."""

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-import morex
-
 _PACKAGES = ("morex", "torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
 
 
@@ -38,10 +36,11 @@ def hardware(device: torch.device) -> dict[str, Any]:
 def commit() -> str | None:
     """Return the git commit of the source that runs, with ``+`` if it is changed, if there is one.
 
-    None for an installed package.
+    None for an installed package, also where that lies inside the repository of something else.
     """
-    source = Path(morex.__file__).parent
+    source = Path(__file__).parents[1]
     try:
+        _git(source, "ls-files", "--error-unmatch", "__init__.py")  # fails if git ignores it
         head = _git(source, "rev-parse", "HEAD")
         return head + ("+" if _git(source, "status", "--porcelain", "--", str(source)) else "")
     except (OSError, subprocess.CalledProcessError):

@@ -48,7 +48,7 @@ def _rows(workshop: Workshop) -> dict[str, Any]:
     rows = {}
     for name, row in recipe.rows().items():
         perturbation = recipe.perturbations[row.perturbation]
-        budget = row.model_dump(exclude={"attack", "against"}, exclude_none=True)
+        budget = row.model_dump(exclude={"attack", "perturbation"}, exclude_none=True)
         numbers = ", ".join(f"{key}={value}" for key, value in budget.items())
         text = f"{row.attack} in {perturbation}" + (f" with {numbers}" if numbers else "")
         rows[name] = {"attack": text, "perturbation": described(perturbation)}
@@ -64,7 +64,9 @@ def _column(
     """Return where a model's outcomes are and what the model cost."""
     own = [s.id for s in stages if s.model == name and s.kind != "evaluate"]
     spec = workshop.recipe.models[name]
-    trained_on = "" if isinstance(spec, UngatedModel) else f"{spec.objective}: {', '.join(spec.against)}"
+    trained_on = (
+        "" if isinstance(spec, UngatedModel) else f"{spec.objective}: {', '.join(spec.against)}"
+    )
     evaluation = next(s for s in stages if s.model == name and s.kind == "evaluate")
     return {
         "outcomes": evaluation.output,

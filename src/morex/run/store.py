@@ -8,7 +8,7 @@ stages/STAGE.json      a finished stage: its key, its files with checksums, cost
 work/STAGE-KEY/        an unfinished stage: checkpoint, rows evaluated so far
 """
 
-import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -53,7 +53,11 @@ class Store:
             raise RunError(
                 f"{self.root} is in use by {self._owner()}; wait for it or choose another --out"
             ) from None
+        except OSError as error:
+            raise RunError(f"cannot write in the run directory {self.root}: {error}") from None
         with lock:
+            for torn in self.root.rglob(".*.part"):  # a process was killed while it wrote
+                torn.unlink()
             owner = {"pid": os.getpid(), "host": socket.gethostname()}
             write_atomically(self.root / ".owner.json", json.dumps(owner).encode())
             yield
@@ -70,9 +74,12 @@ class Store:
         path = self._record_path(stage_id)
         try:
             record: dict[str, Any] = json.loads(path.read_bytes())
+            checksum = record.pop("checksum")
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, LookupError, TypeError, AttributeError):
+            checksum = record = {}
+        if checksum != _checksum(record):
             self.damaged.append(f"{path} is damaged")
             return None
         return record
@@ -100,12 +107,15 @@ class Store:
         record = {"stage": stage.id, "key": key, "files": digests, **about}
         path = self._record_path(stage.id)
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(record, indent=1).encode())
-        for leftover in (self.root / "work").glob(f"{stage.id}-*"):
+        sealed = record | {"checksum": _checksum(record)}
+        write_atomically(path, json.dumps(sealed, indent=1).encode())
+        for leftover in self._works(stage):
             shutil.rmtree(leftover)
-        with contextlib.suppress(OSError):  # not empty: another stage is in the works
-            (self.root / "work").rmdir()
         return record
+
+    def tidy(self) -> None:
+        """Clear the works when the run is complete: nobody will go on with what is left there."""
+        shutil.rmtree(self.root / "work", ignore_errors=True)
 
     def work(self, stage: Stage, key: str) -> Path:
         """Return a folder for what the unfinished stage wants to find again, made if needed.
@@ -113,7 +123,7 @@ class Store:
         What was left there under another key is of no use any more and is removed.
         """
         folder = self.root / "work" / f"{stage.id}-{key[:16]}"
-        for stale in folder.parent.glob(f"{stage.id}-" + "[0-9a-f]" * 16):
+        for stale in self._works(stage):
             if stale != folder:
                 shutil.rmtree(stale)
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,5 +135,14 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
 
+    def _works(self, stage: Stage) -> list[Path]:
+        """Return the stage's folders in the works; ``train-a-*`` would also be ``train-a-b``'s."""
+        return [*(self.root / "work").glob(f"{stage.id}-" + "[0-9a-f]" * 16)]
+
     def _record_path(self, stage_id: str) -> Path:
         return self.root / "stages" / f"{stage_id}.json"
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a record's JSON, which does not change when it is written and read."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

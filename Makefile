@@ -1,0 +1,46 @@
+# make demo   installs into .venv and runs the main job on embedded data
+# make test   installs and runs the tests
+# make check  lint, types and layers
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+RUN ?= runs/digits
+
+.PHONY: demo test check format lock clean
+
+demo: .venv/runtime
+	$(BIN)/morex run digits --out $(RUN)
+
+test: .venv/development
+	$(BIN)/pytest -n 2 --dist loadfile
+
+check: .venv/development
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: .venv/development
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# torch comes first and by itself, so that pip takes the build that suits the machine; set TORCH to
+# choose another, for example TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+.venv/runtime: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@
+
+.venv/development: .venv/runtime requirements-dev.lock
+	$(BIN)/pip install --quiet -r requirements-dev.lock
+	touch $@
+
+# Write both lock files anew from the ranges in pyproject.toml.
+lock:
+	sh scripts/lock.sh "$(PYTHON)" "$(TORCH)"
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

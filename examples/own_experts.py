@@ -1,0 +1,53 @@
+"""A mixture of one's own experts: build it, train its gate, attack it.
+
+    python examples/own_experts.py
+
+The experts here are small torch modules that know nothing of morex. It takes some ten seconds.
+"""
+
+import torch
+from torch import nn
+
+import morex
+from morex.attacks import PGD, WorstOfDraws
+from morex.objectives import SideBySide, Single
+from morex.perturbations import L2, Clean, Linf
+
+
+class SmallNet(nn.Module):
+    """Any module will do that takes images in [0, 1] to logits and ends in a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2), nn.ReLU()
+        )
+        self.fc = nn.Linear(144, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits."""
+        return self.fc(self.features(x).flatten(1))
+
+
+torch.manual_seed(0)
+clean_net, robust_net = SmallNet(), SmallNet()
+data = morex.data.load_data("digits")
+images = morex.TrainingData(*data.train.split(validation=0.15, seed=0))
+config = morex.TrainingConfig(epochs=6, batch_size=64, learning_rate=0.05)
+morex.train(clean_net, Single((WorstOfDraws(Clean()),)), images, config)
+morex.train(robust_net, Single((PGD(Linf(0.1), steps=5),)), images, config)
+
+# [readme]
+experts = {"clean": clean_net, "robust": robust_net}  # images in [0, 1] to logits
+gate = morex.ResNet(morex.NetworkConfig("resnet10", width=8, outputs=2, image_size=(8, 8)))
+mixture = morex.Mixture(experts, gate, last_layers="fc")  # the name of their last linear layer
+
+members = (WorstOfDraws(Clean()), PGD(Linf(0.1), steps=5))
+morex.train(mixture, SideBySide(members), images, config)  # gate and last layers, nothing else
+
+suite = morex.table1(l2=L2(1.0), linf=Linf(0.1), queries=100)
+outcomes = morex.evaluate(mixture, data.test, suite)
+for row in outcomes.rows:
+    print(row, outcomes.accuracy(row).value, outcomes.accuracy(row).interval)
+print("union", outcomes.union().mean())
+# [/readme]

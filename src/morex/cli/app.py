@@ -1,0 +1,219 @@
+"""The commands. They parse, call the library, and print; everything else is elsewhere.
+
+What needs PyTorch is imported inside the commands, so that help and tables start at once.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Train, evaluate and use Mixtures of Robust Experts: image classifiers that stand up to "
+    "a union of perturbations (lp attacks, fog, snow) and still do well on clean images.",
+)
+
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A shipped recipe (`morex recipes`) or a YAML file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Changes to it, such as training.epochs=5."),
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A saved model's folder.")]
+
+
+def main() -> None:
+    """Run the command line; mistakes of the user end in one message and exit code 2."""
+    app()
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """Turn the errors that a user can do something about into one message, without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        if type(error) in (ValueError, RuntimeError) and not str(error):
+            raise
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.secho("\ninterrupted; the same command goes on from here", fg="yellow", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run directory; by default runs/NAME-OF-RECIPE.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between two checkpoints of a training.")
+    ] = 30.0,
+) -> None:
+    """Train and evaluate everything in a recipe, and print its Table 1.
+
+    Finished stages are not done again. It may be killed at any moment: the same command goes on
+    where it was and ends with the same bits.
+
+    Example: `morex run digits seed=1 training.epochs=20 --out runs/digits-1`
+    """
+    with _told_plainly():
+        from morex.cli.live import live_watcher
+        from morex.recipe import load_recipe
+        from morex.run import run as do_run
+
+        loaded = load_recipe(recipe, overrides or [])
+        folder = out or Path("runs") / loaded.name
+        with live_watcher(Console(stderr=True)) as watcher:
+            do_run(
+                loaded,
+                folder,
+                device=_device(device),
+                watcher=watcher,
+                checkpoint_every=checkpoint_every,
+            )
+        _print_table(folder, "text")
+        typer.echo(f"results are in {folder}; show them again with: morex table {folder}")
+
+
+@app.command()
+def plan(recipe: RecipeName, overrides: Overrides = None) -> None:
+    """Show a recipe's stages, their size, and what they will take on this machine.
+
+    Nothing is trained: every kind of model is timed on a few batches. Times of evaluations are
+    upper bounds, since attacks end early where they succeed.
+
+    Example: `morex plan cifar10 network.width=16`
+    """
+    with _told_plainly():
+        from morex.cli.plan import plan_table
+        from morex.precision import default_device
+        from morex.recipe import load_recipe
+        from morex.run import estimate
+
+        loaded = load_recipe(recipe, overrides or [])
+        device = default_device()
+        width = None if sys.stdout.isatty() else 100
+        Console(width=width, highlight=False).print(plan_table(estimate(loaded, device), device))
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that ship with morex.
+
+    Example: `morex recipes`
+    """
+    from morex.recipe import shipped_recipes
+
+    shipped = shipped_recipes()
+    longest = max(map(len, shipped))
+    for name, description in shipped.items():
+        typer.echo(f"{name:{longest}}  {description}")
+
+
+@app.command()
+def table(
+    run: RunFolder,
+    format: Annotated[str, typer.Option(help="text, markdown, csv or json.")] = "text",
+) -> None:
+    """Print a run's Table 1: every model under every attack, their union and mean.
+
+    The paper's figures stand beside it where the setting is the paper's.
+
+    Example: `morex table runs/digits --format json`
+    """
+    with _told_plainly():
+        _print_table(run, format)
+
+
+@app.command()
+def evaluate(
+    model: ModelFolder,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe whose data and suite to use; else the model's own.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder of the data set, if it is not found by itself.")
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Attack so many test images at most.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the attacks.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the outcomes (.npz) here.")] = None,
+) -> None:
+    """Attack a saved model with the nine rows of Table 1 and print its accuracies.
+
+    Example: `morex evaluate runs/digits/models/more-all --examples 100`
+    """
+    with _told_plainly():
+        from morex.cli.evaluate import evaluate_saved
+
+        console = Console(highlight=False)
+        outcomes = evaluate_saved(
+            model,
+            recipe=recipe,
+            folder=data,
+            examples=examples,
+            seed=seed,
+            device=_device(device),
+            say=console.print,
+        )
+        if out:
+            outcomes.save(out)
+            console.print(f"outcomes are in {out}")
+
+
+@app.command()
+def predict(
+    model: ModelFolder,
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURE...", help="Picture files, of any size.")
+    ],
+) -> None:
+    """Say what is in pictures: the class, its probability, and for a mixture the gate's weights.
+
+    Pictures are resized to the model's image size.
+
+    Example: `morex predict runs/digits/models/more-all three.png`
+    """
+    with _told_plainly():
+        from morex.cli.predict import predict_pictures
+
+        for line in predict_pictures(model, pictures):
+            typer.echo(line)
+
+
+def _device(name: str | None) -> "torch.device":  # type: ignore[name-defined]  # noqa: F821
+    import torch
+
+    from morex.precision import default_device
+
+    return torch.device(name) if name else default_device()
+
+
+def _print_table(folder: Path, format: str) -> None:
+    from morex.report import FORMATS, make_table, read_results, to_text
+
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; known are {', '.join(FORMATS)}")
+    content = make_table(read_results(folder))
+    if format == "text" and sys.stdout.isatty():
+        text = to_text(content, width=Console().width, styled=True)
+    else:
+        text = FORMATS[format](content)
+    typer.echo(text, nl=not text.endswith("\n"))

@@ -1,0 +1,32 @@
+"""``morex predict``: what a saved model says of pictures."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from morex.data import read_pictures
+from morex.mixture import Mixture
+from morex.saving import load_about, load_model
+
+
+def predict_pictures(model: Path, pictures: Sequence[Path]) -> Iterator[str]:
+    """Yield one line per picture: file, class, probability, and the gate's weights of a mixture.
+
+    Raises:
+        ModelError: if there is no such model.
+        DataError: if a picture cannot be read.
+    """
+    network, about = load_model(model), load_about(model)
+    x = read_pictures(pictures, about.get("image_size", [None])[0]) / 255
+    with torch.no_grad():
+        probabilities = torch.softmax(network(x).float(), dim=1)
+        gate = network.gate_weights(x) if isinstance(network, Mixture) else None
+    classes = about.get("classes") or [str(k) for k in range(probabilities.shape[1])]
+    for n, picture in enumerate(pictures):
+        best = int(probabilities[n].argmax())
+        line = f"{picture}: {classes[best]} ({100 * float(probabilities[n, best]):.1f}%)"
+        if isinstance(network, Mixture) and gate is not None:
+            weights = zip(network.expert_names, gate[n].tolist(), strict=True)
+            line += "; gate: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
+        yield line

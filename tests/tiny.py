@@ -1,0 +1,117 @@
+"""A recipe with every kind of model and attack that runs in a few seconds, and ways to watch it."""
+
+import io
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from morex.recipe import Recipe, parse_recipe
+from morex.run import Silence, Stage
+
+_TINY = """
+name: tiny
+description: every kind of stage
+data: {name: digits, train_examples: 120, validation_examples: 40, crop: 1}
+network: {architecture: resnet10, width: 4}
+perturbations:
+  clean: {kind: clean}
+  linf: {kind: linf, eps: 16/255}
+  l2: {kind: l2, eps: 0.5}
+  fog: {kind: fog, t: 0.15, light: 0.6}
+inner: {steps: 2}
+training: {epochs: 2, batch_size: 32, learning_rate: 0.05, average: 0.9, precision: fp32}
+models:
+  clean: {against: clean}
+  Minf: {against: linf}
+  Mfog: {against: fog, warm_start: clean, training: {epochs: 1, optimizer: adamw}}
+  MAX: {objective: max, against: [linf, l2]}
+  MSD: {objective: msd, against: [linf, l2]}
+  drawn: {objective: one-drawn, against: [linf, l2]}
+  MoRE:
+    kind: mixture
+    experts: [clean, Minf, Mfog]
+    against: [clean, linf, fog]
+    gate_warmup: {epochs: 1}
+    training: {epochs: 1}
+  MoRE (in turn):
+    kind: mixture
+    objective: alternate
+    experts: [clean, Minf]
+    against: [clean, linf]
+    training: {epochs: 1}
+  mean: {kind: mean-of-experts, experts: [clean, Minf]}
+  largest: {kind: largest-logit, experts: [clean, Minf]}
+columns: [clean, Minf, Mfog, MAX, MSD, drawn, MoRE, MoRE (in turn), mean, largest]
+evaluation:
+  examples: 40
+  batch_size: 16
+  rows:
+    clean: {attack: draws, perturbation: clean}
+    fog: {attack: draws, perturbation: fog, draws: 2}
+    pgd-linf: {attack: pgd, perturbation: linf, steps: 2}
+    deepfool-l2: {attack: deepfool, perturbation: l2, steps: 2}
+    rays-linf: {attack: rays, perturbation: linf, queries: 10, examples: 20}
+"""
+
+
+def raw_recipe(*models: str) -> dict[str, Any]:
+    """Return the recipe as it is written, with all models or only some."""
+    raw: dict[str, Any] = yaml.safe_load(io.StringIO(_TINY))
+    if models:
+        raw["models"] = {name: raw["models"][name] for name in models}
+        raw["columns"] = list(models)
+    return raw
+
+
+def changed(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return a copy of ``raw`` with another value at the dotted ``path``."""
+    copy = deepcopy(raw)
+    *sections, last = path.split(".")
+    place = copy
+    for key in sections:
+        place = place.setdefault(key, {})
+    place[last] = value
+    return copy
+
+
+def tiny(*models: str) -> Recipe:
+    """Return the recipe, with all models or only some."""
+    return parse_recipe(raw_recipe(*models))
+
+
+class Spy(Silence):
+    """A watcher that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self.passes: dict[str, float] = {}
+        self.skipped: list[str] = []
+        self.done: list[str] = []
+        self.shares: dict[str, list[float]] = {}
+        self.notices: list[str] = []
+
+    def begins(self, stages: list[Stage], passes: dict[str, float]) -> None:
+        self.stages, self.passes = stages, passes
+
+    def skips(self, stage: Stage) -> None:
+        self.skipped.append(stage.id)
+
+    def starts(self, stage: Stage) -> None:
+        self.shares[stage.id] = []
+
+    def progress(self, stage: Stage, share: float, text: str) -> None:
+        self.shares[stage.id].append(share)
+
+    def ends(self, stage: Stage, seconds: float, text: str) -> None:
+        self.done.append(stage.id)
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+
+def results_of(run: Path) -> dict[str, bytes]:
+    """Return the content of every weights and outcomes file of a run, by path."""
+    files = sorted([*run.glob("models/**/model.safetensors"), *run.glob("outcomes/*.npz")])
+    return {str(file.relative_to(run)): file.read_bytes() for file in files}
