@@ -179,13 +179,8 @@ def test_all_mistakes_are_reported_together_each_with_its_path() -> None:
 def test_inherited_mistakes_are_reported_once_where_they_were_made(
     path: str, value: object, where: str
 ) -> None:
-    lines = {
-        line
-        for line in mistakes(changed(raw_recipe(), path, value))
-        # epochs that a model sets itself are not inherited
-    }
-    assert len(lines) == 1
-    assert next(iter(lines)).startswith(where)
+    (line,) = mistakes(changed(raw_recipe(), path, value))
+    assert line.startswith(where)
 
 
 def test_a_models_own_mistake_in_an_inherited_section_is_its_own() -> None:
@@ -224,7 +219,7 @@ def test_an_unknown_kind_of_model_names_the_kinds_there_are() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "parts"),
     [
-        ("models.Minf.against", "l3", ("models.Minf.against", "perturbation 'l3'", "linf, l2")),
+        ("models.MAX.against", "l3", ("models.MAX.against", "perturbation 'l3'", "linf, l2")),
         ("models.Mfog.warm_start", "cleen", ("models.Mfog", "model 'cleen'", "clean, Minf")),
         ("models.mean.experts", ["clean", "no"], ("models.mean", "model 'no'")),
         ("columns", ["clean", "no"], ("columns", "model 'no'")),
@@ -254,12 +249,12 @@ def test_names_and_numbers_out_of_range(path: str, value: object, parts: tuple[s
     ("path", "value", "parts"),
     [
         ("models.MSD.against", ["linf", "fog"], ("models.MSD", "msd takes balls only")),
-        ("models.clean.against", ["clean", "fog"], ("models.clean", "single trains on one")),
+        ("models.MAX.objective", "single", ("models.MAX", "single trains on one")),
         ("models.MoRE.against", ["clean", "l2"], ("models.MoRE", "expert trained on 'l2' alone")),
         ("models.MoRE.experts", ["clean", "Minf", "clean"], ("models.MoRE.experts", "twice")),
         ("models.MAX.against", ["l2", "l2"], ("models.MAX.against", "twice")),
         ("columns", ["clean", "clean"], ("columns", "twice")),
-        ("models.Mfog.warm_start", "MoRE", ("models.Mfog", "'MoRE' is a mixture")),
+        ("models.drawn.warm_start", "MoRE", ("models.drawn", "'MoRE' is a mixture")),
         (
             "models.mean.experts",
             ["clean", "largest"],
@@ -343,7 +338,7 @@ def test_a_slug_reads_like_the_name() -> None:
 def test_an_unknown_recipe_is_told_what_there_is() -> None:
     with pytest.raises(RecipeError, match=r"no recipe 'digit'.*did you mean 'digits'\?"):
         load_recipe("digit")
-    with pytest.raises(RecipeError, match="neither a file nor one of the shipped .*digits"):
+    with pytest.raises(RecipeError, match=r"neither a file nor one of the shipped .*digits"):
         load_recipe("no/such/file.yaml")
 
 
@@ -420,7 +415,7 @@ def test_overrides_of_shipped_recipes_do_not_stay() -> None:
 
 @pytest.mark.parametrize("override", ["seed", "=1", "training..epochs=3", ".seed=1", "training.=1"])
 def test_overrides_need_a_key_and_a_value(override: str) -> None:
-    with pytest.raises(RecipeError, match="expected KEY.KEY=VALUE") as caught:
+    with pytest.raises(RecipeError, match=r"expected KEY\.KEY=VALUE") as caught:
         load_recipe("digits", [override])
     assert repr(override) in str(caught.value)
 

@@ -414,7 +414,7 @@ def test_attacks_see_a_frozen_model_in_evaluation_mode_and_updates_one_in_traini
         events.append(("attack", watched.training, watched.head.weight.requires_grad))
         model(x)
 
-    watched = Watched()
+    watched = Watched().eval()  # whatever mode it arrives in
     train(watched, Single((Spy(look),)), few, config(epochs=1))
     step = [("attack", False, False), ("forward", False, False), ("forward", True, True)]
     validation = [("attack", False, False), ("forward", False, False), ("forward", False, False)]
@@ -541,6 +541,7 @@ def test_the_warm_up_teaches_the_gate_alone_to_name_the_perturbation(
     before = state(model)
     # the first member is for the second expert
     target, objective = ExpertForMember((1, 0)), SideBySide((CLEAN, WorstOfDraws(Invert())))
+    assert {id(p) for p in target.parameters(model)} == {id(p) for p in model.gate.parameters()}
     fit = train(model, objective, digits, config(epochs=1), target=target)
     assert {name.split(".")[0] for name in changed(before, model)} == {"gate"}
     assert fit.history[-1]["score"] > 0.98

@@ -1,7 +1,7 @@
 """A recipe with every kind of model and attack that runs in a few seconds, and ways to watch it."""
 
-import io
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,26 @@ models:
   largest: {kind: largest-logit, experts: [clean, Minf]}
 columns: [clean, Minf, Mfog, MAX, MSD, drawn, MoRE, MoRE (in turn), mean, largest]
 evaluation:
-  examples: 40
+  examples: 30
   batch_size: 16
   rows:
     clean: {attack: draws, perturbation: clean}
     fog: {attack: draws, perturbation: fog, draws: 2}
     pgd-linf: {attack: pgd, perturbation: linf, steps: 2}
-    deepfool-l2: {attack: deepfool, perturbation: l2, steps: 2}
-    rays-linf: {attack: rays, perturbation: linf, queries: 10, examples: 20}
+    deepfool-l2: {attack: deepfool, perturbation: l2, steps: 2, candidates: 3}
+    rays-linf: {attack: rays, perturbation: linf, queries: 6, examples: 20}
 """
+
+
+@cache
+def _read() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(_TINY)
+    return content
 
 
 def raw_recipe(*models: str) -> dict[str, Any]:
     """Return the recipe as it is written, with all models or only some."""
-    raw: dict[str, Any] = yaml.safe_load(io.StringIO(_TINY))
+    raw = deepcopy(_read())
     if models:
         raw["models"] = {name: raw["models"][name] for name in models}
         raw["columns"] = list(models)

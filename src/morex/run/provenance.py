@@ -62,6 +62,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:

@@ -1,0 +1,226 @@
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from morex.cli.app import app
+from morex.cli.live import Clock, Reporter, live_watcher
+from morex.data import load_data
+from morex.outcomes import Outcomes
+from morex.run import Stage
+from tiny import raw_recipe
+
+COMMANDS = ["run", "plan", "recipes", "table", "evaluate", "predict"]
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    """Call the command line and return exit code, standard output and standard error."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A run made by the command line, with what it printed."""
+    folder = tmp_path_factory.mktemp("cli")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(raw_recipe("clean", "Minf", "Mfog", "MoRE")))
+    code, out, err = call("run", recipe, "training.epochs=1", "--out", folder / "run")
+    assert code == 0, err
+    return folder / "run", out, err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    code, out, _ = call(command, "--help")
+    assert code == 0
+    assert f"morex {command}" in re.sub(r"\s+", " ", out.split("Example")[1])
+
+
+def test_recipes_lists_what_ships() -> None:
+    shipped = {f.name.removesuffix(".yaml") for f in (files("morex.recipe") / "shipped").iterdir()}
+    code, out, _ = call("recipes")
+    assert code == 0
+    assert {line.split()[0] for line in out.splitlines()} == shipped
+
+
+def test_help_and_table_do_without_torch(made: tuple[Path, str, str]) -> None:
+    code = "import sys; sys.argv[0] = 'morex'\nfrom morex.cli import main\ntry: main()\n"
+    code += "except SystemExit as end: assert not end.code, end.code\n"
+    code += "assert 'torch' not in sys.modules"
+    for arguments in (["--help"], ["table", str(made[0])]):
+        command = [sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_run_reports_every_stage_in_plain_lines_and_ends_with_the_table(
+    made: tuple[Path, str, str],
+) -> None:
+    folder, out, err = made
+    lines = [line for line in err.splitlines() if line.startswith("[")]
+    assert lines[0].startswith("[1/9] train clean")
+    assert lines[-1].startswith("[9/9] evaluate MoRE")
+    assert any("warm up gate of MoRE" in line for line in lines)
+    assert "\x1b" not in out + err
+    assert "union" in out
+    assert str(folder) in out.splitlines()[-1].replace("\n", "")
+
+
+def test_run_again_skips_everything(made: tuple[Path, str, str]) -> None:
+    folder = made[0]
+    code, _, err = call("run", folder / "recipe.yaml", "--out", folder)
+    assert code == 0
+    assert err.count("done before") == 9
+
+
+def test_table_formats_agree(made: tuple[Path, str, str]) -> None:
+    folder = made[0]
+    table = json.loads(call("table", folder, "--format", "json")[1])
+    assert table["columns"] == ["clean", "Minf", "Mfog", "MoRE"]
+    assert table["n"]["clean"] == 30
+    rows = csv.DictReader(io.StringIO(call("table", folder, "--format", "csv")[1]))
+    cells = {(r["row"], r["column"]): float(r["accuracy"]) for r in rows}
+    for row, values in table["rows"].items():
+        stored = Outcomes.load(folder / "outcomes" / "more.npz").accuracy(row).value
+        assert values[3] == pytest.approx(100 * stored, abs=0.005)
+        assert cells[row, "MoRE"] == pytest.approx(values[3], abs=0.005)
+    assert call("table", folder, "--format", "markdown")[1].count("|") > 20
+    code, _, err = call("table", folder, "--format", "pdf")
+    assert code == 2
+    assert "json" in err
+
+
+def test_evaluate_repeats_the_runs_figures(made: tuple[Path, str, str], tmp_path: Path) -> None:
+    folder = made[0]
+    code, out, err = call("evaluate", folder / "models/more", "--out", tmp_path / "again.npz")
+    assert code == 0, err
+    again = Outcomes.load(tmp_path / "again.npz").right
+    for row, right in Outcomes.load(folder / "outcomes/more.npz").right.items():
+        np.testing.assert_array_equal(right, again[row])
+    assert "union" in out
+    few = call("evaluate", folder / "models/clean", "--examples", 7)[1]
+    assert "n 7" in few
+
+
+def test_evaluate_with_another_recipe(made: tuple[Path, str, str], tmp_path: Path) -> None:
+    raw = raw_recipe("clean")
+    raw["evaluation"]["rows"] = {"only": {"attack": "draws", "perturbation": "clean"}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(raw))
+    model = made[0] / "models/clean"
+    code, out, _ = call("evaluate", model, "--recipe", tmp_path / "other.yaml")
+    assert code == 0
+    assert "only" in out
+    assert "pgd" not in out
+
+
+def test_predict_names_class_confidence_and_gate(
+    made: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    test = load_data("digits").test
+    pictures = []
+    for n in range(3):
+        pixels = test.images[n].permute(1, 2, 0).numpy()
+        pictures.append(tmp_path / f"{n}.png")
+        Image.fromarray(pixels).save(pictures[-1])
+    large = tmp_path / "large.png"
+    Image.fromarray(pixels[:, :, 0]).resize((40, 30)).save(large)
+    code, out, err = call("predict", made[0] / "models/more", *pictures, large)
+    assert code == 0, err
+    lines = out.splitlines()
+    assert len(lines) == 4
+    found = re.fullmatch(
+        r".*0\.png: \d \((\d+\.\d)%\); gate: clean (.+), Minf (.+), Mfog (.+)", lines[0]
+    )
+    assert found
+    assert sum(map(float, found.groups()[1:])) == pytest.approx(1, abs=0.02)
+    assert "gate" not in call("predict", made[0] / "models/clean", pictures[0])[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "digist"], "did you mean 'digits'"),
+        (["run", "digits", "training.epoch=3"], "training.epoch: unknown key"),
+        (["plan", "digits", "seed"], "expected KEY.KEY=VALUE"),
+        (["table", "nowhere"], "no run directory"),
+        (["evaluate", "nowhere"], "no model in"),
+        (["predict", "nowhere", "x.png"], "no model in"),
+        (["run", "digits", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_mistakes_get_one_message_and_exit_code_2(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert told in err
+    assert "Traceback" not in err
+
+
+def test_predict_names_the_picture_that_cannot_be_read(
+    made: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"not a picture")
+    code, _, err = call("predict", made[0] / "models/clean", bad)
+    assert code == 2
+    assert "bad.png" in err
+
+
+def test_plan_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw_recipe("clean", "Minf", "Mfog", "MoRE")))
+    code, out, err = call("plan", "tiny.yaml")
+    assert code == 0, err
+    for stage in ("train-clean", "gate-more", "train-more", "evaluate-more", "9 stages"):
+        assert stage in out
+    assert {p.name for p in tmp_path.iterdir()} == {"tiny.yaml"}
+
+
+def test_live_line_shows_the_time_left() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    stages = [Stage("train", "clean", (), {}), Stage("evaluate", "clean", ("train-clean",), {})]
+    with live_watcher(console) as watcher:
+        assert isinstance(watcher, Reporter)
+        watcher.begins(stages, {"train-clean": 10.0, "evaluate-clean": 30.0})
+        watcher.starts(stages[0])
+        watcher.progress(stages[0], 0.5, "epoch 1/2")
+        watcher.ends(stages[0], 2.0, "validation 90.0%")
+        watcher.starts(stages[1])
+        watcher.progress(stages[1], 0.1, "clean 95%")
+        watcher.bar.refresh()
+        watcher.ends(stages[1], 2.0, "mean 50%")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    assert "[1/2] train clean" in shown
+    assert " left" in shown
+
+
+def test_clock_extrapolates_each_kind_at_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    clock = Clock()
+    clock.begin({"a": (False, 10.0), "b": (True, 100.0), "c": (False, 30.0), "d": (True, 100.0)})
+    assert clock.left("a", 0.0) == ""
+    now = 5.0
+    assert clock.left("a", 0.5) == "about 4 min left"  # 1 s per pass for the 235 that are left
+    now = 10.0
+    clock.done("a", 10.0)
+    now = 12.0
+    clock.done("b", 2.0)  # evaluations: 0.02 s per pass
+    now = 27.0
+    assert clock.left("c", 0.5) == "about 17 s left"

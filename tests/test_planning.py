@@ -1,0 +1,181 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import morex.run.execute
+from morex.data import ImageSet
+from morex.evaluation import evaluate
+from morex.mixture import Mixture
+from morex.recipe import Recipe, load_recipe, parse_recipe
+from morex.run import Stage, Workshop, estimate, run
+from morex.run.planning import StageCost, stage_passes
+from morex.run.stages import plan_stages
+from tiny import changed, raw_recipe, tiny
+
+CPU = torch.device("cpu")
+
+
+class Counter:
+    """Counts the images that go forward and backward through a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.forward = self.backward = 0
+        self.handle = module.register_forward_hook(self._through)
+
+    def _through(self, _: nn.Module, given: tuple[Tensor, ...], logits: Tensor) -> None:
+        self.forward += len(logits)
+        if logits.requires_grad:
+            logits.register_hook(self._back)
+
+    def _back(self, gradient: Tensor) -> None:
+        self.backward += len(gradient)
+
+    @property
+    def cost(self) -> StageCost:
+        return StageCost(self.forward, self.backward)
+
+
+def counting(work: Callable[..., Any], counters: list[Counter]) -> Callable[..., Any]:
+    """Return ``work`` on a model whose images are counted.
+
+    Every pass through a mixture is one through its gate, and its warm-up passes the gate alone.
+    """
+
+    def counted(model: nn.Module, *args: Any, **options: Any) -> Any:
+        counters.append(Counter(model.gate if isinstance(model, Mixture) else model))
+        result = work(model, *args, **options)
+        counters[-1].handle.remove()
+        return result
+
+    return counted
+
+
+def recipe() -> Recipe:
+    raw = raw_recipe()
+    # whole turns of the members, for which the mean cost per step is exact
+    return parse_recipe(changed(raw, "models.MoRE (in turn).training.epochs", 2))
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[StageCost, StageCost]]:
+    """For every stage of a run: what it should cost, and what went through its model."""
+    counters: list[Counter] = []
+    out = tmp_path_factory.mktemp("counted")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("train", "evaluate"):
+            work = counting(getattr(morex.run.execute, name), counters)
+            patch.setattr(morex.run.execute, name, work)
+        run(recipe(), out, device=CPU)
+    workshop = Workshop.open(recipe(), CPU)
+    stages = [
+        s for s in plan_stages(recipe(), "", "") if s.id not in ("train-mean", "train-largest")
+    ]
+    return {
+        stage.id: (stage_passes(workshop, stage), counter.cost)
+        for stage, counter in zip(stages, counters, strict=True)
+    }
+
+
+TRAININGS = ("clean", "minf", "mfog", "max", "msd", "drawn", "more", "more-in-turn")
+
+
+@pytest.mark.parametrize("stage", [*(f"train-{name}" for name in TRAININGS), "gate-more"])
+def test_the_passes_of_a_training_are_exact(
+    stage: str, counted: dict[str, tuple[StageCost, StageCost]]
+) -> None:
+    expected, found = counted[stage]
+    assert (found.forward, found.backward) == pytest.approx((expected.forward, expected.backward))
+
+
+@pytest.mark.parametrize("name", [*TRAININGS, "mean", "largest"])
+def test_the_passes_of_an_evaluation_are_an_upper_bound(
+    name: str, counted: dict[str, tuple[StageCost, StageCost]]
+) -> None:
+    most, found = counted[f"evaluate-{name}"]
+    assert 30 * 3 <= found.forward <= most.forward
+    assert 0 < found.backward <= most.backward
+
+
+class Unshakable(nn.Module):
+    """Always says class 0, whatever is done to an image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sums = x.flatten(1).sum(1, keepdim=True)
+        return torch.cat([1e6 + sums, sums * torch.arange(9)], dim=1)
+
+
+def test_a_model_that_is_never_fooled_reaches_the_bound() -> None:
+    workshop = Workshop.open(tiny("clean"), CPU)
+    test = workshop.test_data
+    zeros = ImageSet(test.images, torch.zeros_like(test.labels), test.classes)
+    model = Unshakable()
+    counter = Counter(model)
+    outcomes = evaluate(model, zeros, workshop.suite(), batch_size=16)
+    assert outcomes.mean() == 1
+    evaluation = next(s for s in plan_stages(tiny("clean"), "", "") if s.kind == "evaluate")
+    assert counter.cost == stage_passes(workshop, evaluation)
+
+
+def test_validations_and_incomplete_batches_count_as_they_happen() -> None:
+    raw = raw_recipe("clean")
+    raw["training"] |= {"epochs": 5, "validate_every": 2, "batch_size": 50}
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    (training,) = (s for s in plan_stages(workshop.recipe, "", "") if s.kind == "train")
+    updates, validations = 5 * 2 * 50, 3 * 40  # 120 images are two batches; epochs 2, 4 and 5
+    assert stage_passes(workshop, training) == StageCost(updates + validations, updates)
+
+
+def test_a_backward_pass_weighs_two_forward_ones() -> None:
+    assert StageCost(3, 2).total == 7
+
+
+# --- estimates
+
+
+@pytest.fixture(scope="module")
+def digits() -> dict[str, Any]:
+    """The estimates of the digits recipe by stage, made where nothing can be trained."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("an estimate must not train")
+
+    before = torch.get_rng_state()
+    with pytest.MonkeyPatch.context() as patch:
+        for optimizer in (torch.optim.SGD, torch.optim.AdamW):
+            patch.setattr(optimizer, "step", never)
+        found = estimate(load_recipe("digits"), CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    return {one.stage.id: one for one in found}
+
+
+def test_every_stage_of_the_digits_recipe_is_estimated(digits: dict[str, Any]) -> None:
+    assert [*digits] == [stage.id for stage in plan_stages(load_recipe("digits"), "", "")]
+    for one in digits.values():
+        assert 0 < one.seconds < 3600
+        assert one.cost.forward > 0
+        assert one.parameters > 10_000
+        assert one.bytes > 4 * one.parameters
+
+
+def test_estimates_know_what_is_larger(digits: dict[str, Any]) -> None:
+    assert digits["train-more-all"].parameters > 5 * digits["train-clean"].parameters
+    assert digits["train-minf"].cost.total > 3 * digits["train-clean"].cost.total
+    assert digits["train-minf"].seconds > digits["train-clean"].seconds
+    # of what only is evaluated there are no gradients and no optimizer state
+    assert digits["train-clean"].cost.backward > 0
+    assert digits["evaluate-more-all"].seconds > digits["evaluate-clean"].seconds
+
+
+def test_what_does_not_train_costs_nothing() -> None:
+    found: dict[str, Stage] = {}
+    for one in estimate(tiny("clean", "Minf", "mean"), CPU):
+        found[one.stage.id] = one.stage
+        if one.stage.id == "train-mean":
+            assert one.seconds == 0
+            assert one.cost == StageCost(0, 0)
+        else:
+            assert one.seconds > 0
+    assert "train-mean" in found
