@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from morex.cli.app import app
-from morex.cli.live import Clock, Reporter, live_watcher
+from morex.cli.live import Clock, LiveLines, live_watcher
 from morex.data import load_data
 from morex.outcomes import Outcomes
 from morex.run import Stage
@@ -196,17 +196,18 @@ def test_live_line_shows_the_time_left() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=150)
     stages = [Stage("train", "clean", (), {}), Stage("evaluate", "clean", ("train-clean",), {})]
     with live_watcher(console) as watcher:
-        assert isinstance(watcher, Reporter)
+        assert isinstance(watcher, LiveLines)
         watcher.begins(stages, {"train-clean": 10.0, "evaluate-clean": 30.0})
         watcher.starts(stages[0])
         watcher.progress(stages[0], 0.5, "epoch 1/2")
         watcher.ends(stages[0], 2.0, "validation 90.0%")
         watcher.starts(stages[1])
         watcher.progress(stages[1], 0.1, "clean 95%")
-        watcher.bar.refresh()
+        watcher.bars.refresh()
         watcher.ends(stages[1], 2.0, "mean 50%")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     assert "[1/2] train clean" in shown
+    assert "all stages" in shown
     assert " left" in shown
 
 
@@ -214,13 +215,34 @@ def test_clock_extrapolates_each_kind_at_its_own_pace(monkeypatch: pytest.Monkey
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     clock = Clock()
-    clock.begin({"a": (False, 10.0), "b": (True, 100.0), "c": (False, 30.0), "d": (True, 100.0)})
-    assert clock.left("a", 0.0) == ""
+    work = {"a": ("train", 10.0), "b": ("evaluate", 100.0), "c": ("train", 30.0)}
+    clock.begin(work | {"d": ("evaluate", 100.0), "e": ("train", 99.0)})
+    clock.skip("e")
+    clock.start("a")
+    assert clock.left() == ""
     now = 5.0
-    assert clock.left("a", 0.5) == "about 4 min left"  # 1 s per pass for the 235 that are left
+    clock.move("a", 0.5)
+    assert clock.left() == "about 4 min left"  # 1 s per unit for the 235 that are left
     now = 10.0
-    clock.done("a", 10.0)
+    clock.finish("a")
+    clock.start("b")
     now = 12.0
-    clock.done("b", 2.0)  # evaluations: 0.02 s per pass
+    clock.finish("b")  # evaluations: 0.02 s per unit
+    clock.start("c")
     now = 27.0
-    assert clock.left("c", 0.5) == "about 17 s left"
+    clock.move("c", 0.5)
+    assert clock.left() == "about 17 s left"
+
+
+def test_clock_counts_stages_side_by_side_and_resumed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    clock = Clock()
+    clock.begin({"a": ("train", 100.0), "b": ("train", 100.0)})
+    clock.start("a")
+    clock.start("b")
+    clock.move("a", 0.8)  # resumed there
+    now = 10.0
+    clock.move("a", 0.9)
+    clock.move("b", 0.1)
+    assert clock.left() == "about 50 s left"  # 100 units at 1 s each, two at a time

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -24,13 +25,14 @@ from morex.networks import ResNet
 from morex.outcomes import Outcomes
 from morex.recipe import load_recipe, parse_recipe
 from morex.report import make_table, read_results, to_text
-from morex.run import RunError, Workshop, run
+from morex.run import RunError, Stage, Workshop, run
 from morex.run.checkpoint import FileCheckpoint
 from morex.saving import load_about, load_model
 from morex.training import NotFiniteError, Snapshot
 from tiny import Spy, changed, raw_recipe, results_of, tiny
 
 FEW = ("clean", "Minf", "Mfog", "MoRE")
+TWO = ("clean", "Minf")
 CPU = torch.device("cpu")
 
 
@@ -90,13 +92,13 @@ def test_progress_rises_to_one_in_every_stage_that_trains_or_evaluates(
     whole: tuple[Path, Spy],
 ) -> None:
     _, spy = whole
-    assert spy.passes.keys() == {stage.id for stage in spy.stages} == spy.shares.keys()
+    assert spy.work.keys() == {stage.id for stage in spy.stages} == spy.shares.keys()
     for stage in spy.stages:
         shares = spy.shares[stage.id]
         if stage.id in ("train-mean", "train-largest"):
-            assert spy.passes[stage.id] == 0
+            assert spy.work[stage.id] == 0
             continue
-        assert spy.passes[stage.id] > 0
+        assert spy.work[stage.id] > 0
         assert shares == sorted(shares)
         assert shares[-1] == 1
 
@@ -299,7 +301,13 @@ def test_another_strength_redoes_who_trains_or_is_attacked_with_it(out: Path) ->
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("seed", 1), ("data.train_examples", 100), ("data.crop", 0), ("network.width", 5)],
+    [
+        ("seed", 1),
+        ("threads", 1),
+        ("data.train_examples", 100),
+        ("data.crop", 0),
+        ("network.width", 5),
+    ],
 )
 def test_seed_data_and_network_redo_everything(path: str, value: object, out: Path) -> None:
     spy = rerun(out, changed(raw_recipe(*FEW), path, value))
@@ -454,6 +462,13 @@ def test_lost_summaries_are_written_again(name: str, out: Path) -> None:
     assert load_recipe(str(out / "recipe.yaml")) == tiny(*FEW)
 
 
+def assert_same_bits(run: Path, whole: Path) -> None:
+    """Compare all that ``run`` holds with the same files of ``whole``."""
+    found, expected = results_of(run), results_of(whole)
+    assert len(found) == 4
+    assert found == {name: expected[name] for name in found}
+
+
 class InterruptionError(Exception):
     """An interruption."""
 
@@ -473,7 +488,7 @@ class StopsIn(Spy):
 def interrupted(out: Path, stage: str) -> Path:
     """Begin a run, interrupt it in a stage, and return the stage's folder in the works."""
     with pytest.raises(InterruptionError):
-        run(tiny(*FEW), out, watcher=StopsIn(stage), checkpoint_every=0)
+        run(tiny(*TWO), out, watcher=StopsIn(stage), checkpoint_every=0)
     (work,) = (out / "work").glob(f"{stage}-*")
     return work
 
@@ -483,18 +498,18 @@ def test_an_interrupted_training_goes_on(finished: Path, tmp_path: Path) -> None
     saved = FileCheckpoint(work, 0, print).load()
     assert saved is not None
     assert saved.values["step"] == 6  # two epochs of three batches: only the end is left
-    spy = rerun(tmp_path)
+    spy = rerun(tmp_path, raw_recipe(*TWO))
     assert spy.skipped == ["train-clean", "evaluate-clean"]
     assert spy.shares["train-minf"] == []  # no step was taken again
-    assert results_of(tmp_path) == results_of(finished)
+    assert_same_bits(tmp_path, finished)
 
 
 def test_an_interrupted_evaluation_keeps_its_rows(finished: Path, tmp_path: Path) -> None:
     work = interrupted(tmp_path, "evaluate-minf")
     assert Outcomes.load(work / "rows.npz").rows == ("clean",)
-    spy = rerun(tmp_path)
+    spy = rerun(tmp_path, raw_recipe(*TWO))
     assert spy.shares["evaluate-minf"] == [0.4, 0.6, 0.8, 1.0]
-    assert results_of(tmp_path) == results_of(finished)
+    assert_same_bits(tmp_path, finished)
 
 
 @pytest.mark.parametrize(
@@ -515,16 +530,16 @@ def test_damage_in_the_works_is_named_and_the_stage_starts_again(
 ) -> None:
     work = interrupted(tmp_path, stage)
     damage(work / file)
-    spy = rerun(tmp_path)
+    spy = rerun(tmp_path, raw_recipe(*TWO))
     (notice,) = spy.notices
     assert str(work / file) in notice
     assert again in notice
-    assert results_of(tmp_path) == results_of(finished)
+    assert_same_bits(tmp_path, finished)
 
 
 def test_what_is_in_the_works_is_not_used_for_another_recipe(tmp_path: Path) -> None:
     interrupted(tmp_path, "train-minf")
-    raw = changed(raw_recipe(*FEW), "models.Minf.training", {"learning_rate": 0.04})
+    raw = changed(raw_recipe(*TWO), "models.Minf.training", {"learning_rate": 0.04})
     rerun(tmp_path, raw)
     run(parse_recipe(raw), tmp_path / "fresh")
     fresh = results_of(tmp_path / "fresh")
@@ -550,6 +565,66 @@ def test_leftovers_of_killed_writes_are_removed(out: Path) -> None:
     torn.write_bytes(b"half")
     rerun(out)
     assert not torn.exists()
+
+
+# --- side by side
+
+
+def test_stages_side_by_side_give_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    spy = Spy()
+    recipe = parse_recipe(changed(raw_recipe(*FEW), "threads", 1))
+    run(recipe, tmp_path, watcher=spy, jobs=2)
+    assert sorted(spy.done) == sorted(stage.id for stage in spy.stages)
+    for stage in spy.stages:
+        assert all(spy.done.index(need) < spy.done.index(stage.id) for need in stage.needs)
+        assert spy.shares[stage.id][-1] == 1  # progress comes through
+    assert results_of(tmp_path) == results_of(finished)
+    stages = json.loads((tmp_path / "results.json").read_text())["stages"]
+    assert [*stages] == [stage.id for stage in spy.stages]  # in the order of the table
+    again = Spy()
+    run(recipe, tmp_path, watcher=again, jobs=1)
+    assert not again.done  # the number of jobs decides no result
+
+
+def test_a_training_that_diverges_side_by_side_is_told_as_usual(tmp_path: Path) -> None:
+    raw = changed(raw_recipe(*TWO), "models.Minf.training", {"learning_rate": 1e30})
+    before = multiprocessing.active_children()
+    with pytest.raises(NotFiniteError, match=r"train-minf: not finite: .* learning rate"):
+        run(parse_recipe(raw), tmp_path, jobs=2)
+    assert multiprocessing.active_children() == before
+
+
+class Assassin(Spy):
+    """Kills the processes of a run at its first progress."""
+
+    def progress(self, stage: Stage, share: float, text: str) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+
+def test_a_process_of_a_run_that_dies_ends_it_in_a_sentence(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"ended unexpectedly \(exit code -9.* --jobs"):
+        run(tiny(*TWO), tmp_path, watcher=Assassin(), jobs=2)
+    rerun(tmp_path, raw_recipe(*TWO))
+    assert_same_bits(tmp_path, finished)
+
+
+def test_there_is_at_least_one_job(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+        run(tiny("clean"), tmp_path, jobs=0)
+
+
+def test_a_run_sets_its_threads_and_gives_them_back(tmp_path: Path) -> None:
+    seen = []
+
+    class Looks(Spy):
+        def starts(self, stage: Stage) -> None:
+            super().starts(stage)
+            seen.append(torch.get_num_threads())
+
+    run(parse_recipe(changed(raw_recipe("clean"), "threads", 2)), tmp_path, watcher=Looks(), jobs=1)
+    assert seen == [2, 2]
+    assert torch.get_num_threads() == 1
 
 
 # --- trouble

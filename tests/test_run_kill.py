@@ -18,7 +18,8 @@ from tiny import changed, raw_recipe, results_of
 
 SLEEPS = random.Random(0)
 
-_CHILD = """
+_SERVER = """
+import os
 import sys
 import torch
 from morex.recipe import load_recipe
@@ -52,11 +53,22 @@ class TalkingCheckpoint(FileCheckpoint):
         say("loaded", self.stage(), snapshot.values["step"] if snapshot else 0)
         return snapshot
 
-import morex.run.execute
-morex.run.execute.FileCheckpoint = TalkingCheckpoint
+import morex.run.bench
+morex.run.bench.FileCheckpoint = TalkingCheckpoint
 torch.set_num_threads(1)
-run(load_recipe(sys.argv[1]), sys.argv[2], device=torch.device("cpu"), watcher=Talking(),
-    checkpoint_every=0)
+
+def work(out):
+    run(load_recipe(sys.argv[1]), out, device=torch.device("cpu"), watcher=Talking(),
+        checkpoint_every=0)
+
+# Importing takes longer than the runs: every run is a process of its own, but forked from this one.
+while out := sys.stdin.readline().strip():
+    if process := os.fork():
+        say("process", "began", process)
+        say("process", "ended", os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    else:
+        work(out)
+        os._exit(0)
 """
 
 
@@ -90,37 +102,49 @@ def recipe() -> dict[str, Any]:
     return changed(raw, "columns", ["MoRE", "Mfog"])
 
 
-def started(recipe: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", _CHILD, str(recipe), str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+Heard = tuple[str, str, int]
 
 
-def told(process: subprocess.Popen[str]) -> Iterator[tuple[str, str, int]]:
-    """Return what a process says, line by line, while it says it."""
-    assert process.stdout
-    for line in process.stdout:
-        word, stage, count = line.split()
-        assert word != "notice", line  # a kill damages nothing
-        yield word, stage, int(count)
+class Server:
+    """A process that forks processes that run a recipe and say what they do."""
 
+    def __init__(self, recipe: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, str(recipe)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
 
-def killed_at(moment: Moment, recipe: Path, out: Path) -> list[tuple[str, str, int]]:
-    """Run until ``moment``, kill, and return everything that the process said."""
-    heard = []
-    with started(recipe, out) as process:
-        for word, stage, count in told(process):
+    def run(self, out: Path, kill: Moment | None = None) -> list[Heard]:
+        """Run in ``out``, kill the run at a moment or leave it, and return what it said."""
+        heard: list[Heard] = []
+        assert self.process.stdin
+        self.process.stdin.write(f"{out}\n")
+        self.process.stdin.flush()
+        for word, stage, count in self._told():
             heard.append((word, stage, count))
-            if (word, stage) == (moment.word, moment.stage) and count >= moment.count:
-                time.sleep(SLEEPS.uniform(0, moment.within))
-                process.kill()
-                heard += told(process)
+            if (word, stage) == ("process", "began"):
+                process = count
+            elif (word, stage) == ("process", "ended"):
                 break
-    assert process.returncode == -signal.SIGKILL, f"ended before {moment}: {heard}"
-    return heard
+            elif kill and (word, stage) == (kill.word, kill.stage) and count >= kill.count:
+                time.sleep(SLEEPS.uniform(0, kill.within))
+                os.kill(process, signal.SIGKILL)
+                kill = None
+        assert kill is None, f"ended before {kill}: {heard}"
+        return heard
+
+    def _told(self) -> Iterator[Heard]:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            word, stage, count = line.split()
+            assert word != "notice", line  # a kill damages nothing
+            yield word, stage, int(count)
 
 
-def resumed(heard: list[tuple[str, str, int]]) -> dict[str, int]:
+def resumed(heard: list[Heard]) -> dict[str, int]:
     """Return the trainings that went on from a checkpoint and their steps; check that they did."""
     steps = {stage: count for word, stage, count in heard if word == "loaded" and count}
     for stage, step in steps.items():
@@ -135,13 +159,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[dic
     folder = tmp_path_factory.mktemp("kill")
     file, whole, killed = folder / "recipe.yaml", folder / "whole", folder / "killed"
     file.write_text(yaml.safe_dump(recipe(), sort_keys=False))
-    with started(file, whole) as reference:
-        heard = [killed_at(moment, file, killed) for moment in MOMENTS]
-        with started(file, killed) as last:
-            heard.append([*told(last)])
-        assert last.returncode == 0
-        reference.communicate()
-    assert reference.returncode == 0
+    server = Server(file)
+    with server.process:
+        expected = server.run(whole)
+        heard = [server.run(killed, moment) for moment in MOMENTS]
+        heard.append(server.run(killed))
+    assert expected[-1] == heard[-1][-1] == ("process", "ended", 0)
+    assert all(words[-1] == ("process", "ended", -signal.SIGKILL) for words in heard[:-1])
     rows = [count for word, stage, count in heard[-1] if (word, stage) == ("row", "evaluate-more")]
     assert rows[0] > 2  # rows that were kept are not attacked again
     return whole, killed, [resumed(words) for words in heard]

@@ -92,14 +92,14 @@ class Spy(Silence):
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
-        self.passes: dict[str, float] = {}
+        self.work: dict[str, float] = {}
         self.skipped: list[str] = []
         self.done: list[str] = []
         self.shares: dict[str, list[float]] = {}
         self.notices: list[str] = []
 
-    def begins(self, stages: list[Stage], passes: dict[str, float]) -> None:
-        self.stages, self.passes = stages, passes
+    def begins(self, stages: list[Stage], work: dict[str, float]) -> None:
+        self.stages, self.work = stages, work
 
     def skips(self, stage: Stage) -> None:
         self.skipped.append(stage.id)

@@ -63,6 +63,10 @@ def run(
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between two checkpoints of a training.")
     ] = 30.0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stages at a time; by default what the recipe's threads allow."),
+    ] = None,
 ) -> None:
     """Train and evaluate everything in a recipe, and print its Table 1.
 
@@ -85,6 +89,7 @@ def run(
                 device=_device(device),
                 watcher=watcher,
                 checkpoint_every=checkpoint_every,
+                jobs=jobs,
             )
         _print_table(folder, "text")
         typer.echo(f"results are in {folder}; show them again with: morex table {folder}")

@@ -1,11 +1,13 @@
-"""Progress of a run: one live line with the time left on a terminal, plain lines otherwise."""
+"""Progress of a run: live lines with the time left on a terminal, plain lines otherwise."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from morex.run import Stage, Watcher
 
@@ -14,50 +16,42 @@ from morex.run import Stage, Watcher
 def live_watcher(console: Console) -> Iterator[Watcher]:
     """Give a watcher that prints to ``console`` for the length of a block."""
     if not console.is_terminal:
-        yield Reporter(console)
+        yield PlainLines(console)
         return
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TaskProgressColumn(),
-        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[text]}", style="dim"),
         console=console,
         transient=True,
     ) as progress:
-        yield Reporter(console, progress)
+        yield LiveLines(console, progress)
 
 
-class Reporter:
-    """Prints a line for every finished stage; with ``progress`` also a bar for the running one."""
+class PlainLines:
+    """Prints a line for every finished stage."""
 
-    def __init__(self, console: Console, progress: Progress | None = None) -> None:
-        self.console, self.bar = console, progress
-        self.clock = Clock()
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self.total = self.number = 0
-        self.task = progress.add_task("", total=1.0, left="", text="") if progress else None
 
-    def begins(self, stages: list[Stage], passes: dict[str, float]) -> None:
-        """Remember how much there is to do."""
+    def begins(self, stages: list[Stage], work: dict[str, float]) -> None:
+        """Remember how many stages there are."""
         self.total = len(stages)
-        self.clock.begin({s.id: (s.kind == "evaluate", passes[s.id]) for s in stages})
 
     def skips(self, stage: Stage) -> None:
-        """Count a stage that was done before."""
+        """Print the line of a stage that was done before."""
         self._line(stage, "done before")
-        self.clock.done(stage.id, None)
 
     def starts(self, stage: Stage) -> None:
-        """Name the stage that begins."""
-        self._show(stage, 0.0, "")
+        """Say nothing."""
 
     def progress(self, stage: Stage, share: float, text: str) -> None:
-        """Move the bar."""
-        self._show(stage, share, text)
+        """Say nothing."""
 
     def ends(self, stage: Stage, seconds: float, text: str) -> None:
         """Print the stage's line."""
-        self.clock.done(stage.id, seconds)
         self._line(stage, f"{seconds:7.1f} s  {text}")
 
     def notice(self, text: str) -> None:
@@ -66,67 +60,132 @@ class Reporter:
 
     def _line(self, stage: Stage, text: str) -> None:
         self.number += 1
-        head = f"[{self.number}/{self.total}] {_doing(stage):<28}"
-        self.console.print(f"{head} {text}", highlight=False, markup=False)
+        line = f"[{self.number}/{self.total}] {_doing(stage):<28} {text}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def _show(self, stage: Stage, share: float, text: str) -> None:
-        if self.bar and self.task is not None:
-            self.bar.update(
-                self.task,
-                completed=share,
-                description=f"[{self.number + 1}/{self.total}] {_doing(stage)}".replace("[", r"\["),
-                left=self.clock.left(stage.id, share),
-                text=text,
-            )
+
+class LiveLines(PlainLines):
+    """Also shows a bar for every stage in progress, and one with the time left for all."""
+
+    def __init__(self, console: Console, bars: Progress) -> None:
+        super().__init__(console)
+        self.bars = bars
+        self.clock = Clock()
+        self.overall = bars.add_task("all stages", total=1.0, text="")
+        self.tasks: dict[str, TaskID] = {}
+
+    def begins(self, stages: list[Stage], work: dict[str, float]) -> None:
+        """Remember how much there is to do."""
+        super().begins(stages, work)
+        self.clock.begin({s.id: (s.kind, work[s.id]) for s in stages})
+        self.bars.update(self.overall, total=float(len(stages)))
+
+    def skips(self, stage: Stage) -> None:
+        """Take the stage off."""
+        super().skips(stage)
+        self.clock.skip(stage.id)
+        self._update()
+
+    def starts(self, stage: Stage) -> None:
+        """Show a bar for the stage."""
+        self.clock.start(stage.id)
+        self.tasks[stage.id] = self.bars.add_task(escape(_doing(stage)), total=1.0, text="")
+
+    def progress(self, stage: Stage, share: float, text: str) -> None:
+        """Move the bar."""
+        self.clock.move(stage.id, share)
+        self.bars.update(self.tasks[stage.id], completed=share, text=text)
+        self._update()
+
+    def ends(self, stage: Stage, seconds: float, text: str) -> None:
+        """Replace the bar by the stage's line."""
+        self.clock.finish(stage.id)
+        self.bars.remove_task(self.tasks.pop(stage.id))
+        super().ends(stage, seconds, text)
+        self._update()
+
+    def _update(self) -> None:
+        self.bars.update(self.overall, completed=float(self.number), text=self.clock.left())
+
+
+@dataclass
+class _Running:
+    """A stage in progress: since when, and how much of it was done at first and is done now."""
+
+    started: float
+    first: float | None = None
+    share: float = 0.0
+
+    @property
+    def done(self) -> float:
+        """The share that was done while the clock ran."""
+        return self.share - (self.first or 0.0)
 
 
 class Clock:
-    """Estimates the time left from the passes that are left.
+    """Estimates the time left from the work that is left.
 
-    Trainings and evaluations have a pace each: the passes of an evaluation are an upper bound, and
-    how far below it the attacks stay is only known once one is done.
+    Every kind of stage has a pace of its own: the work of an evaluation is an upper bound, and how
+    far below it the attacks stay is only known once some of it is done.
     """
 
     def __init__(self) -> None:
-        self.stages: dict[str, tuple[bool, float]] = {}
-        self.spent: dict[bool, list[float]] = {True: [0.0, 0.0], False: [0.0, 0.0]}
-        self.started = time.monotonic()
+        self.work: dict[str, tuple[str, float]] = {}
+        self.running: dict[str, _Running] = {}
+        self.seconds: dict[str, float] = {}
+        self.finished: dict[str, float] = {}
+        self.side_by_side = 1
 
-    def begin(self, stages: dict[str, tuple[bool, float]]) -> None:
-        """Take note of all stages: whether each is an evaluation, and its passes."""
-        self.stages = dict(stages)
-        self.started = time.monotonic()
+    def begin(self, work: dict[str, tuple[str, float]]) -> None:
+        """Take note of the kind and the work of every stage."""
+        self.work = dict(work)
 
-    def done(self, stage: str, seconds: float | None) -> None:
-        """Take a stage off, with the seconds it took, or None if it was done before."""
-        kind, passes = self.stages.pop(stage)
-        if seconds is not None:
-            self.spent[kind][0] += seconds
-            self.spent[kind][1] += passes
-        self.started = time.monotonic()
+    def skip(self, stage: str) -> None:
+        """Take off a stage that was done before."""
+        del self.work[stage]
 
-    def left(self, stage: str, share: float) -> str:
-        """Return the time left in words, when a share of the current stage is done."""
-        elapsed = time.monotonic() - self.started
-        seconds = 0.0
-        for name, (kind, passes) in self.stages.items():
-            pace = self._pace(kind, stage, share, elapsed)
+    def start(self, stage: str) -> None:
+        """Start a stage."""
+        self.running[stage] = _Running(time.monotonic())
+        self.side_by_side = max(self.side_by_side, len(self.running))
+
+    def move(self, stage: str, share: float) -> None:
+        """Note how much of a stage is done; a resumed one does not begin at nothing."""
+        running = self.running[stage]
+        if running.first is None:
+            running.first = share if share > 0.5 else 0.0
+        running.share = share
+
+    def finish(self, stage: str) -> None:
+        """Take a stage off and learn from it."""
+        running = self.running.pop(stage)
+        kind, work = self.work.pop(stage)
+        share = 1.0 - (running.first or 0.0)
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + time.monotonic() - running.started
+        self.finished[kind] = self.finished.get(kind, 0.0) + work * share
+
+    def left(self) -> str:
+        """Return the time left in words; empty while nothing is known."""
+        total = 0.0
+        for stage, (kind, work) in self.work.items():
+            pace = self._pace(kind)
             if pace is None:
                 return ""
-            seconds += pace * passes * ((1 - share) if name == stage else 1)
-        return f"about {_words(seconds)} left"
+            share = self.running[stage].share if stage in self.running else 0.0
+            total += pace * work * (1.0 - share)
+        return f"about {_words(total / self.side_by_side)} left"
 
-    def _pace(self, kind: bool, stage: str, share: float, elapsed: float) -> float | None:
-        """Return seconds per pass of trainings or evaluations, of the other kind if need be."""
-        current_kind, current_passes = self.stages[stage]
-        known = {k: list(v) for k, v in self.spent.items()}
-        known[current_kind][0] += elapsed if share else 0.0
-        known[current_kind][1] += current_passes * share
-        for option in (kind, not kind):
-            seconds, passes = known[option]
-            if passes > 0 and seconds > 0:
-                return seconds / passes
-        return None
+    def _pace(self, kind: str) -> float | None:
+        """Return the seconds per unit of work of a kind of stage, or of all where it is unknown."""
+        seconds, finished = dict(self.seconds), dict(self.finished)
+        for stage, running in self.running.items():
+            own, work = self.work[stage]
+            seconds[own] = seconds.get(own, 0.0) + time.monotonic() - running.started
+            finished[own] = finished.get(own, 0.0) + work * running.done
+        if finished.get(kind, 0.0) > 0:
+            return seconds[kind] / finished[kind]
+        known = sum(finished.values())
+        return sum(seconds[k] for k in finished) / known if known > 0 else None
 
 
 def _doing(stage: Stage) -> str:

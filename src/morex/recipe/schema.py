@@ -137,12 +137,16 @@ class Evaluation(Strict):
 class Recipe(Strict):
     """A whole run: data, networks, perturbations, models, and what they are attacked with.
 
-    ``columns`` are the models that are evaluated, in the order of the table.
+    ``columns`` are the models that are evaluated, in the order of the table. ``threads`` is the
+    number of threads of a stage on the CPU: small networks gain nothing from several, and stages
+    are then done side by side. It decides the order of sums, hence the last bits of a result; None
+    leaves it to PyTorch.
     """
 
     name: str
     description: str = ""
     seed: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
     data: DataConfig
     network: NetworkSpec
     gate: NetworkSpec | None = None

@@ -73,6 +73,16 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
     return StageCost(total.forward, total.backward)
 
 
+def stage_work(workshop: Workshop, stage: Stage) -> float:
+    """Return the work of a stage at most, in forward passes of one network."""
+    spec = workshop.recipe.models[stage.model]
+    if isinstance(spec, NetworkModel):
+        networks = 1
+    else:
+        networks = len(spec.experts) + isinstance(spec, MixtureModel)
+    return stage_passes(workshop, stage).total * networks
+
+
 def _evaluation_passes(workshop: Workshop) -> StageCost:
     n = len(workshop.test_data)
     total = Passes(forward=n)

@@ -116,6 +116,7 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
     return {
         "seed": recipe.seed,
+        "threads": recipe.threads,
         "data": data | {"fingerprint": fingerprint},
         "network": shape.model_dump(),
         "model": model.model_dump(mode="json", exclude={"training", "gate_warmup", "against"}),
@@ -131,6 +132,7 @@ def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str) -> Stage:
     }
     decided_by = {
         "seed": recipe.seed,
+        "threads": recipe.threads,
         "data": fingerprint,
         "examples": recipe.evaluation.examples,
         "batch_size": recipe.evaluation.batch_size,

@@ -1,0 +1,194 @@
+"""Where single stages of a run are done: trained, assembled or evaluated, and saved."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from morex.evaluation import evaluate
+from morex.outcomes import BoolArray, Outcomes
+from morex.recipe import Recipe
+from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
+from morex.run.build import Workshop
+from morex.run.checkpoint import FileCheckpoint
+from morex.run.planning import stage_passes
+from morex.run.provenance import peak_memory, provenance
+from morex.run.stages import Stage, model_folder
+from morex.run.store import Store
+from morex.run.watching import Watcher
+from morex.saving import DESCRIPTION, load_model, save_model
+from morex.targets import Target
+from morex.training import Progress, TrainingConfig, train
+
+
+@dataclass
+class Bench:
+    """Does one stage at a time, in a process that holds the data."""
+
+    workshop: Workshop
+    store: Store
+    watcher: Watcher
+    checkpoint_every: float
+
+    @classmethod
+    def open(
+        cls,
+        recipe: Recipe,
+        root: Path,
+        device: torch.device,
+        watcher: Watcher,
+        checkpoint_every: float,
+    ) -> "Bench":
+        """Load the data of a run in this process."""
+        return cls(Workshop.open(recipe, device), Store(root), watcher, checkpoint_every)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The run's recipe."""
+        return self.workshop.recipe
+
+    def do(self, stage: Stage, key: str) -> dict[str, Any]:
+        """Do a stage, or go on with it, and return its record."""
+        self.watcher.starts(stage)
+        started = time.monotonic()
+        action = {"gate": self._train, "train": self._train, "evaluate": self._evaluate}
+        about, text = action[stage.kind](stage, self.store.work(stage, key))
+        seconds = about.pop("seconds", time.monotonic() - started)
+        about |= {
+            "seconds": round(seconds, 3),
+            "peak_memory_bytes": peak_memory(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "provenance": provenance(self.workshop.device),
+        }
+        description = () if stage.kind == "evaluate" else (f"{stage.folder}/{DESCRIPTION}",)
+        record = self.store.finish(stage, key, (stage.output, *description), about)
+        self.watcher.ends(stage, seconds, text)
+        return record
+
+    def _train(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
+        """Train a model, or its gate, and save it."""
+        spec = self.recipe.models[stage.model]
+        model = self.workshop.ready(self._untrained(stage))
+        about: dict[str, Any] = {}
+        text = ""
+        if not isinstance(spec, UngatedModel):
+            about = self._fit(stage, spec, model, work)
+            text = f"validation {100 * about['validation']:.1f}%"
+        folder = self.store.root / stage.folder
+        save_model(model.eval(), folder, about=self._label(stage.model))
+        return about, text
+
+    def _fit(
+        self, stage: Stage, spec: NetworkModel | MixtureModel, model: nn.Module, work: Path
+    ) -> dict[str, Any]:
+        config, target = _lesson(self.workshop, stage, spec)
+
+        def report(progress: Progress) -> None:
+            text = f"epoch {progress.epoch:.1f}/{progress.epochs}, loss {progress.loss:.3f}"
+            if progress.validation is not None:
+                text += f", validation {100 * progress.validation:.1f}%"
+            self.watcher.progress(stage, progress.epoch / progress.epochs, text)
+
+        checkpoint = FileCheckpoint(work, self.checkpoint_every, self.watcher.notice)
+        fitted = train(
+            model,
+            self.workshop.objective(spec),
+            self.workshop.training_data,
+            config,
+            seed=self.recipe.seed,
+            name=stage.id,
+            target=target,
+            checkpoint=checkpoint,
+            report=report,
+        )
+        passes = stage_passes(self.workshop, stage)
+        return {
+            "seconds": fitted.seconds,
+            "validation": max(entry["score"] for entry in fitted.history if "score" in entry),
+            "passes": {"forward": round(passes.forward), "backward": round(passes.backward)},
+            "history": fitted.history,
+        }
+
+    def _untrained(self, stage: Stage) -> nn.Module:
+        """Return the model that a stage starts from, on the CPU."""
+        spec = self.recipe.models[stage.model]
+        if isinstance(spec, NetworkModel):
+            model = self.workshop.network(stage.model)
+            if spec.warm_start:
+                start = load_model(self.store.root / model_folder(spec.warm_start))
+                model.load_state_dict(start.state_dict())
+            return model
+        if stage.kind == "train" and isinstance(spec, MixtureModel) and spec.gate_warmup:
+            return load_model(self.store.root / model_folder(stage.model) / "gate")
+        experts = {name: load_model(self.store.root / model_folder(name)) for name in parents(spec)}
+        if isinstance(spec, MixtureModel):
+            return self.workshop.mixture(stage.model, experts)
+        return self.workshop.ungated(spec, experts)
+
+    def _label(self, name: str) -> dict[str, Any]:
+        """Return what is kept beside a model, so that it can be evaluated and used by itself."""
+        recipe = self.recipe.model_dump(mode="json", exclude={"models", "columns"})
+        return {
+            "name": name,
+            "classes": list(self.workshop.data.train.classes),
+            "image_size": list(self.workshop.data.train.shape[1:]),
+            "recipe": {key: recipe[key] for key in ("data", "perturbations", "evaluation")},
+        }
+
+    def _evaluate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
+        """Attack a saved model with the recipe's suite."""
+        suite = self.workshop.suite()
+        rows = _PartialRows(work / "rows.npz", self.watcher.notice)
+
+        def keep(name: str, right: BoolArray) -> None:
+            rows.keep(name, right)
+            text = f"{name} {100 * float(right.mean()):.1f}%"
+            self.watcher.progress(stage, len(rows.done) / len(suite), text)
+
+        model = load_model(self.store.root / model_folder(stage.model))
+        outcomes = evaluate(
+            self.workshop.ready(model).eval(),
+            self.workshop.test_data,
+            suite,
+            seed=self.recipe.seed,
+            batch_size=self.recipe.evaluation.batch_size,
+            done=rows.done,
+            keep=keep,
+        )
+        path = self.store.root / stage.output
+        path.parent.mkdir(exist_ok=True)
+        outcomes.save(path)
+        return {}, f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%"
+
+
+def _lesson(
+    workshop: Workshop, stage: Stage, spec: NetworkModel | MixtureModel
+) -> tuple[TrainingConfig, Target | None]:
+    """Return how long, and towards what, a stage trains."""
+    if stage.kind == "gate" and isinstance(spec, MixtureModel) and spec.gate_warmup:
+        return spec.gate_warmup, workshop.gate_target(spec)
+    return spec.training, None
+
+
+class _PartialRows:
+    """The rows of an unfinished evaluation."""
+
+    def __init__(self, path: Path, notice: Callable[[str], None]) -> None:
+        self.path = path
+        self.done: dict[str, BoolArray] = {}
+        try:
+            self.done = dict(Outcomes.load(path).right)
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            notice(f"{error}; the evaluation starts again")
+
+    def keep(self, name: str, right: BoolArray) -> None:
+        """Add a row."""
+        self.done[name] = right
+        Outcomes(self.done).save(self.path)
