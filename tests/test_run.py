@@ -70,7 +70,7 @@ def out(finished: Path, tmp_path: Path) -> Path:
 
 def rerun(out: Path, raw: dict[str, Any] | None = None) -> Spy:
     spy = Spy()
-    run(parse_recipe(raw or raw_recipe(*FEW)), out, watcher=spy)
+    run(parse_recipe(raw or raw_recipe(*FEW)), out, watcher=spy, jobs=1)
     assert sorted(spy.skipped + spy.done) == sorted(stage.id for stage in spy.stages)
     return spy
 

@@ -57,9 +57,9 @@ import morex.run.bench
 morex.run.bench.FileCheckpoint = TalkingCheckpoint
 torch.set_num_threads(1)
 
-def work(out):
+def work(out, jobs):
     run(load_recipe(sys.argv[1]), out, device=torch.device("cpu"), watcher=Talking(),
-        checkpoint_every=0)
+        checkpoint_every=0, jobs=int(jobs))
 
 # Importing takes longer than the runs: every run is a process of its own, but forked from this one.
 while out := sys.stdin.readline().strip():
@@ -67,19 +67,26 @@ while out := sys.stdin.readline().strip():
         say("process", "began", process)
         say("process", "ended", os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
     else:
-        work(out)
+        work(*out.split())
         os._exit(0)
 """
 
 
 @dataclass(frozen=True)
 class Moment:
-    """After which word of which stage, and how many seconds later, to kill."""
+    """After which word of which stage (or which file after that), and how much later, to kill."""
 
     word: str
     stage: str
     count: int = 0
     within: float = 0.02
+    file: str = ""
+
+    def wait(self, run: Path) -> None:
+        """Wait for the file, if it is given, and a random time."""
+        while self.file and not [*run.glob(self.file)]:
+            time.sleep(0.001)
+        time.sleep(SLEEPS.uniform(0, self.within))
 
 
 MOMENTS = (
@@ -117,11 +124,11 @@ class Server:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
-    def run(self, out: Path, kill: Moment | None = None) -> list[Heard]:
+    def run(self, out: Path, kill: Moment | None = None, jobs: int = 1) -> list[Heard]:
         """Run in ``out``, kill the run at a moment or leave it, and return what it said."""
         heard: list[Heard] = []
         assert self.process.stdin
-        self.process.stdin.write(f"{out}\n")
+        self.process.stdin.write(f"{out} {jobs}\n")
         self.process.stdin.flush()
         for word, stage, count in self._told():
             heard.append((word, stage, count))
@@ -130,7 +137,7 @@ class Server:
             elif (word, stage) == ("process", "ended"):
                 break
             elif kill and (word, stage) == (kill.word, kill.stage) and count >= kill.count:
-                time.sleep(SLEEPS.uniform(0, kill.within))
+                kill.wait(out)
                 os.kill(process, signal.SIGKILL)
                 kill = None
         assert kill is None, f"ended before {kill}: {heard}"
@@ -154,48 +161,82 @@ def resumed(heard: list[Heard]) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[dict[str, int]]]:
-    """An uninterrupted run, one that was killed at every moment, and what the latter resumed."""
-    folder = tmp_path_factory.mktemp("kill")
-    file, whole, killed = folder / "recipe.yaml", folder / "whole", folder / "killed"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kill")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe(), sort_keys=False))
     server = Server(file)
     with server.process:
-        expected = server.run(whole)
-        heard = [server.run(killed, moment) for moment in MOMENTS]
-        heard.append(server.run(killed))
-    assert expected[-1] == heard[-1][-1] == ("process", "ended", 0)
-    assert all(words[-1] == ("process", "ended", -signal.SIGKILL) for words in heard[:-1])
+        yield server
+
+
+@pytest.fixture(scope="module")
+def whole(server: Server, folder: Path) -> Path:
+    """An uninterrupted run."""
+    assert server.run(folder / "whole")[-1] == ("process", "ended", 0)
+    return folder / "whole"
+
+
+Killed = tuple[Path, list[dict[str, int]]]
+
+
+@pytest.fixture(scope="module")
+def killed(server: Server, folder: Path, whole: Path) -> Killed:
+    """A run that was killed at every moment, and the trainings that each process resumed."""
+    run = folder / "killed"
+    heard = [server.run(run, moment) for moment in MOMENTS]
+    assert all(words[-1] == ("process", "ended", -signal.SIGKILL) for words in heard)
+    heard.append(server.run(run))
+    assert heard[-1][-1] == ("process", "ended", 0)
     rows = [count for word, stage, count in heard[-1] if (word, stage) == ("row", "evaluate-more")]
     assert rows[0] > 2  # rows that were kept are not attacked again
-    return whole, killed, [resumed(words) for words in heard]
+    return run, [resumed(words) for words in heard]
 
 
-def test_a_killed_run_ends_with_the_same_bits(
-    runs: tuple[Path, Path, list[dict[str, int]]],
-) -> None:
-    whole, killed, _ = runs
-    expected, found = results_of(whole), results_of(killed)
+def assert_same_bits(run: Path, whole: Path) -> None:
+    expected, found = results_of(whole), results_of(run)
     assert len(expected) == 4 + 1 + 2  # models, a gate, outcomes
     assert found.keys() == expected.keys()
     for name in expected:
         assert found[name] == expected[name], name
 
 
-def test_every_killed_training_goes_on_in_its_middle(
-    runs: tuple[Path, Path, list[dict[str, int]]],
-) -> None:
-    *_, resumptions = runs
+def assert_same_files(run: Path, whole: Path) -> None:
+    def files(run: Path) -> set[str]:
+        return {str(path.relative_to(run)) for path in run.rglob("*")}
+
+    assert files(run) == files(whole)
+
+
+def test_a_killed_run_ends_with_the_same_bits(killed: Killed, whole: Path) -> None:
+    assert_same_bits(killed[0], whole)
+
+
+def test_a_killed_run_leaves_no_debris(killed: Killed, whole: Path) -> None:
+    assert_same_files(killed[0], whole)
+
+
+def test_every_killed_training_goes_on_in_its_middle(killed: Killed) -> None:
+    _, resumptions = killed
     for moment, following in zip(MOMENTS, resumptions[1:], strict=True):
         if moment.word == "saved":
             assert following[moment.stage] >= moment.count
     assert resumptions[2]["train-minf"] < resumptions[3]["train-minf"] < 12
 
 
-def test_a_killed_run_leaves_no_debris(runs: tuple[Path, Path, list[dict[str, int]]]) -> None:
-    whole, killed, _ = runs
-
-    def files(run: Path) -> set[str]:
-        return {str(path.relative_to(run)) for path in run.rglob("*")}
-
-    assert files(killed) == files(whole)
+def test_a_run_of_several_processes_is_killed_as_a_whole(
+    server: Server, folder: Path, whole: Path
+) -> None:
+    run = folder / "side-by-side"
+    moment = Moment("starts", "train-minf", file="work/train-minf-*/checkpoint")
+    assert server.run(run, moment, jobs=2)[-1] == ("process", "ended", -signal.SIGKILL)
+    # at once: what the killed run started must not write any more
+    heard = server.run(run)
+    assert heard[-1] == ("process", "ended", 0)
+    assert resumed(heard)["train-minf"] > 0
+    assert_same_bits(run, whole)
+    assert_same_files(run, whole)

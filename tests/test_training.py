@@ -222,7 +222,7 @@ def test_steps_schedule_clipping_and_average_agree_with_a_plain_loop(
 
     expected = Small()
     kinds = {
-        "sgd": lambda p: torch.optim.SGD(p, rate, momentum=0.8, weight_decay=decay, nesterov=True),
+        "sgd": lambda p: torch.optim.SGD(p, rate, momentum=0.8, weight_decay=decay),
         "adamw": lambda p: torch.optim.AdamW(p, rate, weight_decay=decay),
     }
     by_hand = kinds[optimizer](expected.parameters())

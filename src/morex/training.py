@@ -35,7 +35,7 @@ class TrainingConfig:
     Args:
         epochs: passes over the training set; the last incomplete batch of each is left out.
         batch_size: examples per step.
-        optimizer: SGD with Nesterov momentum, or AdamW.
+        optimizer: SGD with momentum, or AdamW.
         learning_rate: the largest learning rate.
         momentum: of SGD.
         weight_decay: of either optimizer.
@@ -447,7 +447,6 @@ def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.
         config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
     )
 
 
