@@ -19,7 +19,8 @@ WEAK = 40  # the clean expert must be below this, so that an attack means someth
 
 def problems(table: dict) -> Iterator[str]:
     """Yield what the table falls short of."""
-    if table["columns"] != COLUMNS or set(table["rows"]) != {"clean", *sum(ROWS.values(), [])}:
+    expected = {"clean"}.union(*ROWS.values())
+    if table["columns"] != COLUMNS or set(table["rows"]) != expected:
         yield f"expected Table 1's columns and rows, got {table['columns']}, {[*table['rows']]}"
         return
     for expert, rows in ROWS.items():

@@ -159,7 +159,8 @@ def test_predict_names_class_confidence_and_gate(
         (["table", "nowhere"], "no run directory"),
         (["evaluate", "nowhere"], "no model in"),
         (["predict", "nowhere", "x.png"], "no model in"),
-        (["run", "digits", "--device", "abacus"], "abacus"),
+        (["run", "digits", "--device", "abacus"], "--device abacus"),
+        (["run", "digits", "--device", "cuda:99"], "--device cuda:99"),
     ],
 )
 def test_mistakes_get_one_message_and_exit_code_2(

@@ -45,6 +45,13 @@ def test_the_folder_comes_before_the_environment(tmp_path, monkeypatch):
     assert grey(load_data("mine", make(tmp_path / "a", grey=5))) == 5
 
 
+def test_the_folder_holds_the_data_or_is_around_it(tmp_path):
+    make(tmp_path, grey=5)
+    assert grey(load_data("mine", tmp_path)) == 5
+    make(tmp_path / "mine", grey=9)
+    assert grey(load_data("mine", tmp_path)) == 9
+
+
 def test_the_environment_names_the_data_or_the_folder_around_it(tmp_path, monkeypatch):
     monkeypatch.setenv("MOREX_DATA", str(make(tmp_path, grey=5)))
     assert grey(load_data("mine")) == 5

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from morex.attacks import frozen
+from morex.convolution import ConvNorm
 from morex.networks import ARCHITECTURES, NetworkConfig, ResNet
 
 
@@ -80,7 +82,7 @@ def test_no_global_generator_moves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_convolutions_are_drawn_as_for_a_relu() -> None:
-    weight = ResNet(config(width=32)).body[3].first[0].weight  # twice as many out as in
+    weight = ResNet(config(width=32)).body[3].first.conv.weight  # twice as many out as in
     assert weight.std().item() == pytest.approx(sqrt(2 / (9 * weight.shape[0])), rel=0.02)
 
 
@@ -90,7 +92,7 @@ def test_a_sibling_has_the_same_shape_and_its_own_weights() -> None:
     assert gate.config == replace(net.config, outputs=4)
     assert states_equal(gate, ResNet(gate.config, seed=9))
     assert gate.head.weight.shape == (4, net.head.in_features)
-    assert not torch.equal(gate.stem[0].weight, net.stem[0].weight)
+    assert not torch.equal(gate.stem.conv.weight, net.stem.conv.weight)
 
 
 @pytest.mark.parametrize("architecture", ["resnet10", "resnet50"])
@@ -125,6 +127,65 @@ def test_in_evaluation_mode_an_image_does_not_depend_on_its_batch() -> None:
     assert not torch.allclose(net(x)[0], net(changed)[0])
     net.eval()
     torch.testing.assert_close(net(x)[0], net(changed)[0])
+
+
+def well_used(architecture: str) -> ResNet:
+    """Return a network whose normalisation is far from the identity."""
+    net = ResNet(config(architecture=architecture)).double()
+    generator = torch.Generator().manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.load_state_dict(
+                {
+                    "num_batches_tracked": torch.tensor(1),
+                    **{
+                        name: torch.rand(module.num_features, generator=generator) + 0.5
+                        for name in ("weight", "bias", "running_mean", "running_var")
+                    },
+                }
+            )
+    return net
+
+
+@pytest.mark.parametrize("architecture", ["resnet10", "resnet50"])
+def test_folded_networks_are_the_same_function(architecture: str) -> None:
+    net, x = well_used(architecture).eval(), images(3).double().requires_grad_()
+    expected = net(x)
+    gradient = torch.autograd.grad(expected.square().sum(), x)[0]
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with frozen(net):
+        assert all(m.folded for m in net.modules() if isinstance(m, ConvNorm))
+        logits = net(x)
+        torch.testing.assert_close(logits, expected)
+        torch.testing.assert_close(torch.autograd.grad(logits.square().sum(), x)[0], gradient)
+    torch.testing.assert_close(net(x), expected, rtol=0, atol=0)
+    torch.testing.assert_close(dict(net.state_dict()), state, rtol=0, atol=0)
+
+
+def test_networks_are_unfolded_where_they_were_folded() -> None:
+    net = ResNet(config())
+    pairs = [m for m in net.modules() if isinstance(m, ConvNorm)]
+
+    def interrupted() -> None:
+        with frozen(net):
+            with frozen(net):
+                pass
+            assert all(pair.folded for pair in pairs)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        interrupted()
+    assert not any(pair.folded for pair in pairs)
+
+
+def test_folding_takes_the_weights_of_its_moment() -> None:
+    net, x = ResNet(config()), images(2)
+    with frozen(net):
+        before = net(x)
+    with torch.no_grad():
+        net.stem.norm.running_mean.add_(1)
+    with frozen(net):
+        assert not torch.allclose(net(x), before)
 
 
 @pytest.mark.parametrize(

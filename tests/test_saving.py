@@ -77,7 +77,7 @@ def test_saving_leaves_the_model_as_it_is(tmp_path: Path) -> None:
     model = mixture().train()
     save_model(model, tmp_path, dtype=torch.bfloat16)
     assert model.training
-    assert model.gate.stem[0].weight.dtype == torch.float32
+    assert model.gate.stem.conv.weight.dtype == torch.float32
 
 
 def test_channels_last_models_can_be_saved(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from morex.convolution import ConvNorm
+
 LAST_LAYER = "head"
 """The name of a ResNet's last linear layer."""
 
@@ -74,7 +76,7 @@ class ResNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             # not torch.manual_seed, which would also reseed every accelerator's global generator
             torch.default_generator.manual_seed(seed)
-            self.stem = _conv_norm(channels, config.width, 3, config.stem_stride)
+            self.stem = ConvNorm(channels, config.width, 3, config.stem_stride)
             stages: list[nn.Module] = []
             inputs = config.width
             for stage, depth in enumerate(depths):
@@ -104,8 +106,8 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
         super().__init__()
-        self.first = _conv_norm(inputs, planes, 3, stride)
-        self.second = _conv_norm(planes, planes, 3, 1)
+        self.first = ConvNorm(inputs, planes, 3, stride)
+        self.second = ConvNorm(planes, planes, 3, 1)
         self.shortcut = _shortcut(inputs, planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,9 +122,9 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
         super().__init__()
-        self.first = _conv_norm(inputs, planes, 1, 1)
-        self.second = _conv_norm(planes, planes, 3, stride)
-        self.third = _conv_norm(planes, 4 * planes, 1, 1)
+        self.first = ConvNorm(inputs, planes, 1, 1)
+        self.second = ConvNorm(planes, planes, 3, stride)
+        self.third = ConvNorm(planes, 4 * planes, 1, 1)
         self.shortcut = _shortcut(inputs, 4 * planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,29 +142,10 @@ ARCHITECTURES: dict[str, tuple[Any, tuple[int, ...]]] = {
 """Block type and number of blocks per stage."""
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
-    kind = _Pointwise if kernel == 1 else nn.Conv2d
-    conv = kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
-
-
-class _Pointwise(nn.Conv2d):
-    """A 1x1 convolution that drops the pixels between its strides before it multiplies, not in it.
-
-    The weight gradient of a strided 1x1 convolution of few channels in channels-last memory is
-    wrong or crashes on CPUs (torch 2.13, oneDNN issue 6035); without a stride it is right.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of every stride-th pixel."""
-        down, right = self.stride
-        return F.conv2d(x[:, :, ::down, ::right], self.weight)
-
-
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return _conv_norm(inputs, outputs, 1, stride)
+    return ConvNorm(inputs, outputs, 1, stride)
 
 
 def _initialise(network: nn.Module) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from morex.convolution import ConvNorm
 from morex.perturbations import Perturbation
 from morex.randomness import generator_for
 
@@ -101,7 +102,8 @@ def check_batch(x: Tensor, y: Tensor) -> None:
 def frozen(model: Model) -> Iterator[None]:
     """Put a module in evaluation mode with no weight gradients; restore everything on exit.
 
-    Without weight gradients the backward pass of an attack only computes what reaches the input.
+    Without weight gradients the backward pass of an attack only computes what reaches the input,
+    and convolutions are folded with their normalisation. The weights must not change meanwhile.
     A callable that is not an ``nn.Module`` is left alone.
     """
     if not isinstance(model, nn.Module):
@@ -109,13 +111,18 @@ def frozen(model: Model) -> Iterator[None]:
         return
     modes = [(module, module.training) for module in model.modules()]
     trained = [p for p in model.parameters() if p.requires_grad]
+    unfolded = [m for m, _ in modes if isinstance(m, ConvNorm) and not m.folded]
     try:
         for module, _ in modes:
             module.training = False
         for p in trained:
             p.requires_grad_(False)
+        for pair in unfolded:
+            pair.fold()
         yield
     finally:
+        for pair in unfolded:
+            pair.unfold()
         for module, mode in modes:
             module.training = mode
         for p in trained:

@@ -3,14 +3,20 @@
 What needs PyTorch is imported inside the commands, so that help and tables start at once.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    import torch
+
+    from morex.recipe import Recipe
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +34,10 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Changes to it, such as training.epochs=5."),
 ]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(help="A folder with the data set; by default $MOREX_DATA, else a download."),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A saved model's folder.")]
 
@@ -43,8 +53,8 @@ def _told_plainly() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        if type(error) in (ValueError, RuntimeError) and not str(error):
-            raise
+        if type(error) is RuntimeError or not str(error):
+            raise  # of torch, or a mistake of ours
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
@@ -59,6 +69,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="The run directory; by default runs/NAME-OF-RECIPE.")
     ] = None,
+    data: DataFolder = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between two checkpoints of a training.")
@@ -77,10 +88,9 @@ def run(
     """
     with _told_plainly():
         from morex.cli.live import live_watcher
-        from morex.recipe import load_recipe
         from morex.run import run as do_run
 
-        loaded = load_recipe(recipe, overrides or [])
+        loaded = _recipe(recipe, overrides, data)
         folder = out or Path("runs") / loaded.name
         with live_watcher(Console(stderr=True)) as watcher:
             do_run(
@@ -96,7 +106,7 @@ def run(
 
 
 @app.command()
-def plan(recipe: RecipeName, overrides: Overrides = None) -> None:
+def plan(recipe: RecipeName, overrides: Overrides = None, data: DataFolder = None) -> None:
     """Show a recipe's stages, their size, and what they will take on this machine.
 
     Nothing is trained: every kind of model is timed on a few batches. Times of evaluations are
@@ -107,13 +117,13 @@ def plan(recipe: RecipeName, overrides: Overrides = None) -> None:
     with _told_plainly():
         from morex.cli.plan import plan_table
         from morex.precision import default_device
-        from morex.recipe import load_recipe
-        from morex.run import estimate
+        from morex.run import default_jobs, estimate
 
-        loaded = load_recipe(recipe, overrides or [])
+        loaded = _recipe(recipe, overrides, data)
         device = default_device()
+        shown = plan_table(estimate(loaded, device), device, default_jobs(loaded, device))
         width = None if sys.stdout.isatty() else 100
-        Console(width=width, highlight=False).print(plan_table(estimate(loaded, device), device))
+        Console(width=width, highlight=False).print(shown)
 
 
 @app.command()
@@ -151,9 +161,7 @@ def evaluate(
     recipe: Annotated[
         str | None, typer.Option(help="A recipe whose data and suite to use; else the model's own.")
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="A folder of the data set, if it is not found by itself.")
-    ] = None,
+    data: DataFolder = None,
     examples: Annotated[
         int | None, typer.Option(min=1, help="Attack so many test images at most.")
     ] = None,
@@ -203,12 +211,24 @@ def predict(
             typer.echo(line)
 
 
-def _device(name: str | None) -> "torch.device":  # type: ignore[name-defined]  # noqa: F821
+def _recipe(name: str, overrides: list[str] | None, data: Path | None) -> "Recipe":
+    from morex.recipe import load_recipe
+
+    folder = [f"data.folder={json.dumps(str(data))}"] if data else []
+    return load_recipe(name, [*(overrides or []), *folder])
+
+
+def _device(name: str | None) -> "torch.device":
     import torch
 
     from morex.precision import default_device
 
-    return torch.device(name) if name else default_device()
+    if not name:
+        return default_device()
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # the latter is how a CPU build says it
+        raise ValueError(f"--device {name}: {error}") from None
 
 
 def _print_table(folder: Path, format: str) -> None:

@@ -6,10 +6,14 @@ from rich.table import Table
 from morex.run import Estimate
 
 
-def plan_table(estimates: list[Estimate], device: torch.device) -> Table:
-    """Return a table of the stages with their sums."""
-    table = Table(title=f"{len(estimates)} stages on {device.type}", show_footer=True)
+def plan_table(estimates: list[Estimate], device: torch.device, jobs: int) -> Table:
+    """Return a table of the stages with their sums; ``jobs`` of them are done at a time."""
     seconds = sum(e.seconds for e in estimates)
+    table = Table(
+        title=f"{len(estimates)} stages on {device.type}",
+        caption=f"{jobs} at a time: all in about {_time(seconds / jobs)} or less",
+        show_footer=True,
+    )
     table.add_column("stage", footer="all")
     table.add_column("parameters", justify="right")
     table.add_column("forward", justify="right", footer=_count(_sum_forward(estimates)))

@@ -52,8 +52,8 @@ def load_data(
 ) -> Data:
     """Load a data set to the CPU.
 
-    "digits" comes with scikit-learn. Any other name is looked for in ``folder``; else in the
-    folder of the environment variable MOREX_DATA, in its subfolder ``name`` or in itself; else a
+    "digits" comes with scikit-learn. Any other name is looked for in ``folder``, else in the folder
+    of the environment variable MOREX_DATA, in its subfolder ``name`` or in itself; without either a
     known name is downloaded. The folder holds parquet files as on the Hugging Face hub, or class
     folders. The test set is its test split, or else its validation split.
 
@@ -93,7 +93,8 @@ def _refuse(options: Mapping[str, object], because: str) -> None:
 
 def _find_folder(name: str, folder: Path | None) -> Path:
     if folder is not None:
-        return _existing(folder.expanduser(), f"the folder of {name!r}")
+        place = _existing(folder.expanduser(), f"the folder of {name!r}")
+        return place / name if (place / name).is_dir() else place
     if root := os.environ.get(ENVIRONMENT):
         place = _existing(Path(root).expanduser(), f"the folder that {ENVIRONMENT} names")
         if (place / name).is_dir():

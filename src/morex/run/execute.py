@@ -1,9 +1,6 @@
 """Doing a run: every stage once, in order, and again only where something changed."""
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import yaml
 from morex.precision import default_device
 from morex.recipe import Recipe
 from morex.run.bench import Bench
+from morex.run.cores import default_jobs, threads
 from morex.run.planning import stage_work
 from morex.run.provenance import provenance
 from morex.run.results import results
@@ -42,9 +40,8 @@ def run(
         device: a GPU if there is one, by default.
         watcher: is told how it goes.
         checkpoint_every: seconds between two checkpoints of a training.
-        jobs: stages to do at a time, each in a process of its own if there are several. By default
-            as many as there are cores for the recipe's ``threads``; one if it sets none, or on a
-            GPU. It does not change results.
+        jobs: stages to do at a time, each in a process of its own if there are several; by default
+            ``default_jobs``. It does not change results.
 
     Raises:
         RunError: if another process works in ``out``, or a process of this run dies.
@@ -53,33 +50,16 @@ def run(
         ValueError: if ``jobs`` is below 1.
     """
     device, watcher = device or default_device(), watcher or Silence()
-    jobs = _jobs(recipe, device) if jobs is None else jobs
+    jobs = default_jobs(recipe, device) if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     store = Store(Path(out))
-    with store.locked(), _threads(recipe.threads):
+    with store.locked(), threads(recipe.threads):
         bench = Bench.open(recipe, store.root, device, watcher, checkpoint_every)
         content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
         store.write("recipe.yaml", content.encode())
         with Here(bench) if jobs == 1 else Processes(bench, jobs) as workers:
             _Run(bench, workers).do_all()
-
-
-def _jobs(recipe: Recipe, device: torch.device) -> int:
-    if recipe.threads is None or device.type != "cpu":
-        return 1
-    return max(1, len(os.sched_getaffinity(0)) // recipe.threads)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Let torch use ``count`` threads in this process for a while; None leaves it as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,13 @@ from morex.precision import Precision, autocast
 from morex.recipe import Recipe
 from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
 from morex.run.build import Workshop
+from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
 from morex.targets import ClassOfImage
 from morex.training import channels_last
+
+_LONG_ENOUGH = 0.2
+"""Seconds of a backward pass from which on more images do not make its timing better."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +106,20 @@ def estimate(recipe: Recipe, device: torch.device) -> list[Estimate]:
     """
     workshop = Workshop.open(recipe, device)
     speeds: dict[tuple[object, ...], Speed] = {}
-    estimates = []
-    for stage in plan_stages(recipe, "", ""):
-        model = _example(workshop, stage.model)
-        batch, precision = _conditions(recipe, stage)
-        shape = (*_shape(workshop, stage.model), batch, precision)
-        if shape not in speeds:
-            speeds[shape] = _calibrate(workshop, model, batch, precision)
-        estimates.append(_estimated(workshop, stage, model, speeds[shape]))
-    return estimates
+    with threads(recipe.threads):
+        return [_estimated(workshop, stage, speeds) for stage in plan_stages(recipe, "", "")]
 
 
-def _estimated(workshop: Workshop, stage: Stage, model: nn.Module, speed: Speed) -> Estimate:
+def _estimated(
+    workshop: Workshop, stage: Stage, speeds: dict[tuple[object, ...], Speed]
+) -> Estimate:
+    """Return what a stage costs; ``speeds`` has what was timed for the stages before."""
+    model = _example(workshop, stage.model)
+    batch, precision = _conditions(workshop.recipe, stage)
+    shape = (*_shape(workshop, stage.model), batch, precision)
+    if shape not in speeds:
+        speeds[shape] = _calibrate(workshop, model, batch, precision)
+    speed = speeds[shape]
     cost = stage_passes(workshop, stage)
     weights = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in ClassOfImage().parameters(model))
@@ -153,9 +160,38 @@ def _example(workshop: Workshop, name: str) -> nn.Module:
 
 
 def _calibrate(workshop: Workshop, model: nn.Module, batch: int, precision: Precision) -> Speed:
-    """Time a few batches forward and backward to the input."""
-    data = workshop.training_data.train
-    x = channels_last(data.pixels(slice(0, batch)))
+    """Time a model forward and backward to the input, on few images if it is slow at them.
+
+    The number of images is doubled up to a batch, or until a backward pass takes long enough to be
+    timed well: a large model's whole batch may need more memory than planning should.
+    """
+    images = workshop.training_data.train
+    with autocast(precision, workshop.device), frozen(model):
+        few, more = (_held(model, channels_last(images.pixels(slice(0, n)))) for n in (2, 4))
+        size = min(2, batch)
+        while True:
+            x = channels_last(images.pixels(slice(0, size)))
+            together = _seconds(partial(_backward, model, x), workshop.device)
+            if together > _LONG_ENOUGH or size >= min(batch, len(images)):
+                break
+            size = min(2 * size, batch)
+        alone = _seconds(partial(_forward, model, x), workshop.device)
+    per_image = alone / len(x), max(together - alone, 0.0) / len(x)
+    return Speed(*per_image, activations=(more - few) * batch // 2)
+
+
+def _forward(model: nn.Module, x: Tensor) -> None:
+    with torch.no_grad():
+        model(x)
+
+
+def _backward(model: nn.Module, x: Tensor) -> None:
+    moved = x.detach().requires_grad_()
+    torch.autograd.grad(model(moved).float().sum(), moved)
+
+
+def _held(model: nn.Module, x: Tensor) -> int:
+    """Return the bytes that a forward pass keeps for the backward pass."""
     held = 0
 
     def hold(tensor: Tensor) -> Tensor:
@@ -163,20 +199,9 @@ def _calibrate(workshop: Workshop, model: nn.Module, batch: int, precision: Prec
         held += tensor.numel() * tensor.element_size()
         return tensor
 
-    def forward() -> None:
-        with torch.no_grad():
-            model(x)
-
-    def both() -> None:
-        moved = x.detach().requires_grad_()
-        torch.autograd.grad(model(moved).float().sum(), moved)
-
-    with autocast(precision, workshop.device), frozen(model):
-        with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
-            model(x.detach().requires_grad_())
-        alone = _seconds(forward, workshop.device)
-        together = _seconds(both, workshop.device)
-    return Speed(alone / len(x), max(together - alone, 0.0) / len(x), held)
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        model(x.detach().requires_grad_())
+    return held
 
 
 def _seconds(work: Callable[[], None], device: torch.device, repeats: int = 3) -> float:

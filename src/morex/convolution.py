@@ -1,0 +1,63 @@
+"""A convolution with its normalisation, which are one convolution while nothing learns."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, then BatchNorm.
+
+    In evaluation mode BatchNorm is an affine map of every channel, so that both are one convolution
+    with weight w * s and bias b - m * s, where s = g / sqrt(v + eps). Between ``fold`` and
+    ``unfold`` that is what is computed, without gradients for the weights.
+
+    Args:
+        inputs, outputs: numbers of channels.
+        kernel: side of the kernel; the padding is half of it.
+        stride: of the convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        kind = _Pointwise if kernel == 1 else nn.Conv2d
+        self.conv = kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self._folded: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised convolution of (N, inputs, H, W)."""
+        if self._folded is None:
+            out: Tensor = self.norm(self.conv(x))
+        else:
+            out = self.conv._conv_forward(x, *self._folded)
+        return out
+
+    @property
+    def folded(self) -> bool:
+        """Whether it computes one convolution at present."""
+        return self._folded is not None
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Compute as one convolution from now on, with the weights and statistics of now."""
+        norm, state = self.norm, dict(self.norm.named_buffers())
+        scale = norm.weight * torch.rsqrt(state["running_var"] + norm.eps)
+        weight = self.conv.weight * scale.view(-1, 1, 1, 1)
+        self._folded = weight, norm.bias - state["running_mean"] * scale
+
+    def unfold(self) -> None:
+        """Compute convolution and normalisation again."""
+        self._folded = None
+
+
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution that drops the pixels between its strides before it multiplies, not in it.
+
+    The weight gradient of a strided 1x1 convolution of few channels in channels-last memory is
+    wrong or crashes on CPUs (torch 2.13, oneDNN issue 6035); without a stride it is right.
+    """
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        down, right = self.stride
+        return F.conv2d(x[:, :, ::down, ::right], weight, bias)
