@@ -22,6 +22,10 @@ _LONG_ENOUGH = 0.2
 """Seconds of a backward pass from which on more images do not make its timing better."""
 
 
+_ENDS_EARLY = 5
+"""By what the passes of an evaluation usually stay below their bound (measured: 3 to 7)."""
+
+
 @dataclass(frozen=True)
 class StageCost:
     """How many images go through the model of a stage, at most."""
@@ -79,13 +83,14 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
 
 
 def stage_work(workshop: Workshop, stage: Stage) -> float:
-    """Return the work of a stage at most, in forward passes of one network."""
+    """Return the usual work of a stage, in forward passes of one network."""
     spec = workshop.recipe.models[stage.model]
     if isinstance(spec, NetworkModel):
         networks = 1
     else:
         networks = len(spec.experts) + isinstance(spec, MixtureModel)
-    return stage_passes(workshop, stage).total * networks
+    work = stage_passes(workshop, stage).total * networks
+    return work / _ENDS_EARLY if stage.kind == "evaluate" else work
 
 
 def _evaluation_passes(workshop: Workshop) -> StageCost:
