@@ -221,6 +221,7 @@ def test_text_caption_says_what_the_figures_rest_on(table):
     widest = max((h - low) / 2 for low, h in [wilson_interval(2, 4), wilson_interval(1, 4)])
     assert "n = 8 test images (fog, union: 4)" in text
     assert f"up to ±{100 * widest:.1f} points" in text
+    assert "strengths: l2 eps 1, fog t 0.15 light 0.6" in text
     assert "seed 7" in text
     assert "Abacus" in text
     assert "digits (8x8)" in text

@@ -1,7 +1,7 @@
 """What stands under a table: how many examples, how sure, which seed, on what machine."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from morex.report.table import Table
@@ -13,10 +13,27 @@ def caption(table: Table) -> tuple[str, ...]:
     hardware = _plain(source.provenance.get("hardware"))
     return (
         f"{_examples(table)}; 95% Wilson intervals: up to ±{_widest(table):.1f} points",
+        *_strengths(table),
         f"seed {source.seed}" + (f"; measured on {hardware}" if hardware else ""),
         *_legend(table),
         *([f"not evaluated yet: {', '.join(source.missing)}"] if source.missing else []),
     )
+
+
+def _strengths(table: Table) -> Iterator[str]:
+    """Yield for example ``strengths: linf eps 0.1, fog t 0.15 light 0.6``."""
+    known = dict.fromkeys(_strength(row.perturbation) for row in table.source.rows.values())
+    if strengths := ", ".join(filter(None, known)):
+        yield f"strengths: {strengths}"
+
+
+def _strength(perturbation: Mapping[str, Any]) -> str:
+    values = {key: value for key, value in perturbation.items() if key != "kind"}
+    words = (
+        f"{key} {value:.4g}" if isinstance(value, int | float) else f"{key} {value}"
+        for key, value in values.items()
+    )
+    return " ".join([perturbation["kind"], *words]) if values else ""
 
 
 def _legend(table: Table) -> Iterator[str]:

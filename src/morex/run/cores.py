@@ -16,10 +16,10 @@ def default_jobs(recipe: Recipe, device: torch.device) -> int:
     """
     if recipe.threads is None or device.type != "cpu":
         return 1
-    return max(1, _cores() // recipe.threads)
+    return max(1, cores() // recipe.threads)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use, as far as the system says."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

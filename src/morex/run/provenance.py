@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from morex.run.cores import cores
+
 _PACKAGES = ("morex", "torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
 
 
@@ -25,8 +27,12 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Return the processor and, if one is used, the GPU."""
-    described: dict[str, Any] = {"processor": _processor(), "threads": torch.get_num_threads()}
+    """Return the processor, the cores and threads of this process, and the GPU if it is used."""
+    described: dict[str, Any] = {
+        "processor": _processor(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+    }
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)
     return described
