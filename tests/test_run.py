@@ -28,7 +28,8 @@ from morex.report import make_table, read_results, to_text
 from morex.run import RunError, Stage, Workshop, run
 from morex.run.checkpoint import FileCheckpoint
 from morex.saving import load_about, load_model
-from morex.training import NotFiniteError, Snapshot
+from morex.snapshots import Snapshot
+from morex.training import NotFiniteError
 from tiny import Spy, changed, raw_recipe, results_of, tiny
 
 FEW = ("clean", "Minf", "Mfog", "MoRE")

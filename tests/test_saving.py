@@ -135,6 +135,21 @@ def test_truncated_weights_raise(keep: int, tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.999])
+def test_a_flipped_bit_of_the_weights_raises(place: float, tmp_path: Path) -> None:
+    save_model(network(), tmp_path)
+    content = bytearray((tmp_path / WEIGHTS).read_bytes())
+    content[int(place * len(content))] ^= 1
+    (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged"):
+        load_model(tmp_path)
+
+
+def described(model: str) -> bytes:
+    """Return a description that is whole but for its model."""
+    return f'{{"format": 1, "model": {model}, "weights_sha256": "", "about": {{}}}}'.encode()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -146,12 +161,13 @@ def test_truncated_weights_raise(keep: int, tmp_path: Path) -> None:
         b"{}",
         b'{"format": 1}',
         b'{"format": 1, "model": {}, "about": {}}',
-        b'{"format": 1, "model": 3, "about": {}}',
-        b'{"format": 1, "model": {"kind": "transformer"}, "about": {}}',
-        b'{"format": 1, "model": {"kind": "mean-of-experts", "experts": {}}, "about": {}}',
-        b'{"format": 1, "model": {"kind": "resnet", "architecture": "vgg"}, "about": {}}',
-        b'{"format": 1, "model": {"kind": "resnet", "depth": 3}, "about": {}}',
-        b'{"format": 1, "model": {"kind": "resnet", "width": "4"}, "about": {}}',
+        described("{}"),
+        described("3"),
+        described('{"kind": "transformer"}'),
+        described('{"kind": "mean-of-experts", "experts": {}}'),
+        described('{"kind": "resnet", "architecture": "vgg"}'),
+        described('{"kind": "resnet", "depth": 3}'),
+        described('{"kind": "resnet", "width": "4"}'),
     ],
 )
 def test_damaged_descriptions_raise(content: bytes, tmp_path: Path) -> None:

@@ -15,19 +15,14 @@ from morex import precision
 from morex.attacks import PGD, Attack, Model, Passes, WorstOfDraws
 from morex.averaging import MovingAverage
 from morex.data import Augment, ImageSet, load_data
+from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Batch, SideBySide, Single
 from morex.perturbations import Clean, Linf, Snow, Transform
+from morex.snapshots import Snapshot
 from morex.targets import ClassOfImage, ExpertForMember
-from morex.training import (
-    NotFiniteError,
-    Progress,
-    Snapshot,
-    TrainingConfig,
-    TrainingData,
-    train,
-)
+from morex.training import NotFiniteError, Progress, TrainingData, train
 
 CLEAN = WorstOfDraws(Clean())
 

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from morex import attacks, data, objectives, perturbations, report
     from morex.evaluation import evaluate, table1
+    from morex.hyperparameters import TrainingConfig
     from morex.mixture import LargestLogit, MeanOfExperts, Mixture
     from morex.networks import NetworkConfig, ResNet
     from morex.saving import load_model as load
     from morex.saving import save_model as save
-    from morex.training import TrainingConfig, TrainingData, train
+    from morex.training import TrainingData, train
 
 _HOME = {
     "LargestLogit": ("morex.mixture", "LargestLogit"),
@@ -31,7 +32,7 @@ _HOME = {
     "Mixture": ("morex.mixture", "Mixture"),
     "NetworkConfig": ("morex.networks", "NetworkConfig"),
     "ResNet": ("morex.networks", "ResNet"),
-    "TrainingConfig": ("morex.training", "TrainingConfig"),
+    "TrainingConfig": ("morex.hyperparameters", "TrainingConfig"),
     "TrainingData": ("morex.training", "TrainingData"),
     "attacks": ("morex.attacks", None),
     "data": ("morex.data", None),

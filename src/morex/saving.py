@@ -3,6 +3,7 @@
 Nothing is unpickled. Floating-point weights may be stored at lower precision; models are float32.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ _KINDS: dict[type[nn.Module], str] = {
     **{cls: kind for kind, cls in _UNGATED.items()},
 }
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
+_KEYS = {"format", "model", "weights_sha256", "about"}
 _AGAIN = "save or train the model again"
 
 
@@ -57,15 +59,17 @@ def save_model(
     """
     folder = Path(folder)
     described = {"format": 1, "model": _describe(model), "about": dict(about or {})}
-    description = json.dumps(described, indent=1).encode()  # may fail: before anything is written
+    json.dumps(described)  # may fail: before anything is written
     weights = {
         # safetensors refuses channels-last tensors
         name: (t.to(dtype) if dtype and t.is_floating_point() else t).detach().cpu().contiguous()
         for name, t in model.state_dict().items()
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(weights))
-    write_atomically(folder / DESCRIPTION, description)
+    content = save(weights)
+    described["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    write_atomically(folder / WEIGHTS, content)
+    write_atomically(folder / DESCRIPTION, json.dumps(described, indent=1).encode())
 
 
 def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.Module:
@@ -77,12 +81,12 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
         ModelError: if the folder holds no model, or a file is damaged.
     """
     folder = Path(folder)
-    described = _read_description(folder)["model"]
+    described = _read_description(folder)
     try:
-        model = _build(described)
+        model = _build(described["model"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} is damaged ({error!r}); {_AGAIN}") from None
-    _load_weights(model, folder / WEIGHTS)
+    _load_weights(model, folder / WEIGHTS, described["weights_sha256"])
     return model.to(device).eval()
 
 
@@ -136,7 +140,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         description: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
         raise ModelError(f"{path} is damaged ({error}); {_AGAIN}") from None
-    if not isinstance(description, dict) or not {"format", "model", "about"} <= {*description}:
+    if not isinstance(description, dict) or not description.keys() >= _KEYS:
         raise ModelError(f"{path} is damaged (not a description of a model); {_AGAIN}")
     if description["format"] != 1:
         raise ModelError(
@@ -145,9 +149,14 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def _load_weights(model: nn.Module, path: Path, digest: str) -> None:
     try:
-        weights: dict[str, Tensor] = load(path.read_bytes())
+        content = path.read_bytes()
+        weights: dict[str, Tensor] = load(content)
         model.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ModelError(f"{path} is damaged or does not fit its {DESCRIPTION}: {error}") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ModelError(
+            f"{path} is damaged or does not fit its {DESCRIPTION}: wrong checksum; {_AGAIN}"
+        )

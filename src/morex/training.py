@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,77 +22,19 @@ from torch import Tensor, nn
 from morex.attacks import frozen
 from morex.averaging import MovingAverage
 from morex.data import Augment, ImageSet
+from morex.hyperparameters import TrainingConfig
 from morex.objectives import Batch, Objective
-from morex.precision import Precision, autocast
+from morex.precision import autocast
 from morex.randomness import generator_for
+from morex.snapshots import (
+    Checkpoint,
+    Snapshot,
+    copy_tensors,
+    like,
+    optimizer_tensors,
+    restore_optimizer,
+)
 from morex.targets import ClassOfImage, Target
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The hyperparameters of one training.
-
-    Args:
-        epochs: passes over the training set; the last incomplete batch of each is left out.
-        batch_size: examples per step.
-        optimizer: SGD with momentum, or AdamW.
-        learning_rate: the largest learning rate.
-        momentum: of SGD.
-        weight_decay: of either optimizer.
-        schedule: points (share of the training done, factor on the learning rate), from 0 to 1,
-            with straight lines between them. The default is the paper's: up until 40%, down to a
-            twentieth at 80%, to zero at the end.
-        clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
-        average: decay per step of an exponential moving average of the weights (EMA), which is then
-            what is validated and kept.
-        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the device is fast at it.
-        validate_every: epochs between validations; the last epoch is always validated.
-
-    Raises:
-        ValueError: if a number is out of range.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
-    epochs: int = 100
-    batch_size: int = 100
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
-    clip_norm: float | None = None
-    average: float | None = None
-    precision: Precision = "auto"
-    validate_every: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if min(self.epochs, self.batch_size, self.validate_every) < 1:
-            raise ValueError(
-                f"epochs, batch_size and validate_every must be at least 1, got {self}"
-            )
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
-            raise ValueError(
-                "momentum must be in [0, 1) and weight_decay at least 0, got "
-                f"{self.momentum} and {self.weight_decay}"
-            )
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
-        if self.average is not None and not 0 < self.average < 1:
-            raise ValueError(f"average must be in (0, 1), got {self.average}")
-        times = [at for at, _ in self.schedule]
-        if not times or times[0] != 0 or times[-1] != 1 or times != sorted(times):
-            raise ValueError(f"schedule must go from 0 to 1 in order, got {self.schedule}")
-
-    def factor(self, progress: float) -> float:
-        """Return the factor on the learning rate at ``progress`` in [0, 1]."""
-        for (start, low), (end, high) in zip(self.schedule, self.schedule[1:], strict=False):
-            if progress <= end and end > start:
-                return low + (high - low) * (progress - start) / (end - start)
-        return self.schedule[-1][1]
 
 
 @dataclass(frozen=True)
@@ -113,30 +55,6 @@ class Progress:
     loss: float
     seconds: float
     validation: float | None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The state of a training between two steps: tensors, and JSON values.
-
-    The tensors are the training's own, which go on changing: copy what is to outlast ``save``.
-    """
-
-    tensors: dict[str, Tensor]
-    values: dict[str, Any]
-
-
-class Checkpoint(Protocol):
-    """Where a training keeps its state."""
-
-    def load(self) -> Snapshot | None:
-        """Return the last state that was saved, or None."""
-
-    def due(self) -> bool:
-        """Say whether it is time to save again."""
-
-    def save(self, snapshot: Snapshot) -> None:
-        """Keep ``snapshot`` in place of the last one."""
 
 
 @dataclass(frozen=True)
@@ -362,7 +280,7 @@ class _Training:
 
     def finish(self) -> None:
         """Give the model the best weights and put it in evaluation mode."""
-        _copy(self.best, self.learning)
+        copy_tensors(self.best, self.learning)
         self.model.eval()
 
     def progress(self) -> Progress:
@@ -389,8 +307,7 @@ class _Training:
         tensors["loss_sum"] = self.loss_sum
         if self.average:
             tensors |= {f"average/{name}": t for name, t in self.average.shadow.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{key}": t for key, t in state.items()}
+        tensors |= optimizer_tensors(self.optimizer)
         values = {
             "step": self.step,
             "history": [*self.history],
@@ -402,36 +319,19 @@ class _Training:
 
     def restore(self, saved: Snapshot) -> None:
         """Go back to the state of a snapshot."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}}
-        optimizer: dict[int, dict[str, Tensor]] = {}
-        for path, tensor in saved.tensors.items():
-            head, _, rest = path.partition("/")
-            if head == "optimizer":
-                index, _, key = rest.partition("/")
-                optimizer.setdefault(int(index), {})[key] = tensor
-            elif head in parts:
-                parts[head][rest] = tensor
-        _copy(parts["model"], self.learning)
-        self._restore_optimizer(optimizer)
+        copy_tensors(saved.part("model"), self.learning)
+        restore_optimizer(self.optimizer, saved)
         self.loss_sum.copy_(saved.tensors["loss_sum"])
         if self.average:
-            _copy(parts["average"], self.average.shadow)
+            copy_tensors(saved.part("average"), self.average.shadow)
             self.average.updates = saved.values["average_updates"]
         self.best = {
-            name: _like(t, self.learning[name].detach()) for name, t in parts["best"].items()
+            name: like(t, self.learning[name].detach()) for name, t in saved.part("best").items()
         }
         best_score = saved.values["best_score"]
         self.best_score = -math.inf if best_score is None else best_score
         self.step, self.history = saved.values["step"], [*saved.values["history"]]
         self.seconds, self.started = saved.values["seconds"], time.monotonic()
-
-    def _restore_optimizer(self, state: dict[int, dict[str, Tensor]]) -> None:
-        for index, values in state.items():
-            parameter = self.parameters[index].detach()
-            self.optimizer.state[self.parameters[index]] = {
-                key: _like(t, parameter) if t.shape == parameter.shape else t.clone()
-                for key, t in values.items()
-            }
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -460,14 +360,3 @@ def _learning_tensors(model: nn.Module, parameters: list[nn.Parameter]) -> dict[
 
 def _all_finite(tensors: dict[str, Tensor]) -> bool:
     return bool(torch.stack([t.isfinite().all() for t in tensors.values()]).all())
-
-
-def _like(tensor: Tensor, pattern: Tensor) -> Tensor:
-    """Copy to the device and memory layout of ``pattern``, on which summation order depends."""
-    return torch.empty_like(pattern).copy_(tensor)
-
-
-@torch.no_grad()
-def _copy(source: dict[str, Tensor], destination: dict[str, Tensor]) -> None:
-    for name, tensor in source.items():
-        destination[name].copy_(tensor)

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from morex.hyperparameters import TrainingConfig
 from morex.networks import ARCHITECTURES
 from morex.outcomes import Outcomes
 from morex.perturbations import Ball, Perturbation
 from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict
-from morex.training import TrainingConfig
 
 _COMPUTED_ROWS = ("union", "mean")
 """Lines that tables compute from the rows."""

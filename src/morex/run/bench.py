@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from morex.evaluation import evaluate
+from morex.hyperparameters import TrainingConfig
 from morex.outcomes import BoolArray, Outcomes
 from morex.recipe import Recipe
 from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
@@ -23,7 +24,7 @@ from morex.run.store import Store
 from morex.run.watching import Watcher
 from morex.saving import DESCRIPTION, load_model, save_model
 from morex.targets import Target
-from morex.training import Progress, TrainingConfig, train
+from morex.training import Progress, train
 
 
 @dataclass

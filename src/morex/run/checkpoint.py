@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import load, save
 
 from morex.files import read_with_digest, write_with_digest
-from morex.training import Snapshot
+from morex.snapshots import Snapshot
 
 
 class FileCheckpoint:
