@@ -56,7 +56,7 @@ def write_run(run, right, *, setting=DIGITS, rows=None, missing=(), **changes):
         "setting": setting,
         "rows": {row: {"attack": "A()", "perturbation": perturbation(row)} for row in names},
         "columns": {
-            name: {"outcomes": f"outcomes/{i}.npz", "seconds": 1.5, "passes": {"forward": 3}}
+            name: {"outcomes": f"outcomes/{i}.npz", "seconds": 1.5, "training": COST}
             for i, name in enumerate(right)
         },
         "missing": list(missing),
@@ -68,6 +68,7 @@ def write_run(run, right, *, setting=DIGITS, rows=None, missing=(), **changes):
     return run
 
 
+COST = {"forward": 3, "backward": 2, "seconds": 0.5}
 SMALL = {
     "clean": {"clean": "11111110", "pgd-l2": "00000000", "fog": "1100"},
     "M2": {"clean": "11110000", "pgd-l2": "10110000", "fog": "1100"},
@@ -111,6 +112,7 @@ def test_json_has_exact_values(table):
     assert (found["seed"], found["stages"]) == (7, {"expert/clean": 2.5})
     assert found["provenance"]["commit"] == "abc"
     assert found["missing"] == ["MoRE"]
+    assert found["models"]["M2"]["training"] == COST
     assert found["attacks"]["fog"]["perturbation"] == KINDS["fog"]
     assert "paper" not in found
 

@@ -5,6 +5,7 @@ What needs PyTorch is imported inside the commands, so that help and tables star
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,10 +89,12 @@ def run(
     """
     with _told_plainly():
         from morex.cli.live import live_watcher
+        from morex.cli.words import duration
         from morex.run import run as do_run
 
         loaded = _recipe(recipe, overrides, data)
         folder = out or Path("runs") / loaded.name
+        started = time.monotonic()
         with live_watcher(Console(stderr=True)) as watcher:
             do_run(
                 loaded,
@@ -102,7 +105,10 @@ def run(
                 jobs=jobs,
             )
         _print_table(folder, "text")
-        typer.echo(f"results are in {folder}; show them again with: morex table {folder}")
+        typer.echo(
+            f"done in {duration(time.monotonic() - started)}; results are in {folder}; "
+            f"show them again with: morex table {folder}"
+        )
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import torch
 from rich.table import Table
 
+from morex.cli.words import count, duration, memory
 from morex.run import Estimate
 
 
@@ -11,24 +12,24 @@ def plan_table(estimates: list[Estimate], device: torch.device, jobs: int) -> Ta
     seconds = sum(e.seconds for e in estimates)
     table = Table(
         title=f"{len(estimates)} stages on {device.type}",
-        caption=f"{jobs} at a time: all in about {_time(seconds / jobs)} or less",
+        caption=f"{jobs} at a time: all in about {duration(seconds / jobs)} or less",
         show_footer=True,
     )
     table.add_column("stage", footer="all")
     table.add_column("parameters", justify="right")
-    table.add_column("forward", justify="right", footer=_count(_sum_forward(estimates)))
-    table.add_column("backward", justify="right", footer=_count(_sum_backward(estimates)))
-    table.add_column("time", justify="right", footer=_time(seconds))
-    table.add_column("memory", justify="right", footer=_memory(max(e.bytes for e in estimates)))
+    table.add_column("forward", justify="right", footer=count(_sum_forward(estimates)))
+    table.add_column("backward", justify="right", footer=count(_sum_backward(estimates)))
+    table.add_column("time", justify="right", footer=duration(seconds))
+    table.add_column("memory", justify="right", footer=memory(max(e.bytes for e in estimates)))
     for e in estimates:
         bound = "≤ " if e.stage.kind == "evaluate" else ""
         table.add_row(
             e.stage.id,
-            _count(e.parameters),
-            bound + _count(e.cost.forward),
-            bound + _count(e.cost.backward),
-            bound + _time(e.seconds),
-            _memory(e.bytes),
+            count(e.parameters),
+            bound + count(e.cost.forward),
+            bound + count(e.cost.backward),
+            bound + duration(e.seconds),
+            memory(e.bytes),
         )
     return table
 
@@ -39,22 +40,3 @@ def _sum_forward(estimates: list[Estimate]) -> float:
 
 def _sum_backward(estimates: list[Estimate]) -> float:
     return sum(e.cost.backward for e in estimates)
-
-
-def _count(number: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
-    return f"{number:.0f}"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _memory(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

@@ -23,18 +23,30 @@ class RowEntry(BaseModel):
     perturbation: dict[str, Any]
 
 
-class ColumnEntry(BaseModel):
-    """One evaluated model: where its outcomes are, relative to the run, and what they cost.
+class Cost(BaseModel):
+    """What a training took: images sent forward and backward through its model, and seconds."""
 
-    ``seconds`` is the time of the evaluation, ``passes`` counts images sent through the model.
+    model_config = ConfigDict(frozen=True)
+
+    forward: int
+    backward: int
+    seconds: float
+
+
+class ColumnEntry(BaseModel):
+    """One evaluated model: where its outcomes are, relative to the run, and what it cost.
+
+    ``seconds`` is the time of the evaluation; ``training_with_parents`` adds the training of all
+    models that it is made of or started from.
     """
 
     model_config = ConfigDict(frozen=True)
 
     outcomes: str
     seconds: float | None = None
-    passes: dict[str, int] = {}
     trained_on: str = ""
+    training: Cost | None = None
+    training_with_parents: Cost | None = None
 
 
 class ResultsFile(BaseModel):
