@@ -11,7 +11,7 @@ from morex.evaluation import evaluate
 from morex.mixture import Mixture
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.run import Stage, Workshop, estimate, run
-from morex.run.planning import StageCost, stage_passes
+from morex.run.planning import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
 from tiny import changed, raw_recipe, tiny
 
@@ -185,3 +185,13 @@ def test_what_does_not_train_costs_nothing() -> None:
         else:
             assert one.seconds > 0
     assert "train-mean" in found
+
+
+def test_a_mixture_costs_as_much_as_its_networks() -> None:
+    workshop = Workshop.open(recipe(), CPU)
+    for stage in plan_stages(workshop.recipe, "", ""):
+        spec = workshop.recipe.models[stage.model]
+        networks = {"mixture": 1, "mean-of-experts": 0}.get(getattr(spec, "kind", ""), 1)
+        networks += len(getattr(spec, "experts", ()))
+        one, all_of_them = stage_passes(workshop, stage), network_passes(workshop, stage)
+        assert all_of_them == StageCost(networks * one.forward, networks * one.backward)

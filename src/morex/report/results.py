@@ -24,7 +24,7 @@ class RowEntry(BaseModel):
 
 
 class Cost(BaseModel):
-    """What a training took: images sent forward and backward through its model, and seconds."""
+    """What a training took: images sent forward and backward through single networks, seconds."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -17,7 +17,7 @@ from morex.recipe import Recipe
 from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
 from morex.run.build import Workshop
 from morex.run.checkpoint import FileCheckpoint
-from morex.run.planning import stage_passes
+from morex.run.planning import network_passes
 from morex.run.provenance import peak_memory, provenance
 from morex.run.stages import Stage, model_folder
 from morex.run.store import Store
@@ -107,7 +107,7 @@ class Bench:
             checkpoint=checkpoint,
             report=report,
         )
-        passes = stage_passes(self.workshop, stage)
+        passes = network_passes(self.workshop, stage)
         return {
             "seconds": fitted.seconds,
             "validation": max(entry["score"] for entry in fitted.history if "score" in entry),

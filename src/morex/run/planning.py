@@ -82,14 +82,22 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
     return StageCost(total.forward, total.backward)
 
 
+def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
+    """Return how many images a stage sends through single networks, at most.
+
+    A mixture counts each of its experts, and its gate.
+    """
+    spec = workshop.recipe.models[stage.model]
+    networks = 1
+    if not isinstance(spec, NetworkModel):
+        networks = len(spec.experts) + isinstance(spec, MixtureModel)
+    cost = stage_passes(workshop, stage)
+    return StageCost(networks * cost.forward, networks * cost.backward)
+
+
 def stage_work(workshop: Workshop, stage: Stage) -> float:
     """Return the usual work of a stage, in forward passes of one network."""
-    spec = workshop.recipe.models[stage.model]
-    if isinstance(spec, NetworkModel):
-        networks = 1
-    else:
-        networks = len(spec.experts) + isinstance(spec, MixtureModel)
-    work = stage_passes(workshop, stage).total * networks
+    work = network_passes(workshop, stage).total
     return work / _ENDS_EARLY if stage.kind == "evaluate" else work
 
 
