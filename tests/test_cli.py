@@ -220,6 +220,7 @@ def test_clock_extrapolates_each_kind_at_its_own_pace(monkeypatch: pytest.Monkey
     clock.begin(work | {"d": ("evaluate", 100.0), "e": ("train", 99.0)})
     clock.skip("e")
     clock.start("a")
+    clock.move("a", 0.0)
     assert clock.left() == ""
     now = 5.0
     clock.move("a", 0.5)
@@ -230,6 +231,7 @@ def test_clock_extrapolates_each_kind_at_its_own_pace(monkeypatch: pytest.Monkey
     now = 12.0
     clock.finish("b")  # evaluations: 0.02 s per unit
     clock.start("c")
+    clock.move("c", 0.0)
     now = 27.0
     clock.move("c", 0.5)
     assert clock.left() == "about 17 s left"
@@ -242,8 +244,9 @@ def test_clock_counts_stages_side_by_side_and_resumed_ones(monkeypatch: pytest.M
     clock.begin({"a": ("train", 100.0), "b": ("train", 100.0)})
     clock.start("a")
     clock.start("b")
-    clock.move("a", 0.8)  # resumed there
+    clock.move("a", 0.3)  # resumed there
+    clock.move("b", 0.0)
     now = 10.0
-    clock.move("a", 0.9)
+    clock.move("a", 0.4)
     clock.move("b", 0.1)
-    assert clock.left() == "about 50 s left"  # 100 units at 1 s each, two at a time
+    assert clock.left() == "about 75 s left"  # 150 units at 1 s each, two at a time

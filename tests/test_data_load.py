@@ -59,6 +59,13 @@ def test_the_environment_names_the_data_or_the_folder_around_it(tmp_path, monkey
     assert grey(load_data("mine")) == 9
 
 
+def test_the_environment_is_not_searched_for_other_data(tmp_path, monkeypatch):
+    make(tmp_path / "other", grey=9)
+    monkeypatch.setenv("MOREX_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="unknown data set 'mine'"):
+        load_data("mine")
+
+
 def test_a_home_folder_is_understood(tmp_path, monkeypatch):
     make(tmp_path / "mine", grey=5)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -194,3 +194,22 @@ def test_a_mixture_costs_as_much_as_its_networks() -> None:
         networks = len(getattr(spec, "experts", ())) + (spec.kind in ("network", "mixture"))
         one, all_of_them = stage_passes(workshop, stage), network_passes(workshop, stage)
         assert all_of_them == StageCost(networks * one.forward, networks * one.backward)
+
+
+def test_what_a_step_holds_counts_every_image_that_it_learns_from() -> None:
+    raw = raw_recipe("clean", "Minf")
+    raw["models"]["AVG"] = {"objective": "average", "against": ["linf", "fog"]}
+    raw["columns"] = ["clean", "Minf", "AVG"]
+    found = {e.stage.id: e for e in estimate(parse_recipe(raw), CPU)}
+    weights = 4 * 5 * found["train-avg"].parameters
+    single, average = (found[stage].bytes - weights for stage in ("train-minf", "train-avg"))
+    assert average == pytest.approx(2 * single, rel=0.05)
+
+
+def test_deepfool_among_all_classes_has_a_finite_bound() -> None:
+    raw = changed(raw_recipe("clean"), "evaluation.rows.deepfool-l2.candidates", None)
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    (stage,) = (s for s in plan_stages(workshop.recipe, "", "") if s.kind == "evaluate")
+    every = stage_passes(workshop, stage)
+    raw = changed(raw, "evaluation.rows.deepfool-l2.candidates", 10)
+    assert every == stage_passes(Workshop.open(parse_recipe(raw), CPU), stage)

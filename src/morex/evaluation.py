@@ -16,6 +16,7 @@ from morex.attacks import PGD, Attack, DeepFool, Model, RayS, WorstOfDraws, froz
 from morex.data import ImageSet
 from morex.outcomes import BoolArray, Outcomes
 from morex.perturbations import L2, Ball, Clean, Fog, Linf, Perturbation, Snow
+from morex.precision import exact_float32
 from morex.randomness import generator_for
 
 _L2, _LINF, _FOG, _SNOW = L2(1.0), Linf(8 / 255), Fog(t=0.15, light=0.6), Snow(darkness=2.5)
@@ -127,7 +128,7 @@ def evaluate(
         raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
     Outcomes({row.name: np.ones(1, np.bool_) for row in suite})  # refuse bad names before the work
     right = dict(done or {})
-    with frozen(model):
+    with exact_float32(), frozen(model):
         right_as_they_are = _clean(model, data, batch_size)
         for row in suite:
             if row.name not in right:

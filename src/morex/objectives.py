@@ -70,6 +70,11 @@ class Objective(ABC):
         """
 
     @property
+    def updates(self) -> int:
+        """How many images the update takes per example."""
+        return 1
+
+    @property
     @abstractmethod
     def passes(self) -> Passes:
         """What a training step costs per example, the update included."""
@@ -135,9 +140,14 @@ class Average(Objective):
         return _joined(parts)
 
     @property
+    def updates(self) -> int:
+        """One per member."""
+        return len(self.members)
+
+    @property
     def passes(self) -> Passes:
         """All members, and an update on each."""
-        return self._all() + UPDATE * len(self.members)
+        return self._all() + UPDATE * self.updates
 
 
 class OneDrawn(Objective):

@@ -40,3 +40,9 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
         device.type, torch.bfloat16, enabled=enabled
     )
     return context
+
+
+def exact_float32() -> AbstractContextManager[None]:
+    """Return a context in which convolutions on a GPU do not round float32 to TF32."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(allow_tf32=False)
+    return context

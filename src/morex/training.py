@@ -48,7 +48,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a training says of itself while it runs."""
+    """What a training says of itself while it runs; ``loss`` is NaN before the first step."""
 
     epoch: float
     epochs: int
@@ -99,7 +99,7 @@ def train(
         name: what is being trained, for messages.
         target: what to teach; by default the class of an image.
         checkpoint: where to keep the state, so that an interrupted training can go on.
-        report: called after every step that is reported, at most about once a second.
+        report: called at the start and then at most about once a second.
 
     Returns:
         The history and the time it took.
@@ -112,6 +112,8 @@ def train(
     saved = checkpoint.load() if checkpoint else None
     if saved:
         training.restore(saved)
+    if report:
+        report(training.progress())
     last_report = time.monotonic()
     while training.step < training.steps:
         training.advance()
@@ -219,7 +221,8 @@ class _Training:
                 f"(epoch {step // self.steps_per_epoch + 1}, "
                 f"learning rate {self.learning_rate(step):.3g}, "
                 f"{type(self.objective).__name__} over {len(self.objective.members)} members); "
-                "the last checkpoint is kept. Lower learning_rate, set clip_norm, or use fp32"
+                "the last checkpoint is kept. Lower learning_rate, set clip_norm, or use fp32; the "
+                "training then begins again"
             )
 
     def epoch_ended(self) -> bool:
@@ -286,7 +289,9 @@ class _Training:
     def progress(self) -> Progress:
         """Return how far the training is."""
         position = self.step % self.steps_per_epoch
-        loss = float(self.loss_sum) / position if position else self.history[-1]["loss"]
+        loss = self.history[-1]["loss"] if self.history else math.nan
+        if position:
+            loss = float(self.loss_sum) / position
         scores = [entry["score"] for entry in self.history if "score" in entry]
         return Progress(
             epoch=self.step / self.steps_per_epoch,

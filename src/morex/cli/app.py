@@ -173,7 +173,10 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attacks.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the outcomes (.npz) here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the outcomes (.npz) here, and what they rest on (.json) beside."),
+    ] = None,
 ) -> None:
     """Attack a saved model with the nine rows of Table 1 and print its accuracies.
 
@@ -182,19 +185,16 @@ def evaluate(
     with _told_plainly():
         from morex.cli.evaluate import evaluate_saved
 
-        console = Console(highlight=False)
-        outcomes = evaluate_saved(
+        evaluate_saved(
             model,
             recipe=recipe,
             folder=data,
             examples=examples,
             seed=seed,
             device=_device(device),
-            say=console.print,
+            out=out,
+            say=Console(highlight=False, soft_wrap=True).print,
         )
-        if out:
-            outcomes.save(out)
-            console.print(f"outcomes are in {out}")
 
 
 @app.command()

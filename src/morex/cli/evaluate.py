@@ -1,5 +1,6 @@
 """``morex evaluate``: attack a saved model by itself."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import torch
 
 from morex.evaluation import evaluate
+from morex.files import write_atomically
 from morex.outcomes import BoolArray, Outcomes, Proportion
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.run import Workshop
+from morex.run.provenance import provenance
 from morex.saving import load_about, load_model
 
 
@@ -21,6 +24,7 @@ def evaluate_saved(
     examples: int | None,
     seed: int,
     device: torch.device,
+    out: Path | None,
     say: Callable[[str], None],
 ) -> Outcomes:
     """Attack the model in a folder, say every row as it is done, and return the outcomes.
@@ -32,6 +36,7 @@ def evaluate_saved(
         examples: test images at most.
         seed: of the attacks.
         device: where to do it.
+        out: file for the outcomes; what they rest on is written beside it, as JSON.
         say: is given lines of text.
 
     Raises:
@@ -39,6 +44,8 @@ def evaluate_saved(
         ValueError: if the model carries no recipe and none is given, or it does not fit the data.
     """
     network = load_model(model, device=device)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)  # may fail: before the work
     chosen = load_recipe(recipe) if recipe else _own_recipe(model)
     workshop = Workshop.open(_changed(chosen, folder, examples), device)
     classes, images = load_about(model).get("classes"), workshop.test_data
@@ -62,7 +69,23 @@ def evaluate_saved(
     )
     say(_line("union", Proportion.of(outcomes.union())))
     say(f"{'mean':<14} {100 * outcomes.mean():5.1f}%")
+    if out:
+        _save(outcomes, out, {"model": str(model), "seed": seed, **provenance(device)})
+        say(f"outcomes are in {out}")
     return outcomes
+
+
+def _save(outcomes: Outcomes, path: Path, about: dict[str, Any]) -> None:
+    """Write the outcomes, and beside them the figures with what they rest on."""
+    outcomes.save(path)
+    shares = {row: outcomes.accuracy(row) for row in outcomes.rows}
+    shares["union"] = Proportion.of(outcomes.union())
+    figures = {
+        row: {"accuracy": share.value, "interval": share.interval, "n": share.n}
+        for row, share in shares.items()
+    }
+    content = json.dumps({**about, "rows": figures}, indent=1)
+    write_atomically(path.with_suffix(".json"), content.encode())
 
 
 def _line(name: str, share: Proportion) -> str:
@@ -73,6 +96,10 @@ def _line(name: str, share: Proportion) -> str:
 
 
 def _own_recipe(model: Path) -> Recipe:
+    """Return the recipe of the run that a model lies in, else the one that is saved with it."""
+    run = model.resolve().parent.parent
+    if model.resolve().parent.name == "models" and (run / "recipe.yaml").is_file():
+        return load_recipe(str(run / "recipe.yaml"))
     about = load_about(model)
     if "recipe" not in about:
         raise ValueError(f"{model} was saved without a recipe; give one with --recipe")

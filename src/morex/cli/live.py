@@ -150,10 +150,10 @@ class Clock:
         self.side_by_side = max(self.side_by_side, len(self.running))
 
     def move(self, stage: str, share: float) -> None:
-        """Note how much of a stage is done; a resumed one does not begin at nothing."""
+        """Note how much of a stage is done; the first note says where it begins."""
         running = self.running[stage]
         if running.first is None:
-            running.first = share if share > 0.5 else 0.0
+            running.first = share
         running.share = share
 
     def finish(self, stage: str) -> None:

@@ -12,7 +12,8 @@ def plan_table(estimates: list[Estimate], device: torch.device, jobs: int) -> Ta
     seconds = sum(e.seconds for e in estimates)
     table = Table(
         title=f"{len(estimates)} stages on {device.type}",
-        caption=f"{jobs} at a time: all in about {duration(seconds / jobs)} or less",
+        caption=f"{jobs} at a time: all in about {duration(seconds / jobs)}; "
+        "the data and torch itself need memory beside this",
         show_footer=True,
     )
     table.add_column("stage", footer="all")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from morex.data import read_pictures
+from morex.data import DataError, read_pictures
 from morex.mixture import Mixture
 from morex.saving import load_about, load_model
 
@@ -18,7 +18,7 @@ def predict_pictures(model: Path, pictures: Sequence[Path]) -> Iterator[str]:
         DataError: if a picture cannot be read.
     """
     network, about = load_model(model), load_about(model)
-    x = read_pictures(pictures, about.get("image_size", [None])[0]) / 255
+    x = _read(pictures, tuple(about.get("image_size", ()))) / 255
     with torch.no_grad():
         probabilities = torch.softmax(network(x).float(), dim=1)
         gate = network.gate_weights(x) if isinstance(network, Mixture) else None
@@ -30,3 +30,16 @@ def predict_pictures(model: Path, pictures: Sequence[Path]) -> Iterator[str]:
             weights = zip(network.expert_names, gate[n].tolist(), strict=True)
             line += "; gate: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
         yield line
+
+
+def _read(pictures: Sequence[Path], size: tuple[int, ...]) -> torch.Tensor:
+    """Read pictures at the size (H, W) that a model was trained on; resize to squares only."""
+    if len(set(size)) == 1:
+        return read_pictures(pictures, size[0])
+    x = read_pictures(pictures, None)
+    if size and x.shape[2:] != size:
+        raise DataError(
+            f"{pictures[0]} has {x.shape[2]}x{x.shape[3]} pixels, the model was trained on "
+            f"{size[0]}x{size[1]}; resize the picture"
+        )
+    return x

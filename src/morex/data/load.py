@@ -99,7 +99,8 @@ def _find_folder(name: str, folder: Path | None) -> Path:
         place = _existing(Path(root).expanduser(), f"the folder that {ENVIRONMENT} names")
         if (place / name).is_dir():
             return place / name
-        if find_shards(place) or find_class_folders(place):
+        # not the data of another folder in there: find_shards looks two folders down
+        if [*place.glob("*.parquet"), *place.glob("data/*.parquet")] or find_class_folders(place):
             return place
     if name in KNOWN:
         return download(name)

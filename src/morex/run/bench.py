@@ -1,5 +1,6 @@
 """Where single stages of a run are done: trained, assembled or evaluated, and saved."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,7 +91,9 @@ class Bench:
         config, target = _lesson(self.workshop, stage, spec)
 
         def report(progress: Progress) -> None:
-            text = f"epoch {progress.epoch:.1f}/{progress.epochs}, loss {progress.loss:.3f}"
+            text = f"epoch {progress.epoch:.1f}/{progress.epochs}"
+            if not math.isnan(progress.loss):
+                text += f", loss {progress.loss:.3f}"
             if progress.validation is not None:
                 text += f", validation {100 * progress.validation:.1f}%"
             self.watcher.progress(stage, progress.epoch / progress.epochs, text)
@@ -151,6 +154,7 @@ class Bench:
             text = f"{name} {100 * float(right.mean()):.1f}%"
             self.watcher.progress(stage, len(rows.done) / len(suite), text)
 
+        self.watcher.progress(stage, len(rows.done) / len(suite), "")
         model = load_model(self.store.root / model_folder(stage.model))
         outcomes = evaluate(
             self.workshop.ready(model).eval(),

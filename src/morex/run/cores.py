@@ -1,8 +1,10 @@
 """How a run shares the cores of a machine: threads of torch, and stages at a time."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -20,10 +22,25 @@ def default_jobs(recipe: Recipe, device: torch.device) -> int:
 
 
 def cores() -> int:
-    """Return how many cores this process may use, as far as the system says."""
+    """Return how many cores this process may use: affinity and a container's quota count."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        available = len(os.sched_getaffinity(0))
+    else:
+        available = os.cpu_count() or 1
+    return max(1, min(available, _quota(Path("/sys/fs/cgroup"))))
+
+
+def _quota(group: Path) -> int:
+    """Return the cores that a control group of Linux allows, a very large number if it does not."""
+    try:
+        quota, period = (group / "cpu.max").read_text().split()  # version 2
+    except (OSError, ValueError):
+        try:
+            quota = (group / "cpu/cpu.cfs_quota_us").read_text()
+            period = (group / "cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return sys.maxsize
+    return int(quota) // int(period) if quota.strip().isdigit() else sys.maxsize
 
 
 @contextmanager

@@ -1,26 +1,20 @@
 """What a run will cost: passes per stage, and time and memory from a short calibration."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from morex.attacks import Passes, frozen
-from morex.precision import Precision, autocast
+from morex.attacks import DeepFool, Passes
+from morex.hyperparameters import TrainingConfig
+from morex.precision import Precision
 from morex.recipe import Recipe
 from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
 from morex.run.build import Workshop
+from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
 from morex.targets import ClassOfImage
-from morex.training import channels_last
-
-_LONG_ENOUGH = 0.2
-"""Seconds of a backward pass from which on more images do not make its timing better."""
-
 
 _ENDS_EARLY = 5
 """By what the passes of an evaluation usually stay below their bound (measured: 3 to 7)."""
@@ -44,7 +38,8 @@ class Estimate:
     """A stage, what it costs, and what that means on this machine.
 
     ``seconds`` is an upper bound for evaluations, whose attacks end early where they succeed.
-    ``bytes`` is the peak of weights, gradients, optimizer state and activations.
+    ``bytes`` is the peak of weights, gradients, optimizer state and activations; the data, and what
+    torch itself takes (some 0.4 GB per process), come on top.
     """
 
     stage: Stage
@@ -52,15 +47,6 @@ class Estimate:
     cost: StageCost
     seconds: float
     bytes: int
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds per image of a model on this machine, and what its activations take."""
-
-    forward: float
-    backward: float
-    activations: int
 
 
 def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
@@ -71,15 +57,25 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
     if isinstance(spec, UngatedModel):
         return StageCost(0, 0)
     objective, data = workshop.objective(spec), workshop.training_data
-    config = spec.training
-    if stage.kind == "gate" and isinstance(spec, MixtureModel) and spec.gate_warmup:
-        config = spec.gate_warmup
-    steps = len(data.train) // config.batch_size * config.epochs
-    training = objective.passes * (steps * config.batch_size)
+    config = _config(spec, stage)
+    training = objective.passes * _examples(workshop, config)
     validations = -(-config.epochs // config.validate_every)
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
     total = training + judged * (validations * len(data.validation))
     return StageCost(total.forward, total.backward)
+
+
+def _config(spec: NetworkModel | MixtureModel, stage: Stage) -> TrainingConfig:
+    """Return how a stage trains."""
+    if stage.kind == "gate" and isinstance(spec, MixtureModel) and spec.gate_warmup:
+        return spec.gate_warmup
+    return spec.training
+
+
+def _examples(workshop: Workshop, config: TrainingConfig) -> int:
+    """Return how many examples all steps of a training take."""
+    steps = len(workshop.training_data.train) // config.batch_size * config.epochs
+    return steps * config.batch_size
 
 
 def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
@@ -105,7 +101,10 @@ def _evaluation_passes(workshop: Workshop) -> StageCost:
     n = len(workshop.test_data)
     total = Passes(forward=n)
     for row in workshop.suite():
-        total += (row.attack.passes + Passes(forward=1)) * min(row.examples or n, n)
+        attack = row.attack
+        if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
+            attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))
+        total += (attack.passes + Passes(forward=1)) * min(row.examples or n, n)
     return StageCost(total.forward, total.backward)
 
 
@@ -127,32 +126,43 @@ def _estimated(
     workshop: Workshop, stage: Stage, speeds: dict[tuple[object, ...], Speed]
 ) -> Estimate:
     """Return what a stage costs; ``speeds`` has what was timed for the stages before."""
-    model = _example(workshop, stage.model)
-    batch, precision = _conditions(workshop.recipe, stage)
-    shape = (*_shape(workshop, stage.model), batch, precision)
+    model, conditions = _example(workshop, stage.model), _conditions(workshop, stage)
+    shape = (*_shape(workshop, stage.model), conditions.batch, conditions.precision)
     if shape not in speeds:
-        speeds[shape] = _calibrate(workshop, model, batch, precision)
-    speed = speeds[shape]
-    cost = stage_passes(workshop, stage)
+        speeds[shape] = calibrate(workshop, model, conditions.batch, conditions.precision)
+    speed, cost = speeds[shape], stage_passes(workshop, stage)
+    seconds = cost.forward * speed.forward + cost.backward * speed.backward
+    seconds += conditions.updates * (speed.update - speed.forward - speed.backward)
     weights = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in ClassOfImage().parameters(model))
     # float32 weights; of what learns also gradient, momentum, average and the best so far
-    tensors = 4 * (weights + (4 * learning if stage.kind != "evaluate" else 0))
-    return Estimate(
-        stage,
-        weights,
-        cost,
-        cost.forward * speed.forward + cost.backward * speed.backward,
-        tensors + speed.activations,
-    )
+    tensors = 4 * (weights + (4 * learning if conditions.updates else 0))
+    attack = conditions.batch * speed.attack_bytes
+    update = conditions.updates_per_step * speed.update_bytes
+    return Estimate(stage, weights, cost, max(seconds, 0.0), round(tensors + max(attack, update)))
 
 
-def _conditions(recipe: Recipe, stage: Stage) -> tuple[int, Precision]:
-    """Return the batch size and number format in which a stage works."""
-    spec = recipe.models[stage.model]
+@dataclass(frozen=True)
+class _Conditions:
+    """The batch and number format of a stage, and how many images its weights learn from."""
+
+    batch: int
+    precision: Precision
+    updates_per_step: int = 0
+    updates: int = 0
+
+
+def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
+    spec = workshop.recipe.models[stage.model]
     if stage.kind == "evaluate" or isinstance(spec, UngatedModel):
-        return recipe.evaluation.batch_size, "fp32"
-    return spec.training.batch_size, spec.training.precision
+        return _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
+    config, updates = _config(spec, stage), workshop.objective(spec).updates
+    return _Conditions(
+        config.batch_size,
+        config.precision,
+        updates * config.batch_size,
+        updates * _examples(workshop, config),
+    )
 
 
 def _shape(workshop: Workshop, name: str) -> tuple[object, ...]:
@@ -170,60 +180,3 @@ def _example(workshop: Workshop, name: str) -> nn.Module:
     if isinstance(spec, MixtureModel):
         return workshop.ready(workshop.mixture(name, experts))
     return workshop.ready(workshop.ungated(spec, experts))
-
-
-def _calibrate(workshop: Workshop, model: nn.Module, batch: int, precision: Precision) -> Speed:
-    """Time a model forward and backward to the input, on few images if it is slow at them.
-
-    The number of images is doubled up to a batch, or until a backward pass takes long enough to be
-    timed well: a large model's whole batch may need more memory than planning should.
-    """
-    images = workshop.training_data.train
-    with autocast(precision, workshop.device), frozen(model):
-        few, more = (_held(model, channels_last(images.pixels(slice(0, n)))) for n in (2, 4))
-        size = min(2, batch)
-        while True:
-            x = channels_last(images.pixels(slice(0, size)))
-            together = _seconds(partial(_backward, model, x), workshop.device)
-            if together > _LONG_ENOUGH or size >= min(batch, len(images)):
-                break
-            size = min(2 * size, batch)
-        alone = _seconds(partial(_forward, model, x), workshop.device)
-    per_image = alone / len(x), max(together - alone, 0.0) / len(x)
-    return Speed(*per_image, activations=(more - few) * batch // 2)
-
-
-def _forward(model: nn.Module, x: Tensor) -> None:
-    with torch.no_grad():
-        model(x)
-
-
-def _backward(model: nn.Module, x: Tensor) -> None:
-    moved = x.detach().requires_grad_()
-    torch.autograd.grad(model(moved).float().sum(), moved)
-
-
-def _held(model: nn.Module, x: Tensor) -> int:
-    """Return the bytes that a forward pass keeps for the backward pass."""
-    held = 0
-
-    def hold(tensor: Tensor) -> Tensor:
-        nonlocal held
-        held += tensor.numel() * tensor.element_size()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
-        model(x.detach().requires_grad_())
-    return held
-
-
-def _seconds(work: Callable[[], None], device: torch.device, repeats: int = 3) -> float:
-    """Return the shortest time of a few repeats, after one that does not count."""
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return min(times[1:])

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -22,7 +23,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": hardware(device),
         "commit": commit(),
-        "command": " ".join(["morex", *sys.argv[1:]]),
+        "command": shlex.join([_program(), *sys.argv[1:]]),
     }
 
 
@@ -59,6 +60,11 @@ def peak_memory() -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return "morex" if name == "__main__.py" else name
 
 
 def _git(folder: Path, *arguments: str) -> str:

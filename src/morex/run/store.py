@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from filelock import FileLock, Timeout
 
 from morex.files import digest_of, write_atomically
 from morex.run.stages import Stage
+
+_KEY = "[0-9a-f]" * 16
+"""How the names of unfinished stages end."""
 
 
 class RunError(RuntimeError):
@@ -56,11 +59,28 @@ class Store:
         except OSError as error:
             raise RunError(f"cannot write in the run directory {self.root}: {error}") from None
         with lock:
-            for torn in self.root.rglob(".*.part"):  # a process was killed while it wrote
+            self._check_ours()
+            for torn in self._torn():  # a process was killed while it wrote
                 torn.unlink()
             owner = {"pid": os.getpid(), "host": socket.gethostname()}
             write_atomically(self.root / ".owner.json", json.dumps(owner).encode())
             yield
+
+    def _check_ours(self) -> None:
+        """Refuse a folder that holds something else: a run removes what it does not need."""
+        strangers = sorted(path.name for path in self.root.iterdir() if path.name != ".lock")
+        if strangers and not (self.root / ".owner.json").is_file():
+            (self.root / ".lock").unlink(missing_ok=True)
+            raise RunError(
+                f"{self.root} is not a run directory: it holds {strangers[0]!r}; "
+                "give --out a new or empty folder"
+            )
+
+    def _torn(self) -> Iterator[Path]:
+        """Yield what was left half written in the places of the run."""
+        yield from self.root.glob(".*.part")
+        for place in ("models", "outcomes", "stages", "work"):
+            yield from (self.root / place).rglob(".*.part")
 
     def _owner(self) -> str:
         try:
@@ -115,7 +135,11 @@ class Store:
 
     def tidy(self) -> None:
         """Clear the works when the run is complete: nobody will go on with what is left there."""
-        shutil.rmtree(self.root / "work", ignore_errors=True)
+        works = self.root / "work"
+        for leftover in works.glob("*-" + _KEY):
+            shutil.rmtree(leftover)
+        with suppress(OSError):  # there are none, or a stranger's
+            works.rmdir()
 
     def work(self, stage: Stage, key: str) -> Path:
         """Return a folder for what the unfinished stage wants to find again, made if needed.
@@ -137,7 +161,7 @@ class Store:
 
     def _works(self, stage: Stage) -> list[Path]:
         """Return the stage's folders in the works; ``train-a-*`` would also be ``train-a-b``'s."""
-        return [*(self.root / "work").glob(f"{stage.id}-" + "[0-9a-f]" * 16)]
+        return [*(self.root / "work").glob(f"{stage.id}-" + _KEY)]
 
     def _record_path(self, stage_id: str) -> Path:
         return self.root / "stages" / f"{stage_id}.json"

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from abc import ABC, abstractmethod
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -140,6 +141,7 @@ class Processes(Workers):
             self.bench.store.root,
             workshop.device,
             self.bench.checkpoint_every,
+            torch.get_num_threads(),
         )
         process = self.context.Process(target=_work, args=arguments, daemon=True)
         process.start()
@@ -215,13 +217,18 @@ class _Herald:
 
 
 def _work(
-    connection: Connection, raw: dict[str, Any], root: Path, device: torch.device, every: float
+    connection: Connection,
+    raw: dict[str, Any],
+    root: Path,
+    device: torch.device,
+    every: float,
+    threads: int,
 ) -> None:
     """Do stages until this process is killed, as happens when its parent ends."""
     recipe = parse_recipe(raw)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(recipe.threads or torch.get_num_threads())
+    torch.set_num_threads(threads)
     try:
         bench = Bench.open(recipe, root, device, _Herald(connection), every)
         while True:
@@ -230,6 +237,7 @@ def _work(
     except EOFError:
         return
     except Exception as error:
+        error.add_note(traceback.format_exc())  # which does not travel with it
         connection.send(("failed", error))
 
 

@@ -1,0 +1,101 @@
+"""How fast a model is on this machine, and what it holds while it computes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from morex.attacks import frozen
+from morex.precision import Precision, autocast
+from morex.run.build import Workshop
+from morex.training import channels_last
+
+_LONG_ENOUGH = 0.2
+"""Seconds of a backward pass from which on more images do not make its timing better."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds and bytes per image.
+
+    ``forward`` and ``backward`` are those of attacks, ``update`` is both in training, with
+    gradients for the weights; ``..._bytes`` is what a forward pass keeps for the backward pass.
+    """
+
+    forward: float
+    backward: float
+    update: float
+    attack_bytes: float
+    update_bytes: float
+
+
+def calibrate(workshop: Workshop, model: nn.Module, batch: int, precision: Precision) -> Speed:
+    """Time a model in attacks and in training, on few images if it is slow at them.
+
+    The number of images is doubled up to a batch, or until a backward pass takes long enough to be
+    timed well: a large model's whole batch may need more memory than planning should.
+    """
+    device, images = workshop.device, workshop.training_data.train
+    few, more = (channels_last(images.pixels(slice(0, n))) for n in (2, 4))
+    with autocast(precision, device):
+        with frozen(model):
+            x = few
+            while (together := _seconds(partial(_backward, model, x), device)) < _LONG_ENOUGH:
+                size = min(2 * len(x), batch, len(images))
+                if size == len(x):
+                    break
+                x = channels_last(images.pixels(slice(0, size)))
+            alone = _seconds(partial(_forward, model, x), device)
+            attack_bytes = (_held(model, more) - _held(model, few)) / 2
+        model.train()
+        update = _seconds(partial(_update, model, x), device)
+        update_bytes = (_held(model, more) - _held(model, few)) / 2
+    backward = max(together - alone, 0.0)
+    n = len(x)
+    return Speed(alone / n, backward / n, update / n, attack_bytes, update_bytes)
+
+
+def _forward(model: nn.Module, x: Tensor) -> None:
+    with torch.no_grad():
+        model(x)
+
+
+def _backward(model: nn.Module, x: Tensor) -> None:
+    moved = x.detach().requires_grad_()
+    torch.autograd.grad(model(moved).float().sum(), moved)
+
+
+def _update(model: nn.Module, x: Tensor) -> None:
+    logits = model(x)
+    if logits.requires_grad:
+        logits.float().sum().backward()
+        model.zero_grad()
+
+
+def _held(model: nn.Module, x: Tensor) -> int:
+    """Return the bytes that a forward pass keeps for the backward pass."""
+    held = 0
+
+    def hold(tensor: Tensor) -> Tensor:
+        nonlocal held
+        held += tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+        model(x.detach().requires_grad_())
+    return held
+
+
+def _seconds(work: Callable[[], None], device: torch.device, repeats: int = 3) -> float:
+    """Return the shortest time of a few repeats, after one that does not count."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
