@@ -197,6 +197,33 @@ def test_rows_that_are_done_are_not_redone_and_the_others_are_kept_at_once() -> 
     assert all(np.array_equal(row, outcomes.right[name]) for name, row in kept)
 
 
+@pytest.mark.parametrize("attack", [PGD(Linf(0.02), steps=2), WorstOfDraws(Noise())])
+@pytest.mark.parametrize("examples", [None, 70])
+def test_an_evaluation_goes_on_within_a_row(attack: Attack, examples: int | None) -> None:
+    suite = (Row("first", CLEAN, 30), Row("row", attack, examples))
+    kept: list[BoolArray] = []
+
+    def keep(name: str, row: BoolArray) -> None:
+        if name == "row":
+            kept.append(row)
+
+    expected = evaluate(model, DATA, suite, batch_size=16, keep=keep).right["row"]
+    assert len(kept) > 2
+    for known in kept:  # of the first examples
+        assert np.array_equal(known, expected[: len(known)])
+        calls: list[BoolArray] = []
+        found = evaluate(
+            model,
+            DATA,
+            suite,
+            batch_size=16,
+            done={"row": known},
+            keep=lambda name, row, calls=calls: calls.append(row) if name == "row" else None,  # type: ignore[misc]
+        )
+        assert np.array_equal(found.right["row"], expected)
+        assert [len(row) for row in calls] == [len(k) for k in kept if len(k) > len(known)]
+
+
 # --- randomness ----------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ attack sees the whole model in evaluation mode, and every image that it returns 
 counts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,10 @@ class Row:
         """Check the number of examples."""
         if self.examples is not None and self.examples < 1:
             raise ValueError(f"row {self.name!r}: examples must be at least 1, got {self.examples}")
+
+    def count(self, available: int) -> int:
+        """Return how many examples the row covers of those that there are."""
+        return available if self.examples is None else min(self.examples, available)
 
 
 Suite = tuple[Row, ...]
@@ -110,8 +114,9 @@ def evaluate(
         suite: the attacks; ``table1()`` by default.
         seed: of the attacks' random draws; those of transforms are the same for every model.
         batch_size: images attacked at a time; random draws depend on it.
-        done: rows that are already known, by name, and need not be computed.
-        keep: called with every row as soon as it is computed.
+        done: what is already known, by name of the row: what ``keep`` was given last.
+        keep: called after every batch with the name of the row and what is known of it, which is
+            its first examples, and in the end all of them.
 
     Returns:
         One boolean per row and example: True where the model is right.
@@ -131,10 +136,12 @@ def evaluate(
     with exact_float32(), frozen(model):
         right_as_they_are = _clean(model, data, batch_size)
         for row in suite:
-            if row.name not in right:
-                right[row.name] = _attacked(model, data, row, right_as_they_are, seed, batch_size)
+            known = right.get(row.name, np.zeros(0, np.bool_))
+            batches = _attacked(model, data, row, right_as_they_are, known, seed, batch_size)
+            for so_far in batches:
+                right[row.name] = so_far
                 if keep:
-                    keep(row.name, right[row.name])
+                    keep(row.name, so_far)
     return Outcomes({row.name: right[row.name] for row in suite})
 
 
@@ -146,22 +153,36 @@ def _clean(model: Model, data: ImageSet, batch_size: int) -> Tensor:
 
 
 def _attacked(
-    model: Model, data: ImageSet, row: Row, right_as_they_are: Tensor, seed: int, batch_size: int
-) -> BoolArray:
-    """Return on which of the row's examples the model is right under its attack."""
-    n = min(row.examples or len(data), len(data))
+    model: Model,
+    data: ImageSet,
+    row: Row,
+    right_as_they_are: Tensor,
+    known: BoolArray,
+    seed: int,
+    batch_size: int,
+) -> Iterator[BoolArray]:
+    """Attack the batches that are not known; yield where the model is right, as far as is known."""
+    n = row.count(len(data))
     right = right_as_they_are[:n].clone()
+    known = known[:n]
+    right[: len(known)] = torch.tensor(known, device=data.device)
     balls = _balls(row.attack.perturbation)
-    attacked = torch.nonzero(right).flatten() if balls else torch.arange(n, device=data.device)
-    for batch, rows in enumerate(torch.split(attacked, batch_size)):
+    all_of_them = torch.arange(n, device=data.device)
+    attacked = all_of_them[right_as_they_are[:n]] if balls else all_of_them
+    batches = torch.split(attacked, batch_size)
+    # the end of a batch's examples is that of the images up to the next batch
+    ends = [*(int(following[0]) for following in batches[1:]), n]
+    for batch, (rows, end) in enumerate(zip(batches, ends, strict=True)):
+        if end <= len(known):
+            continue
         x, y = data.pixels(rows), data.labels[rows]
         generator = generator_for(seed, "evaluation", row.name, batch, device=data.device)
         moved = row.attack(model, x, y, generator=generator)
         # against the data's own images: the attack may have changed those that it was given
         audit(row.attack.perturbation, data.pixels(rows), moved, row.name)
         right[rows] = _is_right(model, moved, y)
-    result: BoolArray = right.cpu().numpy()
-    return result
+        so_far: BoolArray = right[:end].cpu().numpy()
+        yield so_far
 
 
 @torch.no_grad()

@@ -56,8 +56,11 @@ def evaluate_saved(
         )
     say(f"{len(images)} test images of {workshop.data.name}, seed {seed}, on {device}")
 
+    counts = {row.name: row.count(len(images)) for row in workshop.suite()}
+
     def keep(name: str, right: BoolArray) -> None:
-        say(_line(name, Proportion.of(right)))
+        if len(right) == counts[name]:
+            say(_line(name, Proportion.of(right)))
 
     outcomes = evaluate(
         workshop.ready(network).eval(),

@@ -146,23 +146,27 @@ class Bench:
 
     def _evaluate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model with the recipe's suite."""
-        suite = self.workshop.suite()
-        rows = _PartialRows(work / "rows.npz", self.watcher.notice)
+        suite, data = self.workshop.suite(), self.workshop.test_data
+        counts = {row.name: row.count(len(data)) for row in suite}
+        rows = _PartialRows(work / "rows.npz", self.checkpoint_every, self.watcher.notice)
+
+        def progress(text: str) -> None:
+            shares = (len(rows.done.get(name, ())) / n for name, n in counts.items())
+            self.watcher.progress(stage, sum(shares) / len(counts), text)
 
         def keep(name: str, right: BoolArray) -> None:
-            rows.keep(name, right)
-            text = f"{name} {100 * float(right.mean()):.1f}%"
-            self.watcher.progress(stage, len(rows.done) / len(suite), text)
+            rows.keep(name, right, whole=len(right) == counts[name])
+            progress(f"{name} {100 * float(right.mean()):.1f}%")
 
-        self.watcher.progress(stage, len(rows.done) / len(suite), "")
+        progress("")
         model = load_model(self.store.root / model_folder(stage.model))
         outcomes = evaluate(
             self.workshop.ready(model).eval(),
-            self.workshop.test_data,
+            data,
             suite,
             seed=self.recipe.seed,
             batch_size=self.recipe.evaluation.batch_size,
-            done=rows.done,
+            done=dict(rows.done),
             keep=keep,
         )
         path = self.store.root / stage.output
@@ -181,10 +185,10 @@ def _lesson(
 
 
 class _PartialRows:
-    """The rows of an unfinished evaluation."""
+    """What is known of an unfinished evaluation: whole rows, and the first examples of one."""
 
-    def __init__(self, path: Path, notice: Callable[[str], None]) -> None:
-        self.path = path
+    def __init__(self, path: Path, every: float, notice: Callable[[str], None]) -> None:
+        self.path, self.every, self.last = path, every, time.monotonic()
         self.done: dict[str, BoolArray] = {}
         try:
             self.done = dict(Outcomes.load(path).right)
@@ -193,7 +197,9 @@ class _PartialRows:
         except ValueError as error:
             notice(f"{error}; the evaluation starts again")
 
-    def keep(self, name: str, right: BoolArray) -> None:
-        """Add a row."""
+    def keep(self, name: str, right: BoolArray, *, whole: bool) -> None:
+        """Add to a row; write when it is whole, and now and then before."""
         self.done[name] = right
-        Outcomes(self.done).save(self.path)
+        if whole or time.monotonic() - self.last >= self.every:
+            Outcomes(self.done).save(self.path)
+            self.last = time.monotonic()
