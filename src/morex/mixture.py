@@ -165,3 +165,10 @@ def _linear(expert: nn.Module, layer: str, name: str) -> nn.Linear:
             f"layer {layer!r} of expert {name!r} is a {type(module).__name__}, expected nn.Linear"
         )
     return module
+
+
+UNGATED: dict[str, type[MeanOfExperts] | type[LargestLogit]] = {
+    "mean-of-experts": MeanOfExperts,
+    "largest-logit": LargestLogit,
+}
+"""The mixtures without a gate, by the name that files give them."""

@@ -17,17 +17,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from morex.files import write_atomically
-from morex.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
+from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import NetworkConfig, ResNet
 
-_UNGATED: dict[str, type[MeanOfExperts] | type[LargestLogit]] = {
-    "mean-of-experts": MeanOfExperts,
-    "largest-logit": LargestLogit,
-}
 _KINDS: dict[type[nn.Module], str] = {
     ResNet: "resnet",
     Mixture: "mixture",
-    **{cls: kind for kind, cls in _UNGATED.items()},
+    **{cls: kind for kind, cls in UNGATED.items()},
 }
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 _KEYS = {"format", "model", "weights_sha256", "about"}
@@ -127,7 +123,7 @@ def _build(description: dict[str, Any]) -> nn.Module:
     experts = {name: _build(part) for name, part in description["experts"].items()}
     if kind == "mixture":
         return Mixture(experts, _build(description["gate"]))
-    return _UNGATED[kind](experts)
+    return UNGATED[kind](experts)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from morex.data.errors import DataError
+from morex.data.parquet import find_shards
 from morex.data.splits import TEST_NAMES, VALIDATION_NAMES
 
 
@@ -86,5 +87,9 @@ def _snapshot(source: HubData, local_files_only: bool = False) -> Path:
 
 
 def _complete(folder: Path, source: HubData) -> bool:
-    """Tell whether the files of every split are there."""
+    """Tell whether the files of every split are there, with all of their shards."""
+    try:
+        find_shards(folder)
+    except DataError:
+        return False
     return all(any(folder.glob(pattern)) for pattern in source.files)

@@ -10,7 +10,7 @@ from torch import nn
 from morex.attacks import PGD, Attack, WorstOfDraws
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
-from morex.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
+from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
 from morex.perturbations import Ball, Perturbation, Transform
@@ -34,10 +34,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "one-drawn": OneDrawn,
     "alternate": Alternate,
     "side-by-side": SideBySide,
-}
-UNGATED: dict[str, type[Ensemble]] = {
-    "mean-of-experts": MeanOfExperts,
-    "largest-logit": LargestLogit,
 }
 
 
