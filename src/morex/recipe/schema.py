@@ -140,13 +140,15 @@ class Recipe(Strict):
     ``columns`` are the models that are evaluated, in the order of the table. ``threads`` is the
     number of threads of a stage on the CPU: small networks gain nothing from several, and stages
     are then done side by side. It decides the order of sums, hence the last bits of a result; None
-    leaves it to PyTorch.
+    leaves it to PyTorch. ``saved_precision`` is the number format of finished models on disk. All
+    that follows, other models included, reads them from there: what is measured is what was saved.
     """
 
     name: str
     description: str = ""
     seed: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)
+    saved_precision: Literal["fp32", "bf16"] = "fp32"
     data: DataConfig
     network: NetworkSpec
     gate: NetworkSpec | None = None

@@ -82,7 +82,8 @@ class Bench:
             about = self._fit(stage, spec, model, work)
             text = f"validation {100 * about['validation']:.1f}%"
         folder = self.store.root / stage.folder
-        save_model(model.eval(), folder, about=self._label(stage.model))
+        dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
+        save_model(model.eval(), folder, about=self._label(stage.model), dtype=dtype)
         return about, text
 
     def _fit(

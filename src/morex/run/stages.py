@@ -109,7 +109,11 @@ def _training_stages(recipe: Recipe, name: str, fingerprint: str) -> list[Stage]
 def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]:
     """Return what decides how a model is trained."""
     if isinstance(model, UngatedModel):
-        return {"kind": model.kind, "experts": list(model.experts)}
+        return {
+            "kind": model.kind,
+            "experts": list(model.experts),
+            "saved_precision": recipe.saved_precision,
+        }
     data = recipe.data.model_dump(
         exclude={"name", "folder", "image_column", "label_column", "image_size"}
     )
@@ -117,6 +121,7 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     return {
         "seed": recipe.seed,
         "threads": recipe.threads,
+        "saved_precision": recipe.saved_precision,
         "data": data | {"fingerprint": fingerprint},
         "network": shape.model_dump(),
         "model": model.model_dump(mode="json", exclude={"training", "gate_warmup", "against"}),

@@ -1,0 +1,60 @@
+"""Measure and say how it went.
+
+    python -m benchmarks [NAME ...] [--out FILE]
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from morex.run.provenance import provenance
+from rich.console import Console
+
+from benchmarks import attacks, memory, mixture, peak, training, usual, weather
+from benchmarks.measuring import Measurement
+
+BENCHMARKS = {
+    "training": training.measure,
+    "peak": peak.measure,
+    "usual": usual.measure,
+    "weather": weather.measure,
+    "attacks": attacks.measure,
+    "mixture": mixture.measure,
+    "memory": memory.measure,
+}
+
+
+def main() -> None:
+    """Run what is asked for, print each ratio as it is there, and write all of them."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    parser.add_argument("--out", type=Path, help="file for the results, as JSON")
+    options = parser.parse_args()
+    console = Console()
+    measured: list[Measurement] = []
+    for name in options.names or BENCHMARKS:
+        for measurement in BENCHMARKS[name]():
+            measured.append(measurement)
+            console.print(f"{measurement.value:8.2f}  {_goal(measurement):10}  {measurement.name}")
+    missed = [m for m in measured if m.met is False]
+    console.print(f"{len(missed)} of {len(measured)} ratios miss their goal")
+    if options.out:
+        content = {
+            **provenance(torch.device("cpu")),
+            "ratios": [asdict(m) | {"met": m.met} for m in measured],
+        }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _goal(measurement: Measurement) -> str:
+    if measurement.goal is None:
+        return ""
+    sign = "<=" if measurement.most else ">="
+    return f"{sign} {measurement.goal:g} {'' if measurement.met else '!'}"
+
+
+if __name__ == "__main__":
+    main()
