@@ -1,6 +1,6 @@
 """Measure and say how it went.
 
-    python -m benchmarks [NAME ...] [--out FILE]
+python -m benchmarks [NAME ...] [--out FILE]
 """
 
 import argparse
@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from morex.run.provenance import provenance
 from rich.console import Console
 
 from benchmarks import attacks, memory, mixture, peak, training, usual, weather
 from benchmarks.measuring import Measurement
+from morex.run.provenance import provenance
 
 BENCHMARKS = {
     "training": training.measure,

@@ -4,18 +4,18 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 
-import morex
 import torch
+from torch import Tensor, nn
+
+import morex
+from benchmarks.measuring import Measurement, ratio
 from morex.attacks import PGD, Attack, DeepFool, frozen
 from morex.data import DataError, load_data
 from morex.perturbations import L2, Linf
-from torch import Tensor, nn
-
-from benchmarks.measuring import Measurement, ratio
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox looks for git when imported
-import foolbox  # noqa: E402
-from pyautoattack import AutoAttack  # noqa: E402
+import foolbox
+from pyautoattack import AutoAttack
 
 _IMAGES = 250
 _L2, _LINF = L2(0.5), Linf(4 / 255)
@@ -45,9 +45,7 @@ def measure() -> Iterator[Measurement]:
         yield Measurement(f"points of accuracy more: {name}", gap, 0.5, most=True, about=about)
 
 
-def _pairs(
-    model: nn.Module, x: Tensor, y: Tensor
-) -> Iterator[tuple[str, Adversary, Adversary]]:
+def _pairs(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[str, Adversary, Adversary]]:
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
 
     def of_foolbox(attack: foolbox.Attack, eps: float) -> Adversary:

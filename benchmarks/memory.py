@@ -5,14 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from benchmarks.measuring import Measurement
+from benchmarks.networks import images, resnet18
 from morex import TrainingConfig, TrainingData, train
 from morex.attacks import PGD
 from morex.data import ImageSet
 from morex.objectives import Single
 from morex.perturbations import Linf
-
-from benchmarks.measuring import Measurement
-from benchmarks.networks import images, resnet18
 
 _BATCH = 64
 

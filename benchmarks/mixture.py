@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from morex import Mixture
-from morex.attacks import frozen
-
 from benchmarks import passes
 from benchmarks.measuring import Measurement, ratio
 from benchmarks.networks import images, resnet18
+from morex import Mixture
+from morex.attacks import frozen
 
 _BATCH = 64
 

@@ -1,8 +1,9 @@
 """The networks and images that the benchmarks share."""
 
 import torch
-from morex import NetworkConfig, ResNet
 from torch import Tensor
+
+from morex import NetworkConfig, ResNet
 
 
 def resnet18(width: int, *, seed: int = 0, outputs: int = 10) -> ResNet:

@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from morex.precision import Precision, autocast
 from torch import Tensor, nn
+
+from morex.precision import Precision, autocast
 
 _CPU = torch.device("cpu")
 

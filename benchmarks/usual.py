@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.measuring import Measurement, ratio
+from benchmarks.networks import images, resnet18
 from morex import TrainingConfig, TrainingData, train
 from morex.attacks import PGD
 from morex.data import Augment, ImageSet
 from morex.objectives import Single
 from morex.perturbations import Linf
-from torch import Tensor, nn
-
-from benchmarks.measuring import Measurement, ratio
-from benchmarks.networks import images, resnet18
 
 _BATCH, _ATTACK_STEPS, _EPS = 64, 3, 8 / 255
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import torch
-from morex.perturbations import Fog, Snow
 from torch import Tensor
 
 from benchmarks.measuring import Measurement, ratio
 from benchmarks.networks import images
+from morex.perturbations import Fog, Snow
 
 _T, _LIGHT, _DARKNESS = 0.15, 0.6, 2.5
 
@@ -25,7 +25,9 @@ def measure() -> Iterator[Measurement]:
         ("snow", _snowy, lambda: snow(x, generator=generator)),
     ):
         value, about = ratio(lambda usual=usual: _loop(x, usual), ours, rounds=15)
-        yield Measurement(f"loop with OpenCV / morex: {name}, batch of 256", value, 100, about=about)
+        yield Measurement(
+            f"loop with OpenCV / morex: {name}, batch of 256", value, 100, about=about
+        )
 
 
 def _loop(x: Tensor, change) -> Tensor:

@@ -21,7 +21,7 @@ from morex.outcomes import Outcomes
 from morex.run import Stage
 from tiny import raw_recipe
 
-COMMANDS = ["run", "plan", "recipes", "table", "evaluate", "predict"]
+COMMANDS = ["run", "plan", "recipes", "models", "table", "gate", "evaluate", "predict"]
 
 
 def call(*arguments: object) -> tuple[int, str, str]:
@@ -138,7 +138,7 @@ def test_predict_names_class_confidence_and_gate(
         Image.fromarray(pixels).save(pictures[-1])
     large = tmp_path / "large.png"
     Image.fromarray(pixels[:, :, 0]).resize((40, 30)).save(large)
-    code, out, err = call("predict", made[0] / "models/more", *pictures, large)
+    code, out, err = call("predict", "--model", made[0] / "models/more", *pictures, large)
     assert code == 0, err
     lines = out.splitlines()
     assert len(lines) == 4
@@ -147,7 +147,7 @@ def test_predict_names_class_confidence_and_gate(
     )
     assert found
     assert sum(map(float, found.groups()[1:])) == pytest.approx(1, abs=0.02)
-    assert "gate" not in call("predict", made[0] / "models/clean", pictures[0])[1]
+    assert "gate" not in call("predict", "--model", made[0] / "models/clean", pictures[0])[1]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_predict_names_class_confidence_and_gate(
         (["plan", "digits", "seed"], "expected KEY.KEY=VALUE"),
         (["table", "nowhere"], "no run directory"),
         (["evaluate", "nowhere"], "no model in"),
-        (["predict", "nowhere", "x.png"], "no model in"),
+        (["predict", "--model", "nowhere", "x.png"], "no model in"),
         (["run", "digits", "--device", "abacus"], "--device abacus"),
         (["run", "digits", "--device", "cuda:99"], "--device cuda:99"),
     ],
@@ -178,7 +178,7 @@ def test_predict_names_the_picture_that_cannot_be_read(
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"not a picture")
-    code, _, err = call("predict", made[0] / "models/clean", bad)
+    code, _, err = call("predict", "--model", made[0] / "models/clean", bad)
     assert code == 2
     assert "bad.png" in err
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 import morex.files
 import morex.run.build
@@ -191,7 +192,7 @@ def test_saved_models_load_ready_for_use(folder: str, cls: type, whole: tuple[Pa
     about = load_about(whole[0] / "models" / folder)
     assert about["classes"] == [str(digit) for digit in range(10)]
     assert about["image_size"] == [8, 8]
-    assert about["recipe"].keys() == {"data", "perturbations", "evaluation"}
+    assert about["recipe"].keys() == {"threads", "data", "perturbations", "evaluation"}
 
 
 @pytest.mark.parametrize("name", ["clean", "MoRE (in turn)", "largest"])
@@ -814,3 +815,36 @@ def test_quotas_of_containers_count(files: dict[str, str], cores: int, tmp_path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     assert _quota(tmp_path) == cores
+
+
+# --- the number format of saved models
+
+
+def test_models_are_judged_as_they_were_saved(tmp_path: Path) -> None:
+    raw = raw_recipe("clean", "Minf", "Mfog", "MoRE") | {"saved_precision": "bf16"}
+    rerun(tmp_path / "run", raw)
+    for folder in (tmp_path / "run/models").iterdir():
+        weights = load_file(folder / "model.safetensors")
+        assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.bfloat16}
+        workshop = Workshop.open(tiny(), CPU)
+        model = workshop.ready(load_model(folder))
+        again = evaluate(model, workshop.test_data, workshop.suite(), seed=0, batch_size=16)
+        stored = Outcomes.load(tmp_path / f"run/outcomes/{folder.name}.npz")
+        for row in stored.rows:
+            np.testing.assert_array_equal(again.right[row], stored.right[row])
+    mixture, expert = (load_model(tmp_path / "run/models" / name) for name in ("more", "clean"))
+    assert torch.equal(mixture.experts[0].stem.conv.weight, expert.stem.conv.weight)
+
+
+def test_the_number_format_decides_every_stage(out: Path) -> None:
+    spy = rerun(out, raw_recipe(*FEW) | {"saved_precision": "bf16"})
+    assert not spy.skipped
+
+
+def test_results_say_how_the_gate_weights_its_experts(finished: Path) -> None:
+    columns = read_results(finished).file.columns
+    gate = columns["MoRE"].gate
+    assert gate is not None
+    assert gate.experts == ("clean", "Minf", "Mfog")
+    assert [*gate.weights] == ["clean", "fog", "pgd-linf"]
+    assert columns["clean"].gate is None

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks import Attack, Model, Passes, cross_entropy
-from morex.randomness import generator_for
+from morex.randomness import derived_seed
 
 UPDATE = Passes(forward=1, backward=1)
 """The cost of descending the loss on one example."""
@@ -157,10 +157,8 @@ class OneDrawn(Objective):
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
         """Return the x' of the member that is drawn."""
-        # drawn on the host, which need not wait for the device, and independent of what the
-        # generator has drawn: its own seed again would repeat the first draws of the augmentation
-        host = generator_for(generator.initial_seed(), "member")
-        which = int(torch.randint(len(self.members), (), generator=host))
+        # drawn on the host, which need not wait for the device
+        which = derived_seed(generator.initial_seed(), "member") % len(self.members)
         return self._one(which, model, x, y, generator)
 
     @property

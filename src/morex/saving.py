@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from morex.files import write_atomically
 from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import NetworkConfig, ResNet
+from morex.shipped import find_model, shipped_sets
 
 _KINDS: dict[type[nn.Module], str] = {
     ResNet: "resnet",
@@ -73,10 +74,15 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
 
     A mixture also has ``gate_weights(x)`` and ``expert_names``.
 
+    Args:
+        folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
+            (its MoRE over all perturbations) or ``cifar10-small/minf``.
+        device: where to put it.
+
     Raises:
         ModelError: if the folder holds no model, or a file is damaged.
     """
-    folder = Path(folder)
+    folder = find_model(folder)
     described = _read_description(folder)
     try:
         model = _build(described["model"])
@@ -92,7 +98,7 @@ def load_about(folder: Path | str) -> dict[str, Any]:
     Raises:
         ModelError: if the folder holds no model, or its description is damaged.
     """
-    about: dict[str, Any] = _read_description(Path(folder))["about"]
+    about: dict[str, Any] = _read_description(find_model(folder))["about"]
     return about
 
 
@@ -131,6 +137,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(
             f"no model in {os.fspath(folder)!r}: expected a folder with {DESCRIPTION} and {WEIGHTS}"
+            + _or_shipped()
         )
     try:
         description: dict[str, Any] = json.loads(path.read_bytes())
@@ -143,6 +150,11 @@ def _read_description(folder: Path) -> dict[str, Any]:
             f"{path} has format {description['format']!r}, this version of morex reads 1"
         )
     return description
+
+
+def _or_shipped() -> str:
+    names = [f"{name}/{model}" for name, found in shipped_sets().items() for model in found.models]
+    return f", or a shipped model: {', '.join(names)}" if names else ""
 
 
 def _load_weights(model: nn.Module, path: Path, digest: str) -> None:

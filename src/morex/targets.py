@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -71,8 +73,13 @@ class ExpertForMember(Target):
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the gate's scores and the experts they should name."""
-        experts = batch.y.new_tensor(self.experts)
-        return _mixture(model).gate(batch.x), experts[batch.member]
+        return _mixture(model).gate(batch.x), _on(batch.y.device, self.experts)[batch.member]
+
+
+@lru_cache(maxsize=8)
+def _on(device: torch.device, numbers: tuple[int, ...]) -> Tensor:
+    """Return numbers as a tensor, copied to the device once and not in every step."""
+    return torch.tensor(numbers, device=device)
 
 
 def _mixture(model: nn.Module) -> Mixture:

@@ -40,7 +40,7 @@ DataFolder = Annotated[
     typer.Option(help="A folder with the data set; by default $MOREX_DATA, else a download."),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL", help="A saved model's folder.")]
+_MODEL = "A saved model's folder, or the name of a shipped one (`morex models`)."
 
 
 def main() -> None:
@@ -147,6 +147,21 @@ def recipes() -> None:
 
 
 @app.command()
+def models() -> None:
+    """List the trained models that ship with morex, as `--model` and `morex.load` take them.
+
+    Example: `morex models`
+    """
+    from morex.shipped import shipped_sets
+
+    for name, found in shipped_sets().items():
+        typer.echo(f"{name}: {found.description}")
+        for model in found.models:
+            stands_for = f"  (also: {name})" if model == found.default else ""
+            typer.echo(f"  {name}/{model}{stands_for}")
+
+
+@app.command()
 def table(
     run: RunFolder,
     format: Annotated[str, typer.Option(help="text, markdown, csv or json.")] = "text",
@@ -162,8 +177,28 @@ def table(
 
 
 @app.command()
+def gate(
+    run: RunFolder,
+    model: Annotated[
+        str | None, typer.Option(help="A mixture of the run; by default the last one.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Write the heat map to this file as well.")
+    ] = None,
+) -> None:
+    """Show how a mixture's gate weights its experts under every perturbation.
+
+    Example: `morex gate runs/digits --svg gate.svg`
+    """
+    with _told_plainly():
+        from morex.cli.gate import show_gate
+
+        typer.echo(show_gate(run, model, svg))
+
+
+@app.command()
 def evaluate(
-    model: ModelFolder,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
     recipe: Annotated[
         str | None, typer.Option(help="A recipe whose data and suite to use; else the model's own.")
     ] = None,
@@ -199,7 +234,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: ModelFolder,
+    model: Annotated[str, typer.Option(help=_MODEL)],
     pictures: Annotated[
         list[Path], typer.Argument(metavar="PICTURE...", help="Picture files, of any size.")
     ],
@@ -208,7 +243,7 @@ def predict(
 
     Pictures are resized to the model's image size.
 
-    Example: `morex predict runs/digits/models/more-all three.png`
+    Example: `morex predict --model cifar10-small picture.png`
     """
     with _told_plainly():
         from morex.cli.predict import predict_pictures

@@ -12,12 +12,14 @@ from morex.files import write_atomically
 from morex.outcomes import BoolArray, Outcomes, Proportion
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.run import Workshop
+from morex.run.cores import threads
 from morex.run.provenance import provenance
 from morex.saving import load_about, load_model
+from morex.shipped import find_model
 
 
 def evaluate_saved(
-    model: Path,
+    model: str,
     *,
     recipe: str | None,
     folder: Path | None,
@@ -30,7 +32,7 @@ def evaluate_saved(
     """Attack the model in a folder, say every row as it is done, and return the outcomes.
 
     Args:
-        model: a saved model's folder.
+        model: a saved model's folder, or the name of a shipped one.
         recipe: whose data and suite to use; None for those the model was made with.
         folder: of the data, if not the recipe's.
         examples: test images at most.
@@ -62,14 +64,15 @@ def evaluate_saved(
         if len(right) == counts[name]:
             say(_line(name, Proportion.of(right)))
 
-    outcomes = evaluate(
-        workshop.ready(network).eval(),
-        images,
-        workshop.suite(),
-        seed=seed,
-        batch_size=chosen.evaluation.batch_size,
-        keep=keep,
-    )
+    with threads(chosen.threads):
+        outcomes = evaluate(
+            workshop.ready(network).eval(),
+            images,
+            workshop.suite(),
+            seed=seed,
+            batch_size=chosen.evaluation.batch_size,
+            keep=keep,
+        )
     say(_line("union", Proportion.of(outcomes.union())))
     say(f"{'mean':<14} {100 * outcomes.mean():5.1f}%")
     if out:
@@ -98,10 +101,11 @@ def _line(name: str, share: Proportion) -> str:
     )
 
 
-def _own_recipe(model: Path) -> Recipe:
+def _own_recipe(model: str) -> Recipe:
     """Return the recipe of the run that a model lies in, else the one that is saved with it."""
-    run = model.resolve().parent.parent
-    if model.resolve().parent.name == "models" and (run / "recipe.yaml").is_file():
+    folder = find_model(model).resolve()
+    run = folder.parent.parent
+    if folder.parent.name == "models" and (run / "recipe.yaml").is_file():
         return load_recipe(str(run / "recipe.yaml"))
     about = load_about(model)
     if "recipe" not in about:

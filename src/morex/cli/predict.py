@@ -10,7 +10,7 @@ from morex.mixture import Mixture
 from morex.saving import load_about, load_model
 
 
-def predict_pictures(model: Path, pictures: Sequence[Path]) -> Iterator[str]:
+def predict_pictures(model: str, pictures: Sequence[Path]) -> Iterator[str]:
     """Yield one line per picture: file, class, probability, and the gate's weights of a mixture.
 
     Raises:

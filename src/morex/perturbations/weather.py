@@ -135,10 +135,9 @@ class Snow(Transform):
         point.mul_(_SNOW_POINTS).add_(_LOWEST_SNOW_POINT)
         out = torch.empty_like(x)
         size = _images_at_a_time(x)
-        for images, points, snowy in zip(
-            x.split(size), point.split(size), out.split(size), strict=True
-        ):
-            self._snow(images, points, snowy)
+        for start in range(0, len(x), size):
+            rows = slice(start, start + size)
+            self._snow(x[rows], point[rows], out[rows])
         return out
 
     def _snow(self, x: Tensor, point: Tensor, out: Tensor) -> None:

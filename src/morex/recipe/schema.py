@@ -36,9 +36,11 @@ class DataConfig(Strict):
     """Where the images come from, how many of them choose the models, and augmentation.
 
     ``folder`` and the columns say how to find the data; they do not decide results, the data does.
+    ``note`` is said beside the data's name wherever results are shown.
     """
 
     name: str
+    note: str = ""
     folder: str | None = None
     image_size: int | None = Field(default=None, ge=1)
     image_column: str | None = None

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 
 from morex.report.formats import to_csv, to_json, to_markdown
+from morex.report.heatmap import to_heatmap
 from morex.report.paper import paper_figure
-from morex.report.results import ColumnEntry, ResultsFile, RowEntry, RunResults, read_results
+from morex.report.results import ColumnEntry, Gate, ResultsFile, RowEntry, RunResults, read_results
 from morex.report.table import Table, make_table
 from morex.report.text import to_text
 
@@ -19,6 +20,7 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
 __all__ = [
     "FORMATS",
     "ColumnEntry",
+    "Gate",
     "ResultsFile",
     "RowEntry",
     "RunResults",
@@ -27,6 +29,7 @@ __all__ = [
     "paper_figure",
     "read_results",
     "to_csv",
+    "to_heatmap",
     "to_json",
     "to_markdown",
     "to_text",

@@ -38,6 +38,11 @@ def _strength(perturbation: Mapping[str, Any]) -> str:
 
 def _legend(table: Table) -> Iterator[str]:
     yield "union: right under every attack above; mean: plain mean of the rows above it"
+    if table.costs:
+        yield (
+            "passes: images sent forward or backward through single networks in training; in all: "
+            "with everything that a model is made of or started from"
+        )
     if table.paper:
         yield "in parentheses: the paper's Table 1 (MoRE, CIFAR-10, ResNet-18)"
 

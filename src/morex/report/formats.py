@@ -34,6 +34,7 @@ def as_dict(table: Table) -> dict[str, Any]:
         "rows": {row: values[row] for row in table.rows},
         "union": values["union"],
         "mean": values["mean"],
+        "costs": {name: list(line) for name, line in table.costs.items()},
         "intervals": {name: list(map(_interval, cells)) for name, cells in table.measured.items()},
         "n": {name: _counts(cells) for name, cells in table.measured.items()},
         "missing": list(source.missing),
@@ -58,6 +59,7 @@ def to_markdown(table: Table) -> str:
         paper = table.paper.get(name, (None,) * len(values))
         cells = map(_markdown_cell, values, best(values), paper)
         lines.append([_escaped(name), *cells])
+    lines += [[name, *map(cost_cell, line)] for name, line in table.costs.items()]
     pipes = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = "\n".join(f"- {_escaped(note)}" for note in caption(table))
     return f"**{table.title}**\n\n{pipes}\n\n{notes}\n"
@@ -113,6 +115,16 @@ def _markdown_cell(value: float | None, is_best: bool, paper: float | None) -> s
     text = "-" if value is None else f"{100 * value:.1f}"
     text = f"**{text}**" if is_best else text
     return text if paper is None else f"{text} ({paper:.1f})"
+
+
+def cost_cell(count: int | None) -> str:
+    """Write a number with three digits and a unit: 950, 25.2k, 1.15M."""
+    if count is None:
+        return "-"
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:#.3g}".rstrip(".") + unit
+    return str(count)
 
 
 def _escaped(text: str) -> str:

@@ -33,11 +33,25 @@ class Cost(BaseModel):
     seconds: float
 
 
+class Gate(BaseModel):
+    """How a mixture spreads its weight: by row, the mean weight of every expert.
+
+    ``leads`` has the share of the ``n`` images on which an expert has the largest weight.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    experts: tuple[str, ...]
+    weights: dict[str, tuple[float, ...]]
+    leads: dict[str, tuple[float, ...]]
+    n: int
+
+
 class ColumnEntry(BaseModel):
     """One evaluated model: where its outcomes are, relative to the run, and what it cost.
 
     ``seconds`` is the time of the evaluation; ``training_with_parents`` adds the training of all
-    models that it is made of or started from.
+    models that it is made of or started from. ``gate`` is known of mixtures.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +61,7 @@ class ColumnEntry(BaseModel):
     trained_on: str = ""
     training: Cost | None = None
     training_with_parents: Cost | None = None
+    gate: Gate | None = None
 
 
 class ResultsFile(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any
 
 from morex.outcomes import Outcomes, Proportion
 from morex.report.paper import paper_columns, paper_figure
-from morex.report.results import ResultsFile, RunResults
+from morex.report.results import Cost, ResultsFile, RunResults
 
 Cells = tuple[Proportion | None, ...]
 """One row of the table: an accuracy per column, None where nothing was measured."""
@@ -44,6 +44,22 @@ class Table:
         }
         return {**lines, "mean": self.mean}
 
+    @property
+    def costs(self) -> dict[str, tuple[int | None, ...]]:
+        """How many images training sent through single networks, forward or backward.
+
+        ``passes`` is what a model took itself, ``passes in all`` adds the training of everything
+        that it is made of or started from. Lines of which nothing is known are left out.
+        """
+        models = [self.source.columns.get(name) for name in self.columns]
+        lines = {
+            "passes": tuple(_passes(model.training) if model else None for model in models),
+            "passes in all": tuple(
+                _passes(model.training_with_parents) if model else None for model in models
+            ),
+        }
+        return {name: line for name, line in lines.items() if any(line)}
+
 
 def make_table(results: RunResults) -> Table:
     """Compute the table of a run; models that are not evaluated yet are columns without figures.
@@ -69,6 +85,10 @@ def best(values: Sequence[float | None]) -> tuple[bool, ...]:
     """Return which columns have the largest figure of a line: all that tie, but none at zero."""
     largest = max((value for value in values if value), default=None)
     return tuple(value is not None and value == largest for value in values)
+
+
+def _passes(cost: Cost | None) -> int | None:
+    return cost.forward + cost.backward if cost else None
 
 
 def _ordered(columns: tuple[str, ...]) -> tuple[str, ...]:

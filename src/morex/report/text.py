@@ -9,6 +9,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from morex.report.caption import caption
+from morex.report.formats import cost_cell
 from morex.report.table import Table, best
 
 _CELL = len("(95.2)")
@@ -61,7 +62,7 @@ def _blocks(table: Table, width: int | None) -> list[range]:
 
 
 def _block_width(table: Table, block: Sequence[int]) -> int:
-    label = max(map(len, ("attack", *table.values)))
+    label = max(map(len, ("attack", *table.values, *table.costs)))
     return 2 + label + 1 + sum(_column_width(table.columns[i]) + _GAP for i in block)
 
 
@@ -78,6 +79,10 @@ def _grid(table: Table, block: Sequence[int]) -> Grid:
         if name == "union":
             grid.add_section()
         grid.add_row(name, *(line[i] for i in block))
+    for n, (name, costs) in enumerate(table.costs.items()):
+        if not n:
+            grid.add_section()
+        grid.add_row(name, *(_cost(costs[i], table.columns[i]) for i in block))
     return grid
 
 
@@ -98,6 +103,10 @@ def _lines(table: Table) -> dict[str, list[Text]]:
         ]
         for name, values in table.values.items()
     }
+
+
+def _cost(value: int | None, column: str) -> str:
+    return cost_cell(value).rjust(_column_width(column) - 1)
 
 
 def _cell(value: float | None, is_best: bool, paper: float | None, *, width: int) -> Text:

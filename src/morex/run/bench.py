@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from morex.evaluation import evaluate
+from morex.gating import gate_use
 from morex.hyperparameters import TrainingConfig
+from morex.mixture import Mixture
 from morex.outcomes import BoolArray, Outcomes
 from morex.recipe import Recipe
 from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
@@ -142,7 +144,9 @@ class Bench:
             "name": name,
             "classes": list(self.workshop.data.train.classes),
             "image_size": list(self.workshop.data.train.shape[1:]),
-            "recipe": {key: recipe[key] for key in ("data", "perturbations", "evaluation")},
+            "recipe": {
+                key: recipe[key] for key in ("threads", "data", "perturbations", "evaluation")
+            },
         }
 
     def _evaluate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
@@ -161,8 +165,9 @@ class Bench:
 
         progress("")
         model = load_model(self.store.root / model_folder(stage.model))
+        model = self.workshop.ready(model).eval()
         outcomes = evaluate(
-            self.workshop.ready(model).eval(),
+            model,
             data,
             suite,
             seed=self.recipe.seed,
@@ -173,7 +178,22 @@ class Bench:
         path = self.store.root / stage.output
         path.parent.mkdir(exist_ok=True)
         outcomes.save(path)
-        return {}, f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%"
+        about = self._gate_use(model) if isinstance(model, Mixture) else {}
+        return (
+            about,
+            f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%",
+        )
+
+    def _gate_use(self, model: Mixture) -> dict[str, Any]:
+        recipe, data = self.recipe, self.workshop.test_data
+        use = gate_use(
+            model,
+            data,
+            self.workshop.suite(),
+            seed=recipe.seed,
+            batch_size=recipe.evaluation.batch_size,
+        )
+        return {"gate": asdict(use)}
 
 
 def _lesson(

@@ -31,6 +31,7 @@ def results(
         "seed": recipe.seed,
         "setting": {
             "data": recipe.data.name,
+            "data_note": recipe.data.note,
             "network": recipe.network.architecture,
             "width": recipe.network.width,
             "n_test": len(workshop.test_data),
@@ -72,6 +73,7 @@ def _column(
         "outcomes": evaluation.output,
         "seconds": records[evaluation.id]["seconds"],
         "trained_on": trained_on,
+        "gate": records[evaluation.id].get("gate"),
         "training": _cost(own, records),
         "training_with_parents": _cost(_ancestry(own, stages), records),
     }

@@ -115,7 +115,7 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
             "saved_precision": recipe.saved_precision,
         }
     data = recipe.data.model_dump(
-        exclude={"name", "folder", "image_column", "label_column", "image_size"}
+        exclude={"name", "note", "folder", "image_column", "label_column", "image_size"}
     )
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
     return {
