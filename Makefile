@@ -1,13 +1,15 @@
 # make demo   installs into .venv and runs the main job on embedded data
 # make test   installs and runs the tests
 # make check  lint, types and layers
+# make bench  speed and memory, as ratios; MOREX_DATA or a download for the attacks on CIFAR-10
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 RUN ?= runs/digits
+BENCH ?= runs/benchmarks.json
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check bench format lock clean
 
 demo: .venv/runtime
 	$(BIN)/morex run digits --out $(RUN)
@@ -20,6 +22,9 @@ check: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+bench: .venv/development
+	$(BIN)/python -m benchmarks --out $(BENCH)
 
 format: .venv/development
 	$(BIN)/ruff format .

@@ -29,6 +29,7 @@ from morex.report import make_table, read_results, to_text
 from morex.run import RunError, Stage, Workshop, run
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.cores import _quota
+from morex.run.memory import forget_peak, peak_memory
 from morex.saving import load_about, load_model
 from morex.snapshots import Snapshot
 from morex.training import NotFiniteError
@@ -848,3 +849,12 @@ def test_results_say_how_the_gate_weights_its_experts(finished: Path) -> None:
     assert gate.experts == ("clean", "Minf", "Mfog")
     assert [*gate.weights] == ["clean", "fog", "pgd-linf"]
     assert columns["clean"].gate is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can forget")
+def test_the_peak_memory_is_that_of_the_stage() -> None:
+    big = np.ones(2**26)  # 512 MiB
+    with_it = peak_memory(CPU)["peak_memory_bytes"]
+    del big
+    forget_peak(CPU)
+    assert peak_memory(CPU)["peak_memory_bytes"] < with_it - 2**28

@@ -21,7 +21,8 @@ from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parent
 from morex.run.build import Workshop
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.planning import network_passes
-from morex.run.provenance import peak_memory, provenance
+from morex.run.memory import forget_peak, peak_memory
+from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder
 from morex.run.store import Store
 from morex.run.watching import Watcher
@@ -59,13 +60,14 @@ class Bench:
     def do(self, stage: Stage, key: str) -> dict[str, Any]:
         """Do a stage, or go on with it, and return its record."""
         self.watcher.starts(stage)
+        forget_peak(self.workshop.device)
         started = time.monotonic()
         action = {"gate": self._train, "train": self._train, "evaluate": self._evaluate}
         about, text = action[stage.kind](stage, self.store.work(stage, key))
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {
             "seconds": round(seconds, 3),
-            "peak_memory_bytes": peak_memory(),
+            **peak_memory(self.workshop.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": provenance(self.workshop.device),
         }

@@ -54,14 +54,6 @@ def commit() -> str | None:
         return None
 
 
-def peak_memory() -> int:
-    """Return the largest resident memory of this process so far, in bytes."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def _program() -> str:
     name = Path(sys.argv[0]).name
     return "morex" if name == "__main__.py" else name

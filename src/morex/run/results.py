@@ -103,4 +103,5 @@ def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
 
 
 def _stage(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: record[key] for key in ("seconds", "peak_memory_bytes", "finished", "provenance")}
+    peaks = {key: value for key, value in record.items() if key.startswith("peak_")}
+    return peaks | {key: record[key] for key in ("seconds", "finished", "provenance")}

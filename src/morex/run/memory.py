@@ -1,0 +1,42 @@
+"""How much memory a stage takes at its peak."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin to measure: what follows counts, what was before does not.
+
+    Where the system cannot forget (it can on Linux), the peak stays that of the whole process.
+    """
+    try:
+        _RESET.write_text("5")
+    except OSError:
+        pass
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """Return the largest resident memory of this process, and what was allocated on a GPU."""
+    peaks = {"peak_memory_bytes": _resident()}
+    if device.type == "cuda":
+        peaks["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)
+    return peaks
+
+
+def _resident() -> int:
+    try:
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
