@@ -22,6 +22,7 @@ from morex.report import (
     to_markdown,
     to_text,
 )
+from morex.report.formats import cost_cell
 from morex.report.paper import paper_columns, paper_rows
 from morex.report.table import best
 
@@ -391,3 +392,27 @@ def test_damaged_missing_and_foreign_outcomes_are_named(tmp_path):
 def test_report_imports_neither_torch_nor_scipy():
     code = "import sys, morex.report; sys.exit(bool({'torch', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (None, "-"),
+        (999, "999"),
+        (1000, "1.00k"),
+        (25_184, "25.2k"),
+        (627_000, "627k"),
+        (1_145_404, "1.15M"),
+        (2_300_000_000, "2.30G"),
+    ],
+)
+def test_costs_are_written_with_three_digits(count, text):
+    assert cost_cell(count) == text
+
+
+def test_costs_stand_under_the_table(tmp_path):
+    table = make_table(read_results(write_run(tmp_path / "run", SMALL, missing=["MoRE"])))
+    assert table.costs == {"passes": (5, 5, None)}
+    assert re.search(r"^ passes +5 +5 +-$", to_text(table), re.MULTILINE)
+    assert "passes: images sent forward or backward" in to_text(table)
+    assert json.loads(to_json(table))["costs"] == {"passes": [5, 5, None]}

@@ -858,3 +858,9 @@ def test_the_peak_memory_is_that_of_the_stage() -> None:
     del big
     forget_peak(CPU)
     assert peak_memory(CPU)["peak_memory_bytes"] < with_it - 2**28
+
+
+def test_a_note_on_the_data_is_shown_and_redoes_nothing(out: Path) -> None:
+    spy = rerun(out, changed(raw_recipe(*FEW), "data.note", "a copy"))
+    assert not spy.done
+    assert "digits (a copy)" in to_text(make_table(read_results(out)))

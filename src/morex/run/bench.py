@@ -20,8 +20,8 @@ from morex.recipe import Recipe
 from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
 from morex.run.build import Workshop
 from morex.run.checkpoint import FileCheckpoint
-from morex.run.planning import network_passes
 from morex.run.memory import forget_peak, peak_memory
+from morex.run.planning import network_passes
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder
 from morex.run.store import Store

@@ -1,6 +1,7 @@
 """How much memory a stage takes at its peak."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,10 +14,8 @@ def forget_peak(device: torch.device) -> None:
 
     Where the system cannot forget (it can on Linux), the peak stays that of the whole process.
     """
-    try:
+    with suppress(OSError):
         _RESET.write_text("5")
-    except OSError:
-        pass
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -30,12 +29,10 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 def _resident() -> int:
-    try:
+    with suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024
-    except OSError:
-        pass
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
