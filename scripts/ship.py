@@ -1,0 +1,54 @@
+"""Puts the models of a run into the package and its results into ``results/``.
+
+    python scripts/ship.py RUN --default "MoRE (all)"
+
+The set is called as the run's recipe. Nothing else of the run is copied.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from morex.recipe import load_recipe, slug
+from morex.report import make_table, read_results, to_heatmap, to_json, to_markdown
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Copy models, and write the table and the heat maps of the gates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--default", required=True, help="the model that the set's name stands for")
+    options = parser.parse_args()
+    recipe, found = load_recipe(str(options.run / "recipe.yaml")), read_results(options.run)
+    home = ROOT / "src" / "morex" / "models" / recipe.name
+    shutil.rmtree(home, ignore_errors=True)
+    for name in found.file.columns:
+        copy_model(options.run / "models" / slug(name), home / slug(name))
+    table = make_table(found)
+    about = {"description": table.title, "default": slug(options.default)}
+    (home / "set.json").write_text(json.dumps(about, indent=1) + "\n")
+    size = sum(path.stat().st_size for path in home.rglob("*.safetensors"))
+    print(f"{len(found.file.columns)} models, {size / 1e6:.1f} MB, in {home}")
+
+    results = ROOT / "results" / recipe.name
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "table.json").write_text(to_json(table))
+    (results / "table.md").write_text(to_markdown(table))
+    for name, column in found.file.columns.items():
+        if column.gate:
+            title = f"Where the gate of {name} puts its weight"
+            (results / f"gate-{slug(name)}.svg").write_text(to_heatmap(column.gate, title))
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy the two files of a model."""
+    target.mkdir(parents=True)
+    for name in ("model.json", "model.safetensors"):
+        shutil.copyfile(source / name, target / name)
+
+
+if __name__ == "__main__":
+    main()
