@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from digits_net import trained_net, unseen
 from linear import Counting, Linear, random_linear, right, robust_gap
-from morex.attacks import PGD, Attack, DeepFool, RayS, cross_entropy, frozen
+from morex.attacks import PGD, Attack, DeepFool, OfLogits, RayS, cross_entropy, frozen
 from morex.perturbations import L1, L2, Ball, Linf
 from morex.randomness import generator_for
 
@@ -77,7 +77,9 @@ def test_away_from_the_box_the_gap_is_margin_minus_eps_times_dual_norm(ball: Bal
 def test_pgd_never_breaks_a_certified_example_of_several_classes(ball: Ball) -> None:
     model, x, y = random_linear(5, seed=7, margin=0.0, count=200)
     gap = robust_gap(model, ball, x, y)
-    moved = PGD(ball, steps=40, relative_step=5, restarts=2, loss=margin_loss)(model, x, y)
+    moved = PGD(ball, steps=40, relative_step=5, restarts=2, loss=OfLogits(margin_loss))(
+        model, x, y
+    )
     survives = right(model, moved, y)
     assert survives[gap > 1e-6].all()
     assert (survives == (gap > 0)).double().mean() > 0.97

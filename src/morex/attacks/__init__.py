@@ -3,14 +3,21 @@
 from morex.attacks.base import Attack, Model, Passes, frozen
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import WorstOfDraws
-from morex.attacks.pgd import PGD, cross_entropy
+from morex.attacks.in_turn import InTurn
+from morex.attacks.pgd import PGD, OfLogits, cross_entropy
 from morex.attacks.rays import RayS
+from morex.attacks.steering import GateSteering
+from morex.attacks.transfer import ExpertTransfer
 
 __all__ = [
     "PGD",
     "Attack",
     "DeepFool",
+    "ExpertTransfer",
+    "GateSteering",
+    "InTurn",
     "Model",
+    "OfLogits",
     "Passes",
     "RayS",
     "WorstOfDraws",

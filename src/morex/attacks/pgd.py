@@ -17,13 +17,29 @@ from torch import Tensor
 from morex.attacks.base import Attack, Model, Passes
 from morex.perturbations import Ball
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Per-example loss: logits (N, K), labels (N,) -> (N,)."""
+Loss = Callable[[Model, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""What is maximised: model, images, labels (N,) -> logits (N, K), and a number per example (N,)."""
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Return -log softmax(logits)_y per example, computed in float32: (N, K), (N,) -> (N,)."""
     return F.cross_entropy(logits.float(), y, reduction="none")
+
+
+@dataclass(frozen=True)
+class OfLogits:
+    """A loss that needs nothing of the model but its logits.
+
+    Args:
+        function: logits (N, K), labels (N,) -> one number per example (N,).
+    """
+
+    function: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits and their loss."""
+        logits = model(x)
+        return logits, self.function(logits, y)
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,7 @@ class PGD(Attack):
         random_start: start from a uniform draw in the ball; otherwise from x.
         stop_when_fooled: end an example's search as soon as it is misclassified and go on with
             those still standing; for evaluation, where only the decision counts.
-        loss: per-example loss to maximise.
+        loss: what to maximise, by default the cross-entropy of the logits.
 
     Raises:
         ValueError: if a number is out of its range, or the perturbation is not made of balls.
@@ -53,7 +69,7 @@ class PGD(Attack):
     restarts: int = 1
     random_start: bool = True
     stop_when_fooled: bool = False
-    loss: Loss = cross_entropy
+    loss: Loss = OfLogits()
 
     def __post_init__(self) -> None:
         """Check the budget."""
@@ -81,18 +97,32 @@ class PGD(Attack):
         """Run all restarts and return each example's best iterate."""
         best = _Best(x)
         for _ in range(self.restarts):
-            self._ascend(model, x, y, best, generator)
+            self._ascend(model, x, y, None, best, generator)
+        return best.x
+
+    def go_on(
+        self, model: Model, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Search from the images ``moved`` instead of a new start, and without restarts."""
+        best = _Best(x)
+        self._ascend(model, x, y, moved, best, generator)
         return best.x
 
     def _ascend(
-        self, model: Model, x: Tensor, y: Tensor, best: "_Best", generator: torch.Generator
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        start: Tensor | None,
+        best: "_Best",
+        generator: torch.Generator,
     ) -> None:
         """Run one restart on the examples that still stand, keeping what it finds in ``best``."""
         rows = best.standing() if self.stop_when_fooled else torch.arange(len(x), device=x.device)
         if not len(rows):
             return
         x, y = x[rows], y[rows]
-        moved = self._start(x, generator)
+        moved = self._start(x, generator) if start is None else start[rows]
         for _ in range(self.steps):
             score, gradient = self._score_and_gradient(model, moved, y)
             best.update(rows, moved, score)
@@ -103,19 +133,18 @@ class PGD(Attack):
                     return
             moved = self._step(model, x, y, moved, gradient)
         with torch.no_grad():
-            best.update(rows, moved, self._score(model(moved), y))
+            best.update(rows, moved, self._score(*self.loss(model, moved, y), y))
 
-    def _score(self, logits: Tensor, y: Tensor) -> Tensor:
+    def _score(self, logits: Tensor, loss: Tensor, y: Tensor) -> Tensor:
         """Return the loss; infinite for an example that is fooled and need not be searched on."""
-        loss = self.loss(logits, y)
         return loss.masked_fill(logits.argmax(1) != y, torch.inf) if self.stop_when_fooled else loss
 
     def _score_and_gradient(self, model: Model, moved: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():
-            logits = model(moved)
-            (gradient,) = torch.autograd.grad(self.loss(logits, y).sum(), moved)
-        return self._score(logits.detach(), y), gradient
+            logits, loss = self.loss(model, moved, y)
+            (gradient,) = torch.autograd.grad(loss.sum(), moved)
+        return self._score(logits.detach(), loss.detach(), y), gradient
 
     def _start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if not self.random_start:
@@ -139,7 +168,7 @@ class PGD(Attack):
         if len(steps) == 1:
             return steps[0]
         with torch.no_grad():
-            losses = torch.stack([self.loss(model(step), y) for step in steps])
+            losses = torch.stack([self.loss(model, step, y)[1] for step in steps])
         return _take(steps, losses.argmax(0))
 
 

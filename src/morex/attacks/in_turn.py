@@ -1,0 +1,84 @@
+"""The worst of several attacks per example: each tries what those before it left standing."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model, Passes
+from morex.perturbations import Perturbation
+
+Search = Callable[[Tensor, Tensor], Tensor]
+"""Images (N, C, H, W) and labels (N,) to x' of the same shape."""
+
+
+def first_that_fools(model: Model, x: Tensor, y: Tensor, searches: Iterable[Search]) -> Tensor:
+    """Return for every example the first x' that fools the model, or else the last one.
+
+    A search only sees the examples that are still classified right. Images that the model gets
+    wrong as they are come back unchanged.
+
+    Args:
+        model: images to logits, already ``frozen``.
+        x: images in [0, 1], (N, C, H, W).
+        y: true labels, (N,).
+        searches: done one after the other, until no example stands.
+    """
+    found = x.clone()
+    rows = _right(model, x, y)
+    for search in searches:
+        if not len(rows):
+            break
+        moved = search(x[rows], y[rows]).detach()
+        found[rows] = moved
+        rows = rows[_right(model, moved, y[rows])]
+    return found
+
+
+@torch.no_grad()
+def _right(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    """Return the indices of the images that the model gets right; what is not finite is wrong."""
+    logits = model(x)
+    return torch.nonzero((logits.argmax(1) == y) & logits.isfinite().all(1)).flatten()
+
+
+@dataclass(frozen=True)
+class InTurn(Attack):
+    """Several attacks, in the order given, each on the examples that the others left standing.
+
+    Args:
+        attacks: at least one; all search the same perturbation, or parts of it.
+
+    Raises:
+        ValueError: if there is none.
+    """
+
+    attacks: tuple[Attack, ...]
+
+    def __post_init__(self) -> None:
+        """Check that there is something to do."""
+        if not self.attacks:
+            raise ValueError("InTurn needs at least one attack, got none")
+
+    @property
+    def perturbation(self) -> Perturbation | tuple[Perturbation, ...]:  # type: ignore[override]
+        """What is searched: the perturbation that all share, or all of them."""
+        parts: list[Perturbation] = []
+        for attack in self.attacks:
+            own = attack.perturbation
+            parts += own if isinstance(own, tuple) else (own,)
+        different = tuple(dict.fromkeys(parts))
+        return different[0] if len(different) == 1 else different
+
+    @property
+    def passes(self) -> Passes:
+        """All attacks, and a decision after each."""
+        decisions = Passes(forward=1 + len(self.attacks))
+        return sum((attack.passes for attack in self.attacks), decisions)
+
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return each example's first fooling image."""
+        searches = (partial(attack.search, model, generator=generator) for attack in self.attacks)
+        return first_that_fools(model, x, y, searches)

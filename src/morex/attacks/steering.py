@@ -1,0 +1,122 @@
+"""Gate steering: an adaptive attack on models that weight experts with a gate.
+
+    max over x' in the ball of   CE(f(x'), y) + lambda log w_j(x')        for every expert j
+
+An expert j that gives way to the perturbation is of no harm while the gate gives it no weight. So
+the attacker pushes the weight w_j to it as well. Every expert and lambda is a search of its own,
+and so is, per expert, a pure phase on the gate (log w_j alone) with a phase on the class after it.
+The per-example worst counts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.in_turn import Search, first_that_fools
+from morex.attacks.pgd import PGD, cross_entropy
+from morex.perturbations import Ball
+
+_LEAST = 1e-30
+"""Weights below it count as it: their logarithm stays finite."""
+
+
+@runtime_checkable
+class Gated(Protocol):
+    """A model whose gate can be asked."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return logits (N, K)."""
+
+    def gate_weights(self, x: Tensor) -> Tensor:
+        """Return the weight of every expert, (N, m), which sum to 1."""
+
+
+@dataclass(frozen=True)
+class TowardsExpert:
+    """The loss that also pushes the gate to an expert.
+
+    Args:
+        expert: its index j.
+        push: lambda, the weight of log w_j.
+        fool: whether the cross-entropy counts; without it the gate alone is pushed.
+    """
+
+    expert: int
+    push: float = 1.0
+    fool: bool = True
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits, and CE + push * log w_j per example."""
+        if not isinstance(model, Gated):
+            raise TypeError(f"{type(model).__name__} has no gate_weights to steer")
+        logits, weights = model(x), model.gate_weights(x)
+        value = self.push * weights[:, self.expert].clamp_min(_LEAST).log()
+        return logits, value + cross_entropy(logits, y) if self.fool else value
+
+
+@dataclass(frozen=True)
+class GateSteering(Attack):
+    """PGD that steers the gate to each expert in turn; plain PGD for models without a gate.
+
+    On a mixture of m experts that is m (len(pushes) + 1) searches, the last m of them in two
+    phases. A model without a gate gets len(pushes) + 1 restarts of plain PGD.
+
+    Args:
+        perturbation: the ball to search.
+        steps: of every search, and of each of two phases.
+        relative_step: as of ``PGD``.
+        pushes: the lambdas.
+
+    Raises:
+        ValueError: if there is no lambda or one is not positive, or the budget is not one of PGD.
+    """
+
+    perturbation: Ball
+    steps: int = 20
+    relative_step: float = 2.5
+    pushes: tuple[float, ...] = (1.0, 5.0)
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        if not self.pushes or min(self.pushes) <= 0:
+            raise ValueError(f"GateSteering needs lambdas > 0 in pushes, got {self.pushes}")
+        self._plain()
+
+    @property
+    def passes(self) -> Passes:
+        """The cost without a gate; with one, that times the number of experts, and gate passes."""
+        return self._plain().passes * (len(self.pushes) + 1)
+
+    def _plain(self) -> PGD:
+        return PGD(self.perturbation, self.steps, self.relative_step, stop_when_fooled=True)
+
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return each example's first fooling image."""
+        if not isinstance(model, Gated):
+            plain = replace(self._plain(), restarts=len(self.pushes) + 1)
+            return plain.search(model, x, y, generator)
+        with torch.no_grad():
+            experts = model.gate_weights(x[:1]).shape[1] if len(x) else 0
+        return first_that_fools(model, x, y, self._searches(model, experts, generator))
+
+    def _searches(self, model: Model, experts: int, generator: torch.Generator) -> Iterator[Search]:
+        for push in self.pushes:
+            for expert in range(experts):
+                attack = replace(self._plain(), loss=TowardsExpert(expert, push))
+                yield partial(attack.search, model, generator=generator)
+        for expert in range(experts):
+            yield partial(self._in_two_phases, model, expert, generator)
+
+    def _in_two_phases(
+        self, model: Model, expert: int, generator: torch.Generator, x: Tensor, y: Tensor
+    ) -> Tensor:
+        """Push the gate alone to an expert, then search for another class from there."""
+        loss = TowardsExpert(expert, fool=False)
+        router = replace(self._plain(), loss=loss, stop_when_fooled=False)
+        steered = router.search(model, x, y, generator)
+        return self._plain().go_on(model, x, y, steered, generator)

@@ -1,0 +1,77 @@
+"""Transfer: what fools a part of a mixture is tried on the whole.
+
+x' is made on every single expert, and on the mean of the experts' logits, and counts where it fools
+f itself. A white-box attack that is weaker than this has been misled by the gate.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.in_turn import Search, first_that_fools
+from morex.attacks.pgd import PGD
+from morex.perturbations import Ball
+
+
+@runtime_checkable
+class HasExperts(Protocol):
+    """A model that is made of others with the same classes."""
+
+    @property
+    def experts(self) -> Iterable[Callable[[Tensor], Tensor]]:
+        """The others: images to logits (N, K)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return logits (N, K)."""
+
+
+@dataclass(frozen=True)
+class ExpertTransfer(Attack):
+    """PGD on every expert and on their mean, judged by the whole model.
+
+    A model that has no ``experts`` has nothing to transfer from: its images come back as they are.
+
+    Args:
+        perturbation: the ball to search.
+        steps: of PGD on each part.
+        relative_step: as of ``PGD``.
+
+    Raises:
+        ValueError: if the budget is not one of PGD.
+    """
+
+    perturbation: Ball
+    steps: int = 20
+    relative_step: float = 2.5
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        self._attack()
+
+    @property
+    def passes(self) -> Passes:
+        """PGD on all the experts is about one PGD on the whole; so is PGD on their mean."""
+        return self._attack().passes * 2
+
+    def _attack(self) -> PGD:
+        return PGD(self.perturbation, self.steps, self.relative_step)
+
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return each example's first x' that fools the whole model."""
+        if not isinstance(model, HasExperts):
+            return x
+        return first_that_fools(model, x, y, self._searches(model, generator))
+
+    def _searches(self, model: HasExperts, generator: torch.Generator) -> Iterator[Search]:
+        experts = [*model.experts]
+
+        def mean(x: Tensor) -> Tensor:
+            return torch.stack([expert(x) for expert in experts]).float().mean(0)
+
+        for part in (*experts, mean):
+            yield partial(self._attack().search, part, generator=generator)

@@ -1,0 +1,176 @@
+"""Attacks on what mixtures are made of: the gate, and single experts."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from digits_net import trained_net, unseen
+from linear import right
+from morex.attacks import PGD, Attack, ExpertTransfer, GateSteering, InTurn, WorstOfDraws
+from morex.attacks.in_turn import first_that_fools
+from morex.attacks.steering import TowardsExpert
+from morex.evaluation import audit
+from morex.perturbations import L2, Clean, Linf
+
+BALL = Linf(0.1)
+BLUR = 40.0
+
+
+class Weak(nn.Module):
+    """Class 0 for pictures with more light on the left; gives way to a small perturbation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x[..., :2].mean((1, 2, 3)), x[..., 2:].mean((1, 2, 3))
+        return 50 * torch.stack([left - right, right - left], 1)
+
+
+class Strong(nn.Module):
+    """Class 0 for dark pictures; the perturbation is too small to change it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        light = x.mean((1, 2, 3)) - 0.5
+        return 20 * torch.stack([-light, light], 1)
+
+
+class Routed(nn.Module):
+    """A mixture whose gate sends nearly all to the strong expert, and is blind to the class.
+
+    The gate looks at a contrast between rows, which neither expert sees. On the images below it
+    saturates: the gradient of the cross-entropy through it is far too small to be followed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([Strong(), Weak()])
+
+    def gate_weights(self, x: Tensor) -> Tensor:
+        contrast = x[:, :, ::2].mean((1, 2, 3)) - x[:, :, 1::2].mean((1, 2, 3))
+        return torch.softmax(torch.stack([contrast * 0 + 30, 400 * contrast], 1), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.gate_weights(x)
+        logits = torch.stack([expert(x) for expert in self.experts], 1)
+        return (weights[..., None] * logits).sum(1)
+
+
+def pictures() -> tuple[Tensor, Tensor]:
+    """Return dark and bright pictures, all right, with a little more light on the matching side."""
+    x = torch.full((8, 3, 4, 4), 0.25)
+    x[4:] = 0.75
+    y = torch.tensor([0] * 4 + [1] * 4)
+    x[:4, ..., :2] += 0.02
+    x[4:, ..., 2:] += 0.02
+    return x, y
+
+
+def test_steering_breaks_a_gate_that_hides_a_weak_expert() -> None:
+    model, (x, y) = Routed(), pictures()
+    plain = PGD(BALL, steps=20, restarts=5, random_start=False)(model, x, y)
+    assert right(model, plain, y).all()  # the gate's gradient is lost
+    moved = GateSteering(BALL, steps=20)(model, x, y)
+    assert not right(model, moved, y).any()
+    audit(BALL, x, moved, "steering")
+
+
+def test_pushing_the_gate_alone_moves_its_weight() -> None:
+    model, (x, y) = Routed(), pictures()
+    loss = TowardsExpert(1, fool=False)
+    moved = PGD(BALL, steps=20, loss=loss)(model, x, y)
+    assert (model.gate_weights(moved)[:, 1] > 0.99).all()
+    assert (model.gate_weights(x)[:, 1] < 0.01).all()
+
+
+def test_steering_a_model_without_gate_is_plain_pgd() -> None:
+    net, (x, y) = trained_net(), unseen(60)
+    ball = Linf(0.05)
+    steered = GateSteering(ball, steps=5, pushes=(1.0,))(net, x, y)
+    generator = torch.Generator().manual_seed(1)
+    same = torch.Generator().manual_seed(1)
+    steered = GateSteering(ball, steps=5, pushes=(1.0,))(net, x, y, generator=generator)
+    plain = PGD(ball, 5, restarts=2, stop_when_fooled=True)(net, x, y, generator=same)
+    assert torch.equal(steered, plain)
+
+
+class Average(nn.Module):
+    """Answers with the first expert's logits, but so coarsely that they have no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList([Weak(), Weak()])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.experts[0](x) * BLUR).round() + 0 * x.mean((1, 2, 3))[:, None]
+
+
+def test_transfer_finds_what_a_masked_model_hides() -> None:
+    model, (x, y) = Average(), pictures()
+    plain = PGD(BALL, steps=10, random_start=False)(model, x, y)
+    assert right(model, plain, y).all()
+    moved = ExpertTransfer(BALL, steps=10)(model, x, y)
+    assert not right(model, moved, y).any()
+    audit(BALL, x, moved, "transfer")
+
+
+def test_a_model_without_experts_has_nothing_to_transfer() -> None:
+    net, (x, y) = trained_net(), unseen(5)
+    assert torch.equal(ExpertTransfer(BALL)(net, x, y), x)
+
+
+def test_in_turn_is_at_least_as_strong_as_each() -> None:
+    net, (x, y) = trained_net(), unseen(100)
+    ball = L2(0.4)
+    parts: tuple[Attack, ...] = (PGD(ball, 2), PGD(ball, 10))
+    both = right(net, InTurn(parts)(net, x, y), y)
+    for part in parts:
+        alone = right(net, part(net, x, y), y)
+        assert 0 < both.sum() <= alone.sum()
+    assert not both[~right(net, parts[0](net, x, y, generator=_generator()), y)].any()
+    assert InTurn(parts).perturbation == ball
+    assert InTurn((*parts, WorstOfDraws(Clean()))).perturbation == (ball, Clean())
+    assert InTurn(parts).passes.backward == 12
+
+
+def _generator() -> torch.Generator:
+    from morex.randomness import generator_for
+
+    return generator_for(0, "InTurn")
+
+
+def test_a_search_only_sees_what_still_stands() -> None:
+    model, (x, y) = Strong(), pictures()
+    seen: list[int] = []
+
+    def flip_first(x: Tensor, y: Tensor) -> Tensor:
+        seen.append(len(x))
+        return torch.cat([1 - x[:1], x[1:]])
+
+    moved = first_that_fools(model, x, y.clone(), [flip_first] * 20)
+    assert seen == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert torch.equal(moved, 1 - x)
+
+
+def test_an_image_that_is_wrong_already_is_left_alone() -> None:
+    model, (x, y) = Strong(), pictures()
+    moved = first_that_fools(model, x, 1 - y, [lambda x, y: 1 - x])
+    assert torch.equal(moved, x)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: InTurn(()), "at least one attack"),
+        (lambda: GateSteering(BALL, pushes=()), "lambdas > 0"),
+        (lambda: GateSteering(BALL, pushes=(0.0,)), "lambdas > 0"),
+        (lambda: GateSteering(BALL, steps=0), "steps >= 1"),
+        (lambda: ExpertTransfer(BALL, relative_step=0), "relative_step > 0"),
+    ],
+)
+def test_bad_budgets_are_refused(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_model_without_gate_cannot_be_pushed() -> None:
+    net, (x, y) = trained_net(), unseen(3)
+    with pytest.raises(TypeError, match="no gate_weights"):
+        PGD(BALL, loss=TowardsExpert(0))(net, x, y)
