@@ -1,5 +1,6 @@
 """Attacks: searches inside a perturbation for images that a model gets wrong."""
 
+from morex.attacks.autoattack import AutoAttack
 from morex.attacks.base import Attack, Model, Passes, frozen
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import WorstOfDraws
@@ -12,6 +13,7 @@ from morex.attacks.transfer import ExpertTransfer
 __all__ = [
     "PGD",
     "Attack",
+    "AutoAttack",
     "DeepFool",
     "ExpertTransfer",
     "GateSteering",

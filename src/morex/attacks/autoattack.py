@@ -1,0 +1,152 @@
+"""AutoAttack (Croce & Hein 2020) through ``pyautoattack``, the version that RobustBench uses.
+
+The attacks themselves are the library's. Ours is what surrounds them: examples that have fallen are
+not attacked again, few classes are allowed, nothing is left behind in random states or gradients,
+and x' is put back into ball and box to the last bit before it is judged.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.in_turn import Search, first_that_fools
+from morex.perturbations import L1, L2, Ball, Linf
+
+AttackName = Literal["apgd-ce", "apgd-t", "fab-t", "square"]
+
+_NORMS: dict[type[Ball], str] = {Linf: "Linf", L2: "L2", L1: "L1"}
+_FEWEST_CLASSES = {"apgd-ce": 2, "apgd-t": 4, "fab-t": 2, "square": 2}
+"""The targeted difference of logits ratio compares with the third and fourth largest logit."""
+
+_TARGETS = {"Linf": 9, "L2": 9, "L1": 5}
+
+
+@dataclass(frozen=True)
+class AutoAttack(Attack):
+    """AutoAttack's ensemble, or some of its attacks, in their standard configuration.
+
+    ``apgd-t`` needs four classes; with fewer it is left out, which ``fab-t`` makes up for.
+
+    Args:
+        perturbation: an Linf, L2 or L1 ball.
+        attacks: which ones, in this order; the default is the standard version.
+        steps: of APGD and FAB.
+        queries: of Square, per example.
+
+    Raises:
+        ValueError: if a name or a number is not one of those, or one is given twice.
+        ImportError: when it is used without ``pyautoattack``.
+    """
+
+    perturbation: Ball
+    attacks: tuple[AttackName, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
+    steps: int = 100
+    queries: int = 5000
+
+    def __post_init__(self) -> None:
+        """Check ball, names and budget."""
+        if type(self.perturbation) not in _NORMS:
+            raise ValueError(f"AutoAttack needs an Linf, L2 or L1 ball, got {self.perturbation}")
+        known = get_args(AttackName)
+        repeated = len(set(self.attacks)) < len(self.attacks)
+        if not self.attacks or repeated or not set(self.attacks) <= set(known):
+            raise ValueError(f"AutoAttack knows {', '.join(known)}, got {self.attacks}")
+        if self.steps < 1 or self.queries < 1:
+            raise ValueError(
+                f"AutoAttack needs steps and queries >= 1, got {self.steps} and {self.queries}"
+            )
+
+    @property
+    def norm(self) -> str:
+        """The norm as AutoAttack calls it."""
+        return _NORMS[type(self.perturbation)]
+
+    @property
+    def passes(self) -> Passes:
+        """The standard budgets for ten classes: examples that fall early cost less."""
+        targets = _TARGETS[self.norm]
+        restarts = 5 if self.norm == "L1" else 1
+        run = Passes(self.steps + 1, self.steps + 1)
+        costs = {
+            "apgd-ce": run * restarts,
+            "apgd-t": run * targets,
+            "fab-t": run * 9,
+            "square": Passes(forward=self.queries),
+        }
+        return sum((costs[name] for name in self.attacks), Passes())
+
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return each example's first fooling image."""
+        if not len(x):
+            return x
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        with torch.no_grad():
+            classes = model(x[:1]).shape[1]
+        with _isolated(x.device):
+            return first_that_fools(model, x, y, self._searches(model, classes, x.device, seed))
+
+    def _searches(
+        self, model: Model, classes: int, device: torch.device, seed: int
+    ) -> Iterator[Search]:
+        for name in self.attacks:
+            if classes >= _FEWEST_CLASSES[name]:
+                perturb = self._perturb(name, model, classes, device, seed)
+
+                def search(x: Tensor, y: Tensor, perturb: Any = perturb) -> Tensor:
+                    found: Tensor = perturb(x.contiguous(), y)
+                    return self.perturbation.project(found.detach(), x)
+
+                yield search
+
+    def _perturb(
+        self, name: str, model: Model, classes: int, device: torch.device, seed: int
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the ``perturb`` of one of the library's attacks."""
+        library = _library()
+        common = {"norm": self.norm, "eps": self.perturbation.eps, "seed": seed, "device": device}
+        sparse = {"use_largereps": True} if self.norm == "L1" else {}
+        if name == "apgd-ce":
+            restarts = 5 if self.norm == "L1" else 1
+            made = library.APGDAttack(
+                model, n_iter=self.steps, n_restarts=restarts, loss="ce", **common, **sparse
+            )
+        elif name == "apgd-t":
+            targets = min(_TARGETS[self.norm], classes - 1)
+            made = library.APGDAttack_targeted(
+                model, n_iter=self.steps, n_target_classes=targets, **common, **sparse
+            )
+        elif name == "fab-t":
+            targets = min(9, classes - 1)
+            made = library.FABAttack_PT(
+                model, n_iter=self.steps, targeted=True, n_target_classes=targets, **common
+            )
+        else:
+            made = library.SquareAttack(
+                model, n_queries=self.queries, p_init=0.8, resc_schedule=False, **common
+            )
+        perturb: Callable[[Tensor, Tensor], Tensor] = made.perturb
+        return perturb
+
+
+def _library() -> Any:
+    try:
+        import pyautoattack.autoattack as library
+    except ImportError:
+        raise ImportError(
+            "AutoAttack needs the package pyautoattack; install it with: "
+            "pip install 'morex[autoattack]'"
+        ) from None
+    return library
+
+
+@contextmanager
+def _isolated(device: torch.device) -> Iterator[None]:
+    """Keep the global random states, which the library seeds anew."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
