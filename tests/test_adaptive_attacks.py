@@ -6,11 +6,19 @@ from torch import Tensor, nn
 
 from digits_net import trained_net, unseen
 from linear import right
-from morex.attacks import PGD, Attack, ExpertTransfer, GateSteering, InTurn, WorstOfDraws
+from morex.attacks import (
+    PGD,
+    Attack,
+    ExpertTransfer,
+    GateSteering,
+    InTurn,
+    WorstOfDraws,
+    WorstOfStrengths,
+)
 from morex.attacks.in_turn import first_that_fools
 from morex.attacks.steering import TowardsExpert
 from morex.evaluation import audit
-from morex.perturbations import L2, Clean, Linf
+from morex.perturbations import L2, Clean, Fog, Linf
 
 BALL = Linf(0.1)
 BLUR = 40.0
@@ -174,3 +182,27 @@ def test_a_model_without_gate_cannot_be_pushed() -> None:
     net, (x, y) = trained_net(), unseen(3)
     with pytest.raises(TypeError, match="no gate_weights"):
         PGD(BALL, loss=TowardsExpert(0))(net, x, y)
+
+
+class Band(nn.Module):
+    """Right unless the pictures' light lies in a narrow band between clean and full fog."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        light = x.mean((1, 2, 3))
+        wrong = ((light > 0.3) & (light < 0.35)).float()
+        return torch.stack([1 - wrong, wrong], 1)
+
+
+def test_a_weaker_strength_may_be_the_worst() -> None:
+    x, y = torch.full((4, 3, 4, 4), 0.2), torch.zeros(4, dtype=torch.int64)
+    fog = Fog(t=0.0, light=0.6)
+    assert right(Band(), WorstOfDraws(fog)(Band(), x, y), y).all()
+    moved = WorstOfStrengths(fog, draws=1)(Band(), x, y)
+    assert not right(Band(), moved, y).any()
+    torch.testing.assert_close(moved, fog.scaled(0.75)(x))
+
+
+def test_where_nothing_fools_the_full_strength_comes_back() -> None:
+    model, (x, y) = Strong(), pictures()
+    fog = Fog(t=-2.0, light=0.5)
+    assert torch.equal(WorstOfStrengths(fog)(model, x, y), fog(x))

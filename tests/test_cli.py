@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+import morex.run.partial
 from morex.cli.app import app
 from morex.cli.live import Clock, LiveLines, live_watcher
 from morex.data import load_data
@@ -250,3 +251,80 @@ def test_clock_counts_stages_side_by_side_and_resumed_ones(monkeypatch: pytest.M
     clock.move("a", 0.4)
     clock.move("b", 0.1)
     assert clock.left() == "about 75 s left"  # 150 units at 1 s each, two at a time
+
+
+def test_evaluate_with_a_suite(made: tuple[Path, str, str]) -> None:
+    model = made[0] / "models/more"
+    code, out, err = call("evaluate", model, "--suite", "quick", "--examples", 10)
+    assert code == 0, err
+    assert {line.split()[0] for line in out.splitlines()[1:-2]} >= {"clean", "fog", "pgd-linf"}
+    assert call("evaluate", model, "--suite", "tabel1")[0] == 2
+
+
+def test_evaluate_a_model_of_somebody_else(
+    made: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def forward(self, x): return x.flatten(1)[:, :10] - 100\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    recipe = str(made[0] / "recipe.yaml")
+    common = ("evaluate", "theirs:Net", "--examples", 20)
+    code, out, err = call(*common, "--recipe", recipe, "--suite", "quick")
+    assert code == 0, err
+    assert "pgd-linf" in out
+    code, _, err = call(*common)
+    assert code == 2
+    assert "carries no recipe" in err
+    code, _, err = call(*common, "--recipe", recipe, "--input-range", "0..2")
+    assert code == 2
+    assert "expected one of 0..1" in err
+
+
+def test_an_evaluation_goes_on_where_it_was(
+    made: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = made[0] / "models/more", tmp_path / "o.npz"
+    whole = call("evaluate", model, "--out", tmp_path / "whole.npz")[1]
+    real, calls = morex.run.partial.PartialRows.keep, []
+
+    def dies(self: object, name: str, right: np.ndarray, *, whole: bool) -> None:
+        real(self, name, right, whole=whole)
+        calls.append(name)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(morex.run.partial.PartialRows, "keep", dies)
+    assert call("evaluate", model, "--out", out)[0] != 0
+    assert not out.exists()
+    monkeypatch.undo()
+    seen: list[str] = []
+    monkeypatch.setattr(
+        morex.run.partial.PartialRows,
+        "keep",
+        lambda self, name, right, *, whole: (
+            seen.append(name) or real(self, name, right, whole=whole)
+        ),
+    )
+    assert call("evaluate", model, "--out", out)[0] == 0
+    assert calls[0] not in seen
+    first, again = Outcomes.load(tmp_path / "whole.npz"), Outcomes.load(out)
+    for row in first.rows:
+        np.testing.assert_array_equal(first.right[row], again.right[row])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "o.json", "o.npz", "whole.json", "whole.npz"
+    ]  # fmt: skip
+    assert "union" in whole
+
+
+def test_what_was_kept_for_other_settings_is_dropped(
+    made: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "o.npz"
+    rows = morex.run.partial.PartialRows(tmp_path / "o.npz.partial", 0, print, "of another model")
+    rows.keep("clean", np.zeros(30, np.bool_), whole=True)
+    assert call("evaluate", made[0] / "models/clean", "--out", out)[0] == 0
+    assert Outcomes.load(out).right["clean"].any()

@@ -8,6 +8,7 @@ from morex.attacks.in_turn import InTurn
 from morex.attacks.pgd import PGD, OfLogits, cross_entropy
 from morex.attacks.rays import RayS
 from morex.attacks.steering import GateSteering
+from morex.attacks.strengths import WorstOfStrengths
 from morex.attacks.transfer import ExpertTransfer
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Passes",
     "RayS",
     "WorstOfDraws",
+    "WorstOfStrengths",
     "cross_entropy",
     "frozen",
 ]

@@ -202,34 +202,52 @@ def evaluate(
     recipe: Annotated[
         str | None, typer.Option(help="A recipe whose data and suite to use; else the model's own.")
     ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="table1, quick, autoattack, adaptive, or a YAML file; else the recipe's."
+        ),
+    ] = None,
     data: DataFolder = None,
     examples: Annotated[
         int | None, typer.Option(min=1, help="Attack so many test images at most.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attacks.")] = 0,
+    input_range: Annotated[
+        str, typer.Option(help="Pixels that a foreign classifier wants: 0..1, -1..1 or 0..255.")
+    ] = "0..1",
+    mean: Annotated[str, typer.Option(help="Its normalisation, per channel: 0.49,0.48,0.45.")] = "",
+    std: Annotated[str, typer.Option(help="The same for the standard deviation.")] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Write the outcomes (.npz) here, and what they rest on (.json) beside."),
     ] = None,
 ) -> None:
-    """Attack a saved model with the nine rows of Table 1 and print its accuracies.
+    """Attack a model with a suite and print its accuracies.
 
-    Example: `morex evaluate runs/digits/models/more-all --examples 100`
+    MODEL is a saved model's folder, a shipped name, or `package.module:factory` for any torch
+    classifier. With `--out` a killed evaluation goes on where it was.
+
+    Example: `morex evaluate runs/digits/models/more-all --suite adaptive --examples 100`
     """
     with _told_plainly():
-        from morex.cli.evaluate import evaluate_saved
+        from morex.cli.evaluate import Request, evaluate_saved
 
-        evaluate_saved(
+        request = Request(
             model,
             recipe=recipe,
+            suite=suite,
             folder=data,
             examples=examples,
             seed=seed,
             device=_device(device),
             out=out,
-            say=Console(highlight=False, soft_wrap=True).print,
+            input_range=input_range,
+            mean=_numbers(mean),
+            std=_numbers(std),
         )
+        evaluate_saved(request, Console(highlight=False, soft_wrap=True).print)
 
 
 @app.command()
@@ -250,6 +268,10 @@ def predict(
 
         for line in predict_pictures(model, pictures):
             typer.echo(line)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(",") if part.strip())
 
 
 def _recipe(name: str, overrides: list[str] | None, data: Path | None) -> "Recipe":

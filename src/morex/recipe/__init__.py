@@ -2,5 +2,15 @@
 
 from morex.recipe.load import RecipeError, load_recipe, parse_recipe, shipped_recipes
 from morex.recipe.schema import Recipe, slug
+from morex.recipe.suites import load_suite, shipped_suites
 
-__all__ = ["Recipe", "RecipeError", "load_recipe", "parse_recipe", "shipped_recipes", "slug"]
+__all__ = [
+    "Recipe",
+    "RecipeError",
+    "load_recipe",
+    "load_suite",
+    "parse_recipe",
+    "shipped_recipes",
+    "shipped_suites",
+    "slug",
+]

@@ -22,7 +22,17 @@ from pydantic import (
     create_model,
 )
 
-from morex.attacks import PGD, Attack, DeepFool, RayS, WorstOfDraws
+from morex.attacks import (
+    PGD,
+    Attack,
+    AutoAttack,
+    DeepFool,
+    ExpertTransfer,
+    GateSteering,
+    RayS,
+    WorstOfDraws,
+    WorstOfStrengths,
+)
 from morex.perturbations import L1, L2, Clean, Fog, Linf, Perturbation, Snow
 
 PERTURBATIONS: dict[str, type[Perturbation]] = {
@@ -33,6 +43,10 @@ ATTACKS: dict[str, type[Attack]] = {
     "pgd": PGD,
     "deepfool": DeepFool,
     "rays": RayS,
+    "autoattack": AutoAttack,
+    "steering": GateSteering,
+    "transfer": ExpertTransfer,
+    "strengths": WorstOfStrengths,
 }
 _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled"}
 """Fields of an attack that a recipe does not set: it names the perturbation."""

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +14,13 @@ from morex.evaluation import evaluate
 from morex.gating import gate_use
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
-from morex.outcomes import BoolArray, Outcomes
+from morex.outcomes import BoolArray
 from morex.recipe import Recipe
 from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
 from morex.run.build import Workshop
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.memory import forget_peak, peak_memory
+from morex.run.partial import PartialRows
 from morex.run.planning import network_passes
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder
@@ -155,7 +155,7 @@ class Bench:
         """Attack a saved model with the recipe's suite."""
         suite, data = self.workshop.suite(), self.workshop.test_data
         counts = {row.name: row.count(len(data)) for row in suite}
-        rows = _PartialRows(work / "rows.npz", self.checkpoint_every, self.watcher.notice)
+        rows = PartialRows(work / "rows.npz", self.checkpoint_every, self.watcher.notice)
 
         def progress(text: str) -> None:
             shares = (len(rows.done.get(name, ())) / n for name, n in counts.items())
@@ -205,24 +205,3 @@ def _lesson(
     if stage.kind == "gate" and isinstance(spec, MixtureModel) and spec.gate_warmup:
         return spec.gate_warmup, workshop.gate_target(spec)
     return spec.training, None
-
-
-class _PartialRows:
-    """What is known of an unfinished evaluation: whole rows, and the first examples of one."""
-
-    def __init__(self, path: Path, every: float, notice: Callable[[str], None]) -> None:
-        self.path, self.every, self.last = path, every, time.monotonic()
-        self.done: dict[str, BoolArray] = {}
-        try:
-            self.done = dict(Outcomes.load(path).right)
-        except FileNotFoundError:
-            pass
-        except ValueError as error:
-            notice(f"{error}; the evaluation starts again")
-
-    def keep(self, name: str, right: BoolArray, *, whole: bool) -> None:
-        """Add to a row; write when it is whole, and now and then before."""
-        self.done[name] = right
-        if whole or time.monotonic() - self.last >= self.every:
-            Outcomes(self.done).save(self.path)
-            self.last = time.monotonic()

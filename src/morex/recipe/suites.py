@@ -1,0 +1,135 @@
+"""Suites: lists of attacks for whatever perturbations there are, as YAML.
+
+A suite's row says ``over`` which perturbations it goes: a kind (``l2``, ``fog``, ``clean``, ...),
+``balls``, ``transforms`` (all but ``clean``), or a list of those. It becomes a row for each of the
+perturbations, whose name takes the place of ``*`` in the row's own.
+"""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from morex.perturbations import Ball, Clean, Perturbation, Transform
+from morex.recipe.load import RecipeError
+from morex.recipe.pieces import PERTURBATIONS, AnyAttack, AttackSpec, Strict
+
+_GROUPS = ("balls", "transforms")
+_ATTACK: TypeAdapter[AttackSpec] = TypeAdapter(AnyAttack)
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class SuiteSpec(Strict):
+    """A suite as it is written; ``rows`` are checked when they meet perturbations."""
+
+    name: str
+    description: str = ""
+    rows: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+class _Over(Strict):
+    over: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+def shipped_suites() -> dict[str, str]:
+    """Return the names of the shipped suites with their one-line descriptions."""
+    found = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in _shipped().iterdir())
+    return {content["name"]: content["description"] for content in found}
+
+
+def load_suite(
+    name_or_path: str, perturbations: Mapping[str, Perturbation]
+) -> dict[str, AttackSpec]:
+    """Return the rows of a suite for ``perturbations``.
+
+    Args:
+        name_or_path: a shipped suite, or a YAML file.
+        perturbations: what the rows go over, by name.
+
+    Raises:
+        RecipeError: if there is no such suite, or something in it is wrong.
+    """
+    suite = _read(name_or_path)
+    rows: dict[str, AttackSpec] = {}
+    for pattern, row in suite.rows.items():
+        chosen = _chosen(name_or_path, pattern, row, perturbations)
+        for name in chosen:
+            key = pattern.replace("*", name)
+            if key in rows:
+                raise RecipeError(f"{name_or_path}: rows.{pattern}: {key!r} is there already")
+            body = {k: v for k, v in row.items() if k != "over"} | {"perturbation": name}
+            rows[key] = _row(f"{name_or_path}: rows.{pattern}", body, perturbations)
+    if not rows:
+        raise RecipeError(f"{name_or_path}: none of its rows goes over {', '.join(perturbations)}")
+    return rows
+
+
+def _shipped() -> Any:
+    return files("morex.recipe") / "suites"
+
+
+def _read(name_or_path: str) -> SuiteSpec:
+    path = Path(name_or_path)
+    if name_or_path in shipped_suites():
+        text = (_shipped() / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise RecipeError(
+            f"no suite {name_or_path!r}: it is neither a file nor one of the shipped suites "
+            f"{', '.join(sorted(shipped_suites()))}"
+        )
+    try:
+        return SuiteSpec.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise RecipeError(f"{name_or_path} is not a suite: {_said(error)}") from None
+
+
+def _chosen(
+    source: str, pattern: str, row: dict[str, Any], perturbations: Mapping[str, Perturbation]
+) -> list[str]:
+    """Return the names of the perturbations that a row goes over."""
+    try:
+        over = _Over.model_validate({"over": row.get("over")}).over
+    except ValidationError:
+        raise RecipeError(
+            f"{source}: rows.{pattern}.over: expected balls, transforms, or kinds of "
+            f"perturbations, got {row.get('over')!r}"
+        ) from None
+    if unknown := [part for part in over if part not in (*_GROUPS, *PERTURBATIONS)]:
+        known = ", ".join((*_GROUPS, *PERTURBATIONS))
+        raise RecipeError(f"{source}: rows.{pattern}.over: no {unknown[0]!r}; there are {known}")
+    return [name for name, p in perturbations.items() if any(_is(p, part) for part in over)]
+
+
+def _is(perturbation: Perturbation, part: str) -> bool:
+    if part == "balls":
+        return isinstance(perturbation, Ball)
+    if part == "transforms":
+        return isinstance(perturbation, Transform) and not isinstance(perturbation, Clean)
+    return perturbation.name == part
+
+
+def _row(
+    source: str, body: dict[str, Any], perturbations: Mapping[str, Perturbation]
+) -> AttackSpec:
+    try:
+        row = _ATTACK.validate_python(body)
+        row.build(perturbations)
+    except ValueError as error:
+        raise RecipeError(f"{source}: {_said(error)}") from None
+    return row
+
+
+def _said(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc']))}: {e['msg']}".removeprefix(": ") for e in error.errors()
+    )
