@@ -22,7 +22,7 @@ from morex.outcomes import Outcomes
 from morex.run import Stage
 from tiny import raw_recipe
 
-COMMANDS = ["run", "plan", "recipes", "models", "table", "gate", "evaluate", "predict"]
+COMMANDS = ["run", "plan", "recipes", "models", "table", "gate", "evaluate", "audit", "predict"]
 
 
 def call(*arguments: object) -> tuple[int, str, str]:
@@ -328,3 +328,14 @@ def test_what_was_kept_for_other_settings_is_dropped(
     rows.keep("clean", np.zeros(30, np.bool_), whole=True)
     assert call("evaluate", made[0] / "models/clean", "--out", out)[0] == 0
     assert Outcomes.load(out).right["clean"].any()
+
+
+def test_audit_says_and_writes_its_findings(made: tuple[Path, str, str], tmp_path: Path) -> None:
+    model, out = made[0] / "models/clean", tmp_path / "audit.json"
+    budget = ("--examples", 60, "--steps", 2, "--queries", 5, "--out", out)
+    code, said, err = call("audit", model, *budget)
+    assert code in (0, 1), err
+    findings = json.loads(out.read_text())["findings"]
+    assert {finding["point"] for finding in findings} == {*range(1, 8)}
+    assert code == any(finding["verdict"] == "flag" for finding in findings)
+    assert "5. gradients, outputs and continuity" in said

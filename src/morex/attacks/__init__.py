@@ -5,6 +5,7 @@ from morex.attacks.base import Attack, Model, Passes, frozen
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import WorstOfDraws
 from morex.attacks.in_turn import InTurn
+from morex.attacks.noise import RandomNoise
 from morex.attacks.pgd import PGD, OfLogits, cross_entropy
 from morex.attacks.rays import RayS
 from morex.attacks.steering import GateSteering
@@ -22,6 +23,7 @@ __all__ = [
     "Model",
     "OfLogits",
     "Passes",
+    "RandomNoise",
     "RayS",
     "WorstOfDraws",
     "WorstOfStrengths",

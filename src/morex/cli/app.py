@@ -232,7 +232,8 @@ def evaluate(
     Example: `morex evaluate runs/digits/models/more-all --suite adaptive --examples 100`
     """
     with _told_plainly():
-        from morex.cli.evaluate import Request, evaluate_saved
+        from morex.cli.evaluate import evaluate_saved
+        from morex.cli.opening import Request
 
         request = Request(
             model,
@@ -248,6 +249,53 @@ def evaluate(
             std=_numbers(std),
         )
         evaluate_saved(request, Console(highlight=False, soft_wrap=True).print)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe whose data and balls to use; else the model's own.")
+    ] = None,
+    data: DataFolder = None,
+    examples: Annotated[int, typer.Option(min=1, help="Use so many test images.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of PGD.")] = 20,
+    queries: Annotated[
+        int, typer.Option(min=1, help="Queries per image of attacks without gradients.")
+    ] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the attacks.")] = 0,
+    input_range: Annotated[str, typer.Option(help="As of evaluate.")] = "0..1",
+    mean: Annotated[str, typer.Option(help="As of evaluate.")] = "",
+    std: Annotated[str, typer.Option(help="As of evaluate.")] = "",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the findings here, as JSON.")] = None,
+) -> None:
+    """Say whether a model is robust or only hides its gradients: seven points, each measured.
+
+    Exit code 1 if a point is flagged.
+
+    Example: `morex audit runs/digits/models/more-all`
+    """
+    with _told_plainly():
+        from morex.cli.audit import audit_saved
+        from morex.cli.opening import Request
+
+        request = Request(
+            model,
+            recipe=recipe,
+            folder=data,
+            examples=examples,
+            seed=seed,
+            device=_device(device),
+            out=out,
+            input_range=input_range,
+            mean=_numbers(mean),
+            std=_numbers(std),
+        )
+        say = Console(highlight=False, soft_wrap=True).print
+        findings = audit_saved(request, steps=steps, queries=queries, say=say)
+    if any(finding.verdict == "flag" for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()

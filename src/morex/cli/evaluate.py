@@ -1,58 +1,23 @@
-"""``morex evaluate``: attack a saved model by itself."""
+"""``morex evaluate``: attack a model by itself."""
 
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from morex.cli.opening import Request, opened
 from morex.evaluation import evaluate
 from morex.files import write_atomically
-from morex.foreign import RANGES, Rescaled, better_range, check_answers, import_model
 from morex.outcomes import BoolArray, Outcomes, Proportion
-from morex.precision import default_device
-from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
 from morex.recipe.pieces import described
 from morex.run import Workshop
 from morex.run.cores import threads
 from morex.run.partial import PartialRows
 from morex.run.provenance import provenance
-from morex.saving import load_about, load_model
-from morex.shipped import find_model
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be evaluated, and how.
-
-    Args:
-        model: a saved model's folder, a shipped name, or ``package.module:factory``.
-        recipe: whose data, perturbations and suite to use; None for those the model was made with.
-        suite: a suite to use instead of the recipe's.
-        folder: of the data, if not the recipe's.
-        examples: test images at most.
-        seed: of the attacks.
-        device: where to do it.
-        out: file for the outcomes; what they rest on is written beside it, as JSON.
-        input_range: of a foreign classifier, a key of ``RANGES``.
-        mean, std: with which a foreign classifier wants its pixels normalised.
-    """
-
-    model: str
-    recipe: str | None = None
-    suite: str | None = None
-    folder: Path | None = None
-    examples: int | None = None
-    seed: int = 0
-    device: torch.device = field(default_factory=default_device)
-    out: Path | None = None
-    input_range: str = "0..1"
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
 
 
 def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
@@ -61,23 +26,13 @@ def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
     With ``out`` it may be killed at any moment: the same call goes on where it was.
 
     Raises:
-        ModelError: if there is no such model.
-        ForeignModelError: if a classifier cannot be made, or its answers are not logits.
-        ValueError: if the model carries no recipe and none is given, or it does not fit the data.
+        ModelError, ForeignModelError, ValueError: as ``opened``.
     """
     out, device, seed = request.out, request.device, request.seed
-    foreign = ":" in request.model and not Path(request.model).exists()
-    network = _foreign(request) if foreign else load_model(request.model, device=device)
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)  # may fail: before the work
-    chosen = _chosen(request, foreign)
-    workshop = Workshop.open(chosen, device)
+    network, workshop = opened(request, say)
     images = workshop.test_data
-    network = workshop.ready(network).eval()
-    if foreign:
-        _check_foreign(network, workshop, say)
-    else:
-        _check_classes(request.model, workshop)
     say(f"{len(images)} test images of {workshop.data.name}, seed {seed}, on {device}")
 
     counts = {row.name: row.count(len(images)) for row in workshop.suite()}
@@ -91,13 +46,13 @@ def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
         if whole:
             say(_line(name, Proportion.of(right)))
 
-    with threads(chosen.threads):
+    with threads(workshop.recipe.threads):
         outcomes = evaluate(
             network,
             images,
             workshop.suite(),
             seed=seed,
-            batch_size=chosen.evaluation.batch_size,
+            batch_size=workshop.recipe.evaluation.batch_size,
             done=dict(rows.done) if rows else None,
             keep=keep,
         )
@@ -109,61 +64,6 @@ def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
         rows.remove()
         say(f"outcomes are in {out}")
     return outcomes
-
-
-def _foreign(request: Request) -> nn.Module:
-    """Return a foreign classifier as a model of pixels in [0, 1]."""
-    if request.input_range not in RANGES:
-        known = ", ".join(RANGES)
-        raise ValueError(f"--input-range {request.input_range}: expected one of {known}")
-    low, high = RANGES[request.input_range]
-    normalised = {"mean": request.mean, "std": request.std} if request.mean else {}
-    return Rescaled(import_model(request.model), low, high, **normalised).to(request.device)
-
-
-def _chosen(request: Request, foreign: bool) -> Recipe:
-    """Return the recipe that says what is attacked with what, changed as was asked for."""
-    if request.recipe:
-        recipe = load_recipe(request.recipe)
-    elif foreign:
-        raise ValueError(
-            f"{request.model} carries no recipe; name one with --recipe, for its data and "
-            "perturbations"
-        )
-    else:
-        recipe = _own_recipe(request.model)
-    data = {"folder": str(request.folder)} if request.folder else {}
-    evaluation: dict[str, Any] = {"examples": request.examples} if request.examples else {}
-    if request.suite:
-        names = dict.fromkeys(row.perturbation for row in recipe.rows().values())
-        over = {name: recipe.perturbations[name] for name in names}
-        evaluation["rows"] = load_suite(request.suite, over)
-    return recipe.model_copy(
-        update={
-            "data": recipe.data.model_copy(update=data),
-            "evaluation": recipe.evaluation.model_copy(update=evaluation),
-        }
-    )
-
-
-def _check_classes(model: str, workshop: Workshop) -> None:
-    classes, images = load_about(model).get("classes"), workshop.test_data
-    if classes is not None and tuple(classes) != images.classes:
-        raise ValueError(
-            f"{model} tells {len(classes)} classes apart, which are not the {len(images.classes)} "
-            f"of {workshop.data.name}; give the data it was made for with --recipe or --data"
-        )
-
-
-def _check_foreign(network: nn.Module, workshop: Workshop, say: Callable[[str], None]) -> None:
-    """Refuse what does not answer with logits; warn where another range would do better."""
-    images = workshop.test_data.first(256)
-    x, y = images.pixels(slice(0, 256)), images.labels
-    check_answers(network, x[:2], len(images.classes))
-    assert isinstance(network, Rescaled)
-    better = better_range(network.classifier, network, x, y, workshop.pixel_statistics)
-    if better:
-        say(f"warning: the declared range of pixels looks wrong: {better}")
 
 
 def _settings(request: Request, network: nn.Module, workshop: Workshop) -> str:
@@ -200,22 +100,3 @@ def _line(name: str, share: Proportion) -> str:
     return (
         f"{name:<14} {100 * share.value:5.1f}%  95% interval {low:.1f} to {high:.1f}, n {share.n}"
     )
-
-
-def _own_recipe(model: str) -> Recipe:
-    """Return the recipe of the run that a model lies in, else the one that is saved with it."""
-    folder = find_model(model).resolve()
-    run = folder.parent.parent
-    if folder.parent.name == "models" and (run / "recipe.yaml").is_file():
-        return load_recipe(str(run / "recipe.yaml"))
-    about = load_about(model)
-    if "recipe" not in about:
-        raise ValueError(f"{model} was saved without a recipe; give one with --recipe")
-    own: dict[str, Any] = about["recipe"]
-    nothing_to_train = {
-        "name": str(about.get("name", "model")),
-        "network": {},
-        "models": {"none": {"against": next(iter(own["perturbations"]))}},
-        "columns": ["none"],
-    }
-    return parse_recipe({**own, **nothing_to_train}, f"the recipe in {model}")

@@ -29,6 +29,7 @@ from morex.attacks import (
     DeepFool,
     ExpertTransfer,
     GateSteering,
+    RandomNoise,
     RayS,
     WorstOfDraws,
     WorstOfStrengths,
@@ -47,6 +48,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "steering": GateSteering,
     "transfer": ExpertTransfer,
     "strengths": WorstOfStrengths,
+    "noise": RandomNoise,
 }
 _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled"}
 """Fields of an attack that a recipe does not set: it names the perturbation."""

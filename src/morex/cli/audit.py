@@ -1,0 +1,57 @@
+"""``morex audit``: is a model robust, or does it hide its gradients?"""
+
+import json
+import textwrap
+from collections.abc import Callable
+from dataclasses import asdict
+
+from morex.audit import Finding, audit_model
+from morex.cli.opening import Request, opened
+from morex.files import write_atomically
+from morex.perturbations import L2, Linf
+from morex.run.cores import threads
+from morex.run.provenance import provenance
+
+_SIGNS = {"pass": "pass", "flag": "FLAG", "does not apply": "n/a "}
+
+
+def audit_saved(
+    request: Request, *, steps: int, queries: int, say: Callable[[str], None]
+) -> list[Finding]:
+    """Audit a model in the Linf and L2 balls of its recipe, say every finding, and return all.
+
+    Raises:
+        ModelError, ForeignModelError, ValueError: as ``opened``; or there is no such ball.
+    """
+    network, workshop = opened(request, say)
+    used = dict.fromkeys(row.perturbation for row in workshop.recipe.rows().values())
+    over = (workshop.recipe.perturbations[name] for name in used)
+    balls = [ball for ball in over if isinstance(ball, Linf | L2)]
+    images, examples = workshop.test_data, request.examples or 100
+    say(f"{examples} test images of {workshop.data.name}, those that the model gets right")
+    with threads(workshop.recipe.threads):
+        findings = audit_model(
+            network,
+            images,
+            balls,
+            examples=examples,
+            steps=steps,
+            queries=queries,
+            seed=request.seed,
+            report=lambda finding: say(_text(finding)),
+        )
+    flags = [finding for finding in findings if finding.verdict == "flag"]
+    say(f"{len(flags)} of {len(findings)} points flagged" if flags else "no sign of masking")
+    if request.out:
+        made_by = {"model": request.model, "seed": request.seed, **provenance(request.device)}
+        content = {**made_by, "findings": [asdict(f) | {"name": f.name} for f in findings]}
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(request.out, json.dumps(content, indent=1).encode())
+    return findings
+
+
+def _text(finding: Finding) -> str:
+    where = f" in {finding.ball}" if finding.ball else ""
+    evidence = ", ".join(f"{name} {value:g}" for name, value in finding.evidence.items())
+    head = f"{_SIGNS[finding.verdict]}  {finding.point}. {finding.name}{where}: {finding.reason}"
+    return head + ("\n" + textwrap.indent(evidence, " " * 9) if evidence else "")
