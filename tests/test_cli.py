@@ -22,7 +22,18 @@ from morex.outcomes import Outcomes
 from morex.run import Stage
 from tiny import raw_recipe
 
-COMMANDS = ["run", "plan", "recipes", "models", "table", "gate", "evaluate", "audit", "predict"]
+COMMANDS = [
+    "run",
+    "plan",
+    "recipes",
+    "models",
+    "table",
+    "gate",
+    "evaluate",
+    "audit",
+    "compare",
+    "predict",
+]
 
 
 def call(*arguments: object) -> tuple[int, str, str]:
@@ -339,3 +350,20 @@ def test_audit_says_and_writes_its_findings(made: tuple[Path, str, str], tmp_pat
     assert {finding["point"] for finding in findings} == {*range(1, 8)}
     assert code == any(finding["verdict"] == "flag" for finding in findings)
     assert "5. gradients, outputs and continuity" in said
+
+
+def test_compare_two_models(made: tuple[Path, str, str], tmp_path: Path) -> None:
+    files = [made[0] / f"outcomes/{name}.npz" for name in ("clean", "more")]
+    code, out, _ = call("compare", *files)
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:-1]}
+    loaded = [Outcomes.load(file) for file in files]
+    for row in loaded[0].rows:
+        for i in (0, 1):
+            assert float(rows[row][i]) == pytest.approx(
+                100 * loaded[i].accuracy(row).value, abs=0.051
+            )
+    Outcomes({"other": np.ones(3, np.bool_)}).save(tmp_path / "other.npz")
+    code, _, err = call("compare", files[0], tmp_path / "other.npz")
+    assert code == 2
+    assert "share no row" in err

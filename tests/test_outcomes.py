@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from morex.outcomes import Outcomes, Proportion, wilson_interval
+from morex.outcomes import Comparison, Outcomes, Proportion, wilson_interval
 
 
 def flags(text: str) -> np.ndarray:
@@ -226,3 +226,29 @@ def test_a_missing_file_is_not_called_damaged(tmp_path):
 def test_torch_is_not_imported():
     code = "import sys, morex.outcomes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- two models on the same examples
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second"), [(0, 0), (5, 5), (0, 6), (9, 2), (3, 40), (1000, 900)]
+)
+def test_the_paired_test_is_the_exact_binomial_test(only_first: int, only_second: int) -> None:
+    first = np.array([True] * only_first + [False] * only_second + [True] * 7)
+    second = np.array([False] * only_first + [True] * only_second + [True] * 7)
+    compared = Comparison.of(first, second)
+    assert (compared.only_first, compared.only_second) == (only_first, only_second)
+    differ = only_first + only_second
+    expected = binomtest(only_first, differ, 0.5).pvalue if differ else 1.0
+    assert compared.p == pytest.approx(expected)
+    assert compared.first - compared.second == pytest.approx(
+        (only_first - only_second) / len(first)
+    )
+
+
+def test_only_shared_examples_are_compared() -> None:
+    compared = Comparison.of(np.array([True, True, False]), np.array([False, True]))
+    assert (compared.n, compared.only_first, compared.only_second) == (2, 1, 0)
+    with pytest.raises(ValueError, match="at least one example"):
+        Comparison.of(np.zeros(0, np.bool_), np.ones(3, np.bool_))

@@ -8,7 +8,8 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import sqrt
+from fractions import Fraction
+from math import comb, sqrt
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Self
@@ -46,6 +47,46 @@ def wilson_interval(hits: int, n: int, confidence: float = 0.95) -> tuple[float,
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
     # The ends are exact at 0 and n hits; rounding must not move them.
     return (0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same examples: how often only one of them is right.
+
+    Attributes:
+        first, second: their shares of right answers.
+        only_first, only_second: how often one is right and the other is not.
+        p: of McNemar's exact test: how likely so lopsided a split of the examples on which they
+            differ is, or a more lopsided one, if neither is better.
+    """
+
+    first: float
+    second: float
+    only_first: int
+    only_second: int
+    n: int
+
+    @classmethod
+    def of(cls, first: BoolArray, second: BoolArray) -> Self:
+        """Compare boolean arrays of the same examples; the longer one is cut.
+
+        Raises:
+            ValueError: if one is empty.
+        """
+        n = min(len(first), len(second))
+        if not n:
+            raise ValueError("a comparison needs at least one example, got none")
+        a, b = first[:n], second[:n]
+        only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+        return cls(float(a.mean()), float(b.mean()), only_first, only_second, n)
+
+    @property
+    def p(self) -> float:
+        """Return the two-sided p-value, in (0, 1] (McNemar 1947, exact)."""
+        differ = self.only_first + self.only_second
+        fewer = min(self.only_first, self.only_second)
+        tail = sum(comb(differ, k) for k in range(fewer + 1))
+        return float(min(1.0, 2 * Fraction(tail, 2**differ)))
 
 
 @dataclass(frozen=True)

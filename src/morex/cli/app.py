@@ -252,6 +252,26 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="OUTCOMES", help="An outcomes file (.npz).")],
+    second: Annotated[
+        Path, typer.Argument(metavar="OUTCOMES", help="That of another model on the same images.")
+    ],
+) -> None:
+    """Compare two models example by example, with a paired test.
+
+    Outcomes are in a run's `outcomes` folder, or what `morex evaluate --out` wrote.
+
+    Example: `morex compare runs/digits/outcomes/more-all.npz runs/digits/outcomes/avg-all.npz`
+    """
+    with _told_plainly():
+        from morex.cli.compare import compare as lines
+
+        for line in lines(first, second):
+            typer.echo(line)
+
+
+@app.command()
 def audit(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
     recipe: Annotated[
