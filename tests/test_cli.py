@@ -367,3 +367,20 @@ def test_compare_two_models(made: tuple[Path, str, str], tmp_path: Path) -> None
     code, _, err = call("compare", files[0], tmp_path / "other.npz")
     assert code == 2
     assert "share no row" in err
+
+
+def test_curve_falls_with_the_strength(made: tuple[Path, str, str], tmp_path: Path) -> None:
+    out = tmp_path / "curve.json"
+    model = made[0] / "models/clean"
+    code, said, err = call("curve", model, "linf", "--factors", "0,1,8", "--out", out)
+    assert code == 0, err
+    points = json.loads(out.read_text())["points"]
+    assert [point["factor"] for point in points] == [0, 1, 8]
+    clean = Outcomes.load(made[0] / "outcomes/clean.npz").accuracy("clean").value
+    assert points[0]["accuracy"] == clean
+    assert points[0]["accuracy"] >= points[1]["accuracy"] >= points[2]["accuracy"]
+    assert "Linf" in said
+    code, _, err = call("curve", model, "hail")
+    assert code == 2
+    assert "no perturbation 'hail'; there are clean, fog" in err
+    assert call("curve", model, "linf", "--factors", "1,x")[0] == 2

@@ -86,7 +86,7 @@ class Comparison:
         differ = self.only_first + self.only_second
         fewer = min(self.only_first, self.only_second)
         tail = sum(comb(differ, k) for k in range(fewer + 1))
-        return float(min(1.0, 2 * Fraction(tail, 2**differ)))
+        return min(1.0, float(2 * Fraction(tail, 2**differ)))
 
 
 @dataclass(frozen=True)

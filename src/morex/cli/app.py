@@ -252,6 +252,43 @@ def evaluate(
 
 
 @app.command()
+def curve(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)],
+    perturbation: Annotated[str, typer.Argument(help="A perturbation of the model's recipe.")],
+    factors: Annotated[
+        str, typer.Option(help="Factors on its strength.")
+    ] = "0,0.25,0.5,0.75,1,1.25,1.5,2",
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe to use instead of the model's own.")
+    ] = None,
+    data: DataFolder = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="As of evaluate.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the attacks.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the points here, as JSON.")] = None,
+) -> None:
+    """Show how accuracy falls with the strength of a perturbation.
+
+    Example: `morex curve runs/digits/models/more-all linf --examples 100`
+    """
+    with _told_plainly():
+        from morex.cli.curve import curve as points
+        from morex.cli.opening import Request
+
+        request = Request(
+            model,
+            recipe=recipe,
+            folder=data,
+            examples=examples,
+            seed=seed,
+            device=_device(device),
+            out=out,
+        )
+        say = Console(highlight=False, soft_wrap=True).print
+        points(request, perturbation, _numbers(factors), say)
+
+
+@app.command()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="OUTCOMES", help="An outcomes file (.npz).")],
     second: Annotated[

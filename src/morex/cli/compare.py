@@ -24,7 +24,7 @@ def compare(first: Path, second: Path) -> Iterator[str]:
     for row in shared:
         yield _line(row.ljust(names), Comparison.of(a.right[row], b.right[row]))
     yield _line("union".ljust(names), Comparison.of(a.union(shared), b.union(shared)))
-    yield "p: McNemar's exact test on the examples where the two differ; small if chance is unlikely"
+    yield "p: McNemar's exact test on the examples where the two differ"
 
 
 def _line(name: str, c: Comparison) -> str:

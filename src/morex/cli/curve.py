@@ -1,0 +1,74 @@
+"""``morex curve``: accuracy against the strength of a perturbation."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from morex.attacks import PGD, Attack, WorstOfDraws
+from morex.cli.opening import Request, opened
+from morex.evaluation import Row, evaluate
+from morex.files import write_atomically
+from morex.perturbations import Ball, Perturbation, Transform
+from morex.run.cores import threads
+from morex.run.provenance import provenance
+
+
+def curve(
+    request: Request, name: str, factors: Sequence[float], say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Attack a model at several strengths, say the accuracies, and return them.
+
+    Balls are searched by PGD (20 steps, 2 restarts, steps that add up to ten radii), transforms are
+    drawn once.
+
+    Args:
+        request: the model, and the recipe whose perturbations are meant.
+        name: of the perturbation.
+        factors: on its strength.
+        say: is given lines of text.
+
+    Raises:
+        ModelError, ForeignModelError, ValueError: as ``opened``; or there is no such perturbation,
+            or a factor is negative.
+    """
+    network, workshop = opened(request, say)
+    known = workshop.recipe.perturbations
+    if name not in known:
+        raise ValueError(f"no perturbation {name!r}; there are {', '.join(known)}")
+    scaled = {f"at-{factor:g}": known[name].scaled(factor) for factor in factors}
+    suite = tuple(Row(row, _attack(p)) for row, p in scaled.items())
+    with threads(workshop.recipe.threads):
+        outcomes = evaluate(
+            network,
+            workshop.test_data,
+            suite,
+            seed=request.seed,
+            batch_size=workshop.recipe.evaluation.batch_size,
+        )
+    points = []
+    for factor, (row, perturbation) in zip(factors, scaled.items(), strict=True):
+        share = outcomes.accuracy(row)
+        low, high = (100 * end for end in share.interval)
+        say(f"{perturbation!s:40} {100 * share.value:5.1f}%  {low:.1f} to {high:.1f}, n {share.n}")
+        points.append(
+            {
+                "factor": factor,
+                "perturbation": str(perturbation),
+                "accuracy": share.value,
+                "interval": share.interval,
+                "n": share.n,
+            }
+        )
+    if request.out:
+        made_by = {"model": request.model, "seed": request.seed, **provenance(request.device)}
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(request.out, json.dumps({**made_by, "points": points}, indent=1).encode())
+    return points
+
+
+def _attack(perturbation: Perturbation) -> Attack:
+    if isinstance(perturbation, Ball):
+        return PGD(perturbation, relative_step=10, restarts=2, stop_when_fooled=True)
+    if isinstance(perturbation, Transform):
+        return WorstOfDraws(perturbation)
+    raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")
