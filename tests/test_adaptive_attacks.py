@@ -9,6 +9,7 @@ from linear import right
 from morex.attacks import (
     PGD,
     Attack,
+    DrawnSteering,
     ExpertTransfer,
     GateSteering,
     InTurn,
@@ -206,3 +207,22 @@ def test_where_nothing_fools_the_full_strength_comes_back() -> None:
     model, (x, y) = Strong(), pictures()
     fog = Fog(t=-2.0, light=0.5)
     assert torch.equal(WorstOfStrengths(fog)(model, x, y), fog(x))
+
+
+def test_every_example_is_steered_its_own_way() -> None:
+    model, (x, y) = Routed(), pictures()
+    x, y = x.repeat(8, 1, 1, 1), y.repeat(8)
+    moved = DrawnSteering(BALL, steps=20, push=5.0)(model, x, y)
+    audit(BALL, x, moved, "drawn")
+    weak = model.gate_weights(moved)[:, 1]
+    assert 10 < (weak > 0.9).sum() < 40  # a third of 64, by chance
+    assert (weak < 0.1).sum() > 20
+    net, (a, b) = trained_net(), unseen(10)
+    same = DrawnSteering(BALL, steps=3)(net, a, b, generator=_seeded())
+    assert torch.equal(same, PGD(BALL, 3)(net, a, b, generator=_seeded()))
+    with pytest.raises(ValueError, match="push > 0"):
+        DrawnSteering(BALL, push=0)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(5)

@@ -59,6 +59,68 @@ class TowardsExpert:
         return logits, value + cross_entropy(logits, y) if self.fool else value
 
 
+@dataclass(frozen=True, eq=False)
+class _TowardsEach:
+    """The loss that pushes every example's gate its own way: CE + push_n log w_{j_n}."""
+
+    experts: Tensor
+    pushes: Tensor
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits, and the loss per example."""
+        assert isinstance(model, Gated)
+        logits, weights = model(x), model.gate_weights(x)
+        towards = weights.gather(1, self.experts[:, None])[:, 0].clamp_min(_LEAST).log()
+        return logits, cross_entropy(logits, y) + self.pushes * towards
+
+
+@dataclass(frozen=True)
+class DrawnSteering(Attack):
+    """PGD in which every example pushes the gate to an expert of its own: for training.
+
+    Of a mixture of m experts each is drawn with probability 1 / (m + 1); the rest of the examples
+    does not push. A model without a gate gets plain PGD.
+
+    Args:
+        perturbation: the ball to search.
+        steps, relative_step: as of ``PGD``.
+        push: lambda.
+
+    Raises:
+        ValueError: if ``push`` is not positive, or the budget is not one of PGD.
+    """
+
+    perturbation: Ball
+    steps: int = 20
+    relative_step: float = 2.5
+    push: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        if self.push <= 0:
+            raise ValueError(f"DrawnSteering needs push > 0, got {self.push}")
+        self._plain()
+
+    @property
+    def passes(self) -> Passes:
+        """That of PGD; the gate is asked twice."""
+        return self._plain().passes
+
+    def _plain(self) -> PGD:
+        return PGD(self.perturbation, self.steps, self.relative_step)
+
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return each example's iterate with the largest loss of its own."""
+        if not isinstance(model, Gated) or not len(x):
+            return self._plain().search(model, x, y, generator)
+        with torch.no_grad():
+            experts = model.gate_weights(x[:1]).shape[1]
+        drawn = torch.randint(experts + 1, (len(x),), generator=generator, device=x.device)
+        pushes = self.push * (drawn < experts)
+        loss = _TowardsEach(drawn.clamp(max=experts - 1), pushes)
+        return replace(self._plain(), loss=loss).search(model, x, y, generator)
+
+
 @dataclass(frozen=True)
 class GateSteering(Attack):
     """PGD that steers the gate to each expert in turn; plain PGD for models without a gate.
