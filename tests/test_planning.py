@@ -213,3 +213,15 @@ def test_deepfool_among_all_classes_has_a_finite_bound() -> None:
     every = stage_passes(workshop, stage)
     raw = changed(raw, "evaluation.rows.deepfool-l2.candidates", 10)
     assert every == stage_passes(Workshop.open(parse_recipe(raw), CPU), stage)
+
+
+def test_steering_costs_a_search_per_expert() -> None:
+    raw = raw_recipe("clean", "Minf", "Mfog", "MoRE")
+    raw["evaluation"]["rows"] = {"steer": {"attack": "steering", "perturbation": "linf"}}
+    raw["evaluation"]["rows"]["steer"] |= {"steps": 4, "pushes": [1.0]}
+    workshop = Workshop.open(parse_recipe(raw), torch.device("cpu"))
+    stages = {s.id: s for s in plan_stages(workshop.recipe, "", "")}
+    single = stage_passes(workshop, stages["evaluate-clean"])
+    mixture = stage_passes(workshop, stages["evaluate-more"])
+    assert single.backward == 30 * 2 * 4
+    assert mixture.backward == 3 * single.backward

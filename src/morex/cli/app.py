@@ -53,7 +53,7 @@ def _told_plainly() -> Iterator[None]:
     """Turn the errors that a user can do something about into one message, without a traceback."""
     try:
         yield
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         if type(error) is RuntimeError or not str(error):
             raise  # of torch, or a mistake of ours
         typer.secho(f"error: {error}", fg="red", err=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from morex.attacks import DeepFool, Passes
+from morex.attacks import DeepFool, GateSteering, Passes
 from morex.hyperparameters import TrainingConfig
 from morex.precision import Precision
 from morex.recipe import Recipe
-from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
+from morex.recipe.schema import AnyModel, MixtureModel, NetworkModel, UngatedModel, parents
 from morex.run.build import Workshop
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
@@ -53,7 +53,7 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through its model, at most."""
     spec = workshop.recipe.models[stage.model]
     if stage.kind == "evaluate":
-        return _evaluation_passes(workshop)
+        return _evaluation_passes(workshop, spec)
     if isinstance(spec, UngatedModel):
         return StageCost(0, 0)
     objective, data = workshop.objective(spec), workshop.training_data
@@ -97,14 +97,17 @@ def stage_work(workshop: Workshop, stage: Stage) -> float:
     return work / _ENDS_EARLY if stage.kind == "evaluate" else work
 
 
-def _evaluation_passes(workshop: Workshop) -> StageCost:
+def _evaluation_passes(workshop: Workshop, spec: AnyModel) -> StageCost:
     n = len(workshop.test_data)
     total = Passes(forward=n)
     for row in workshop.suite():
         attack = row.attack
         if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
             attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))
-        total += (attack.passes + Passes(forward=1)) * min(row.examples or n, n)
+        searches = 1
+        if isinstance(attack, GateSteering) and isinstance(spec, MixtureModel):
+            searches = len(spec.experts)
+        total += (attack.passes * searches + Passes(forward=1)) * min(row.examples or n, n)
     return StageCost(total.forward, total.backward)
 
 
