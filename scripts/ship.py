@@ -2,7 +2,8 @@
 
     python scripts/ship.py RUN --default "MoRE (all)"
 
-The set is called as the run's recipe. Nothing else of the run is copied.
+The set is called as the run's recipe. Mixtures share the weights of their experts. Nothing else of
+the run is copied.
 """
 
 import argparse
@@ -10,8 +11,12 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
+
 from morex.recipe import load_recipe, slug
+from morex.recipe.schema import NetworkModel, parents
 from morex.report import make_table, read_results, to_heatmap, to_json, to_markdown
+from morex.saving import load_about, load_model, save_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,8 +30,20 @@ def main() -> None:
     recipe, found = load_recipe(str(options.run / "recipe.yaml")), read_results(options.run)
     home = ROOT / "src" / "morex" / "models" / recipe.name
     shutil.rmtree(home, ignore_errors=True)
-    for name in found.file.columns:
+    singles = [name for name in found.file.columns if isinstance(recipe.models[name], NetworkModel)]
+    mixtures = [name for name in found.file.columns if name not in singles]
+    for name in singles:
         copy_model(options.run / "models" / slug(name), home / slug(name))
+    for name in mixtures:
+        source = options.run / "models" / slug(name)
+        beside = [slug(expert) for expert in parents(recipe.models[name])]
+        save_model(
+            load_model(source),
+            home / slug(name),
+            about=load_about(source),
+            dtype=torch.bfloat16 if recipe.saved_precision == "bf16" else None,
+            beside=[expert for expert in beside if (home / expert).is_dir()],
+        )
     table = make_table(found)
     about = {"description": table.title, "default": slug(options.default)}
     (home / "set.json").write_text(json.dumps(about, indent=1) + "\n")

@@ -26,6 +26,10 @@ def used(net: nn.Module) -> nn.Module:
     return net.eval()
 
 
+def load_digest(folder: Path) -> str:
+    return json.loads((folder / DESCRIPTION).read_text())["weights_sha256"]
+
+
 def images(n: int = 4) -> Tensor:
     return torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(n))
 
@@ -181,7 +185,12 @@ def test_weights_of_another_model_raise(tmp_path: Path) -> None:
     save_model(network(), tmp_path / "a")
     save_model(network().sibling(3, seed=0), tmp_path / "b")
     (tmp_path / "a" / WEIGHTS).write_bytes((tmp_path / "b" / WEIGHTS).read_bytes())
-    with pytest.raises(ModelError, match=r"(?s)safetensors .*does not fit its model\.json.*head"):
+    with pytest.raises(ModelError, match=r"safetensors .*does not fit its model\.json: wrong"):
+        load_model(tmp_path / "a")
+    described = json.loads((tmp_path / "a" / DESCRIPTION).read_text())
+    described["weights_sha256"] = load_digest(tmp_path / "b")
+    (tmp_path / "a" / DESCRIPTION).write_text(json.dumps(described))
+    with pytest.raises(ModelError, match=r"(?s)safetensors does not fit its model\.json.*head"):
         load_model(tmp_path / "a")
 
 
@@ -264,3 +273,46 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) -> 
     assert path.read_bytes() == b"old"
     write_atomically(path, b"newer")
     assert path.read_bytes() == b"newer"
+
+
+# --- weights that are shared with networks beside
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> tuple[Path, Mixture]:
+    """A mixture beside two of its three experts, with other last layers than theirs."""
+    parts, model = experts(), mixture()
+    for name, folder in (("clean", "clean"), ("a", "third")):
+        save_model(parts[name], tmp_path / folder, dtype=torch.bfloat16)
+    with torch.no_grad():
+        for layer in model.last_layers():
+            layer.weight.add_(1)
+    save_model(model, tmp_path / "alone", dtype=torch.bfloat16)
+    save_model(model, tmp_path / "mix", dtype=torch.bfloat16, beside=["clean", "third"])
+    return tmp_path, model
+
+
+def test_shared_weights_are_stored_once_and_come_back(shared: tuple[Path, Mixture]) -> None:
+    home, _ = shared
+    alone, mix = (load_model(home / name) for name in ("alone", "mix"))
+    for name, tensor in alone.state_dict().items():
+        assert torch.equal(tensor, mix.state_dict()[name]), name
+    sizes = [(home / name / WEIGHTS).stat().st_size for name in ("alone", "mix", "clean")]
+    assert sizes[0] - sizes[1] > 1.8 * sizes[2]
+    described = json.loads((home / "mix" / DESCRIPTION).read_text())["shared"]
+    assert {k: v["folder"] for k, v in described.items()} == {
+        "experts.1.": "clean",
+        "experts.2.": "third",
+    }
+
+
+def test_a_network_beside_that_is_gone_or_changed_is_named(shared: tuple[Path, Mixture]) -> None:
+    home, model = shared
+    save_model(model.experts[0], home / "third")
+    with pytest.raises(ModelError, match=r"third.*wrong checksum"):
+        load_model(home / "mix")
+    (home / "third" / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=r"third.*is missing, whose weights this model shares"):
+        load_model(home / "mix")
+    with pytest.raises(ModelError, match="no model in"):
+        save_model(model, home / "more", beside=["nowhere"])

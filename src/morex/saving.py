@@ -1,12 +1,13 @@
 """Models on disk: a folder with ``model.json`` (what it is) and ``model.safetensors`` (weights).
 
 Nothing is unpickled. Floating-point weights may be stored at lower precision; models are float32.
+A mixture may share weights with networks in folders beside its own.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from morex.files import write_atomically
 from morex.mixture import UNGATED, Ensemble, Mixture
-from morex.networks import NetworkConfig, ResNet
+from morex.networks import LAST_LAYER, NetworkConfig, ResNet
 from morex.shipped import find_model, shipped_sets
 
 _KINDS: dict[type[nn.Module], str] = {
@@ -41,6 +42,7 @@ def save_model(
     *,
     about: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
+    beside: Sequence[str] = (),
 ) -> None:
     """Write ``model`` to ``folder``, each file atomically, the description last.
 
@@ -49,9 +51,12 @@ def save_model(
         folder: made if it does not exist.
         about: JSON values to keep beside it, for example class names; ``load_about`` returns them.
         dtype: store floating-point weights in this type, for example ``torch.bfloat16``.
+        beside: names of folders beside ``folder`` with saved networks. Where an expert of a mixture
+            has the very weights of one of them they are not written again, but read from there.
 
     Raises:
-        ModelError: if the model holds a network that morex does not know how to rebuild.
+        ModelError: if a folder in ``beside`` holds no model, or the model holds a network that morex
+            does not know how to rebuild.
         TypeError: if ``about`` holds something that JSON cannot.
     """
     folder = Path(folder)
@@ -63,6 +68,8 @@ def save_model(
         for name, t in model.state_dict().items()
     }
     folder.mkdir(parents=True, exist_ok=True)
+    if shared := _take_out_shared(weights, folder.parent, beside):
+        described["shared"] = shared
     content = save(weights)
     described["weights_sha256"] = hashlib.sha256(content).hexdigest()
     write_atomically(folder / WEIGHTS, content)
@@ -88,7 +95,13 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
         model = _build(described["model"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} is damaged ({error!r}); {_AGAIN}") from None
-    _load_weights(model, folder / WEIGHTS, described["weights_sha256"])
+    weights = _read_weights(folder / WEIGHTS, described["weights_sha256"])
+    for prefix, source in described.get("shared", {}).items():
+        weights = _read_shared(folder.parent, source, prefix) | weights
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"{folder / WEIGHTS} does not fit its {DESCRIPTION}: {error}") from None
     return model.to(device).eval()
 
 
@@ -157,14 +170,48 @@ def _or_shipped() -> str:
     return f", or a shipped model: {', '.join(names)}" if names else ""
 
 
-def _load_weights(model: nn.Module, path: Path, digest: str) -> None:
+def _read_weights(path: Path, digest: str) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
         weights: dict[str, Tensor] = load(content)
-        model.load_state_dict(weights)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} is damaged or does not fit its {DESCRIPTION}: {error}") from None
     if hashlib.sha256(content).hexdigest() != digest:
         raise ModelError(
             f"{path} is damaged or does not fit its {DESCRIPTION}: wrong checksum; {_AGAIN}"
         )
+    return weights
+
+
+def _take_out_shared(
+    weights: dict[str, Tensor], home: Path, beside: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Remove from ``weights`` what networks beside have as well; return whose is whose.
+
+    The result maps a prefix such as ``experts.0.`` to the folder's name and its checksum.
+    """
+    prefixes = {".".join(name.split(".")[:2]) + "." for name in weights if name[:8] == "experts."}
+    shared: dict[str, dict[str, str]] = {}
+    for other in beside:
+        digest = _read_description(home / other)["weights_sha256"]
+        theirs = _read_weights(home / other / WEIGHTS, digest)
+        for prefix in sorted(prefixes - shared.keys()):
+            same = [n for n, t in theirs.items() if _identical(t, weights.get(prefix + n))]
+            if {name for name in theirs if not name.startswith(LAST_LAYER)} <= {*same}:
+                shared[prefix] = {"folder": other, "weights_sha256": digest}
+                for name in same:
+                    del weights[prefix + name]
+    return shared
+
+
+def _identical(a: Tensor, b: Tensor | None) -> bool:
+    return b is not None and a.dtype == b.dtype and torch.equal(a, b)
+
+
+def _read_shared(home: Path, source: Mapping[str, str], prefix: str) -> dict[str, Tensor]:
+    """Return the weights of a network beside under the names that they have in the mixture."""
+    path = home / source["folder"] / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{path} is missing, whose weights this model shares; copy it as well")
+    theirs = _read_weights(path, source["weights_sha256"])
+    return {prefix + name: t for name, t in theirs.items()}
