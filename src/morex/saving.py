@@ -55,8 +55,8 @@ def save_model(
             has the very weights of one of them they are not written again, but read from there.
 
     Raises:
-        ModelError: if a folder in ``beside`` holds no model, or the model holds a network that morex
-            does not know how to rebuild.
+        ModelError: if a folder in ``beside`` holds no model, or the model holds a network that
+            morex does not know how to rebuild.
         TypeError: if ``about`` holds something that JSON cannot.
     """
     folder = Path(folder)
