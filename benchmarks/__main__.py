@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--out", type=Path, help="file for the results, as JSON")
     options = parser.parse_args()
-    console = Console()
+    console = Console(soft_wrap=True)
     measured: list[Measurement] = []
     for name in options.names or BENCHMARKS:
         for measurement in BENCHMARKS[name]():
