@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from morex import Mixture, ResNet
-from morex.attacks import frozen
 from torch import Tensor
 
 from benchmarks import passes
 from benchmarks.measuring import Measurement, ratio
 from benchmarks.networks import images, resnet18
+from morex import Mixture, ResNet
+from morex.attacks import frozen
 
 _BATCH = 64
 _STEPS = 3
