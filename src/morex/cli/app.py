@@ -70,6 +70,13 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="The run directory; by default runs/NAME-OF-RECIPE.")
     ] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(help="A further suite: autoattack, adaptive, ...; may be given repeatedly."),
+    ] = None,
+    suite_examples: Annotated[
+        int | None, typer.Option(min=1, help="On how many test images further suites are done.")
+    ] = None,
     data: DataFolder = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
     checkpoint_every: Annotated[
@@ -92,7 +99,8 @@ def run(
         from morex.cli.words import duration
         from morex.run import run as do_run
 
-        loaded = _recipe(recipe, overrides, data)
+        further = [f"evaluation.suites.{s}={_use(suite_examples)}" for s in suite or ()]
+        loaded = _recipe(recipe, [*(overrides or []), *further], data)
         folder = out or Path("runs") / loaded.name
         started = time.monotonic()
         with live_watcher(Console(stderr=True)) as watcher:
@@ -105,6 +113,8 @@ def run(
                 jobs=jobs,
             )
         _print_table(folder, "text")
+        for name in loaded.evaluation.suites:
+            _print_table(folder, "text", name)
         typer.echo(
             f"done in {duration(time.monotonic() - started)}; results are in {folder}; "
             f"show them again with: morex table {folder}"
@@ -165,6 +175,9 @@ def models() -> None:
 def table(
     run: RunFolder,
     format: Annotated[str, typer.Option(help="text, markdown, csv or json.")] = "text",
+    suite: Annotated[
+        str, typer.Option(help="One of the run's further suites, instead of Table 1.")
+    ] = "",
 ) -> None:
     """Print a run's Table 1: every model under every attack, their union and mean.
 
@@ -173,7 +186,7 @@ def table(
     Example: `morex table runs/digits --format json`
     """
     with _told_plainly():
-        _print_table(run, format)
+        _print_table(run, format, suite)
 
 
 @app.command()
@@ -399,12 +412,16 @@ def _device(name: str | None) -> "torch.device":
         raise ValueError(f"--device {name}: {error}") from None
 
 
-def _print_table(folder: Path, format: str) -> None:
+def _use(examples: int | None) -> str:
+    return json.dumps({"examples": examples})
+
+
+def _print_table(folder: Path, format: str, suite: str = "") -> None:
     from morex.report import FORMATS, make_table, read_results, to_text
 
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; known are {', '.join(FORMATS)}")
-    content = make_table(read_results(folder))
+    content = make_table(read_results(folder, suite))
     if format == "text" and sys.stdout.isatty():
         text = to_text(content, width=Console().width, styled=True)
     else:

@@ -24,8 +24,7 @@ def audit_saved(
         ModelError, ForeignModelError, ValueError: as ``opened``; or there is no such ball.
     """
     network, workshop = opened(request, say)
-    used = dict.fromkeys(row.perturbation for row in workshop.recipe.rows().values())
-    over = (workshop.recipe.perturbations[name] for name in used)
+    over = workshop.recipe.attacked().values()
     balls = [ball for ball in over if isinstance(ball, Linf | L2)]
     images, examples = workshop.test_data, request.examples or 100
     say(f"{examples} test images of {workshop.data.name}, those that the model gets right")

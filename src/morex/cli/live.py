@@ -190,7 +190,7 @@ class Clock:
 
 def _doing(stage: Stage) -> str:
     verb = {"gate": "warm up gate of", "train": "train", "evaluate": "evaluate"}[stage.kind]
-    return f"{verb} {stage.model}"
+    return f"{verb} {stage.model}" + (f" ({stage.suite})" if stage.suite else "")
 
 
 def _words(seconds: float) -> str:

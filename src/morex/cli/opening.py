@@ -89,9 +89,7 @@ def _chosen(request: Request, foreign: bool) -> Recipe:
     data = {"folder": str(request.folder)} if request.folder else {}
     evaluation: dict[str, Any] = {"examples": request.examples} if request.examples else {}
     if request.suite:
-        names = dict.fromkeys(row.perturbation for row in recipe.rows().values())
-        over = {name: recipe.perturbations[name] for name in names}
-        evaluation["rows"] = load_suite(request.suite, over)
+        evaluation["rows"] = load_suite(request.suite, recipe.attacked())
     return recipe.model_copy(
         update={
             "data": recipe.data.model_copy(update=data),

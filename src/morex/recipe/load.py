@@ -10,14 +10,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from morex.recipe.errors import RecipeError
 from morex.recipe.schema import Recipe
 
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
 """Sections that models inherit: the recipe's own, and those of a model that start from it."""
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be read; the message lists everything that is wrong with it."""
 
 
 def shipped_recipes() -> dict[str, str]:

@@ -9,7 +9,9 @@ from morex.hyperparameters import TrainingConfig
 from morex.networks import ARCHITECTURES
 from morex.outcomes import Outcomes
 from morex.perturbations import Ball, Perturbation
+from morex.recipe.errors import RecipeError
 from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict
+from morex.recipe.suites import load_suite
 
 _COMPUTED_ROWS = ("union", "mean")
 """Lines that tables compute from the rows."""
@@ -128,12 +130,25 @@ ModelSpec = Annotated[
 AnyModel = NetworkModel | MixtureModel | UngatedModel
 
 
+class SuiteUse(Strict):
+    """A further suite: on how many test images, and its file if it is not a shipped one."""
+
+    examples: int | None = Field(default=None, ge=1)
+    file: str | None = None
+
+
 class Evaluation(Strict):
-    """The suite: named rows, and how many test images they see."""
+    """The suite: named rows, and how many test images they see.
+
+    ``suites`` names further ones, which give tables of their own, over the same perturbations.
+    """
 
     examples: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=256, ge=1)
     rows: dict[str, AnyAttack] = Field(min_length=1)
+    suites: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")], SuiteUse] = Field(
+        default_factory=dict
+    )
 
 
 class Recipe(Strict):
@@ -163,7 +178,14 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
-        checks = (_unknown_names, _wrong_uses, _wrong_rows, _cycles, _same_slugs)
+        checks = (
+            _unknown_names,
+            _wrong_uses,
+            _wrong_rows,
+            _wrong_suites,
+            _cycles,
+            _same_slugs,
+        )
         problems = [problem for check in checks for problem in check(self)]
         if problems:
             raise ValueError("\n  ".join(problems))
@@ -173,9 +195,23 @@ class Recipe(Strict):
         """Return the perturbations called ``names``."""
         return tuple(self.perturbations[name] for name in names)
 
-    def rows(self) -> dict[str, AttackSpec]:
-        """Return the suite's rows by name."""
-        return self.evaluation.rows
+    def rows(self, suite: str = "") -> dict[str, AttackSpec]:
+        """Return the rows of the table by name, or those of a further suite.
+
+        Raises:
+            RecipeError: if the suite cannot be read.
+        """
+        if not suite:
+            return self.evaluation.rows
+        use = self.evaluation.suites[suite]
+        rows = load_suite(use.file or suite, self.attacked())
+        few = {"examples": use.examples}
+        return {k: r if r.examples else r.model_copy(update=few) for k, r in rows.items()}
+
+    def attacked(self) -> dict[str, Perturbation]:
+        """Return the perturbations that the rows of the table are about."""
+        names = dict.fromkeys(row.perturbation for row in self.evaluation.rows.values())
+        return {name: self.perturbations[name] for name in names}
 
 
 def slug(name: str) -> str:
@@ -258,6 +294,19 @@ def _wrong_rows(recipe: Recipe) -> list[str]:
                 row.build(recipe.perturbations)
             except ValueError as error:
                 problems.append(f"evaluation.rows.{key}: {error}")
+    return problems
+
+
+def _wrong_suites(recipe: Recipe) -> list[str]:
+    """Say which further suites cannot be read or used."""
+    if _unknown_names(recipe):
+        return []
+    problems = []
+    for name in recipe.evaluation.suites:
+        try:
+            recipe.rows(name)
+        except RecipeError as error:
+            problems.append(f"evaluation.suites.{name}: {error}")
     return problems
 
 

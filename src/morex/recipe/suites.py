@@ -14,7 +14,7 @@ import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from morex.perturbations import Ball, Clean, Perturbation, Transform
-from morex.recipe.load import RecipeError
+from morex.recipe.errors import RecipeError
 from morex.recipe.pieces import PERTURBATIONS, AnyAttack, AttackSpec, Strict
 
 _GROUPS = ("balls", "transforms")

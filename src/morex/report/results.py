@@ -94,15 +94,15 @@ class RunResults:
     outcomes: Mapping[str, Outcomes]
 
 
-def read_results(run: Path | str) -> RunResults:
-    """Read the results of the run directory ``run``.
+def read_results(run: Path | str, suite: str = "") -> RunResults:
+    """Read the results of the run directory ``run``, or those of one of its further suites.
 
     Raises:
         FileNotFoundError: if there is no such run, it has no results yet, or a file is missing.
         ValueError: if a file is damaged, of an unknown format, or does not fit the others.
     """
     run = Path(run)
-    file = _read_file(run)
+    file = _read_file(run, f"results-{suite}.json" if suite else RESULTS)
     outcomes = {
         name: _read_outcomes(run / column.outcomes, name, file)
         for name, column in file.columns.items()
@@ -110,8 +110,8 @@ def read_results(run: Path | str) -> RunResults:
     return RunResults(file, outcomes)
 
 
-def _read_file(run: Path) -> ResultsFile:
-    path = run / RESULTS
+def _read_file(run: Path, name: str) -> ResultsFile:
+    path = run / name
     if not run.is_dir():
         raise FileNotFoundError(
             f"no run directory {str(run)!r}; make one with: morex run RECIPE --out {run}"

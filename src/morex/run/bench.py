@@ -153,7 +153,7 @@ class Bench:
 
     def _evaluate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model with the recipe's suite."""
-        suite, data = self.workshop.suite(), self.workshop.test_data
+        suite, data = self.workshop.suite(stage.suite), self.workshop.test_data
         counts = {row.name: row.count(len(data)) for row in suite}
         rows = PartialRows(work / "rows.npz", self.checkpoint_every, self.watcher.notice)
 
@@ -178,15 +178,17 @@ class Bench:
             keep=keep,
         )
         path = self.store.root / stage.output
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path)
-        about = self._gate_use(model) if isinstance(model, Mixture) else {}
+        has_gate = isinstance(model, Mixture) and not stage.suite
+        about = self._gate_use(model) if has_gate else {}
         return (
             about,
             f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%",
         )
 
-    def _gate_use(self, model: Mixture) -> dict[str, Any]:
+    def _gate_use(self, model: nn.Module) -> dict[str, Any]:
+        assert isinstance(model, Mixture)
         recipe, data = self.recipe, self.workshop.test_data
         use = gate_use(
             model,

@@ -133,11 +133,11 @@ class Workshop:
         """Return a mixture without a gate."""
         return UNGATED[model.kind](experts)
 
-    def suite(self) -> Suite:
-        """Return the attacks of the evaluation."""
+    def suite(self, name: str = "") -> Suite:
+        """Return the attacks of the table, or those of a further suite."""
         return tuple(
-            Row(name, row.build(self.recipe.perturbations), row.examples)
-            for name, row in self.recipe.rows().items()
+            Row(key, row.build(self.recipe.perturbations), row.examples)
+            for key, row in self.recipe.rows(name).items()
         )
 
     def ready(self, model: nn.Module) -> nn.Module:

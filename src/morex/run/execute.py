@@ -128,8 +128,11 @@ class _Run:
         self.records[stage_id] = record
         workshop = self.bench.workshop
         done = {s.id: self.records[s.id] for s in self.stages if s.id in self.records}
-        content = results(workshop, self.stages, done, provenance(workshop.device))
-        self.bench.store.write("results.json", json.dumps(content, indent=1).encode())
+        made_by = provenance(workshop.device)
+        for suite in ("", *workshop.recipe.evaluation.suites):
+            content = results(workshop, self.stages, done, made_by, suite)
+            name = f"results-{suite}.json" if suite else "results.json"
+            self.bench.store.write(name, json.dumps(content, indent=1).encode())
 
 
 def _urgency(stages: list[Stage], work: dict[str, float]) -> dict[str, float]:

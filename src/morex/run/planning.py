@@ -53,7 +53,7 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through its model, at most."""
     spec = workshop.recipe.models[stage.model]
     if stage.kind == "evaluate":
-        return _evaluation_passes(workshop, spec)
+        return _evaluation_passes(workshop, spec, stage.suite)
     if isinstance(spec, UngatedModel):
         return StageCost(0, 0)
     objective, data = workshop.objective(spec), workshop.training_data
@@ -97,10 +97,10 @@ def stage_work(workshop: Workshop, stage: Stage) -> float:
     return work / _ENDS_EARLY if stage.kind == "evaluate" else work
 
 
-def _evaluation_passes(workshop: Workshop, spec: AnyModel) -> StageCost:
+def _evaluation_passes(workshop: Workshop, spec: AnyModel, suite: str) -> StageCost:
     n = len(workshop.test_data)
     total = Passes(forward=n)
-    for row in workshop.suite():
+    for row in workshop.suite(suite):
         attack = row.attack
         if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
             attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))

@@ -14,6 +14,7 @@ def results(
     stages: list[Stage],
     records: Mapping[str, Mapping[str, Any]],
     made_by: Mapping[str, Any],
+    suite: str = "",
 ) -> dict[str, Any]:
     """Return what is known so far, as JSON values.
 
@@ -22,12 +23,13 @@ def results(
         stages: all stages of the run.
         records: the records of the finished ones, by id.
         made_by: the provenance of the process that writes.
+        suite: a further suite, for a table of its own.
     """
     recipe = workshop.recipe
-    evaluated = [name for name in recipe.columns if stage_id("evaluate", name) in records]
+    evaluated = [name for name in recipe.columns if stage_id("evaluate", name, suite) in records]
     return {
         "format": 1,
-        "name": recipe.name,
+        "name": f"{recipe.name}, suite {suite}" if suite else recipe.name,
         "seed": recipe.seed,
         "setting": {
             "data": recipe.data.name,
@@ -36,18 +38,18 @@ def results(
             "width": recipe.network.width,
             "n_test": len(workshop.test_data),
         },
-        "rows": _rows(workshop),
-        "columns": {name: _column(workshop, name, stages, records) for name in evaluated},
+        "rows": _rows(workshop, suite),
+        "columns": {name: _column(workshop, name, stages, records, suite) for name in evaluated},
         "missing": [name for name in recipe.columns if name not in evaluated],
         "stages": {name: _stage(record) for name, record in records.items()},
         "provenance": dict(made_by),
     }
 
 
-def _rows(workshop: Workshop) -> dict[str, Any]:
+def _rows(workshop: Workshop, suite: str) -> dict[str, Any]:
     recipe = workshop.recipe
     rows = {}
-    for name, row in recipe.rows().items():
+    for name, row in recipe.rows(suite).items():
         perturbation = recipe.perturbations[row.perturbation]
         budget = row.model_dump(exclude={"attack", "perturbation"}, exclude_none=True)
         numbers = ", ".join(f"{key}={value}" for key, value in budget.items())
@@ -61,6 +63,7 @@ def _column(
     name: str,
     stages: list[Stage],
     records: Mapping[str, Mapping[str, Any]],
+    suite: str,
 ) -> dict[str, Any]:
     """Return where a model's outcomes are and what the model cost."""
     own = [s.id for s in stages if s.model == name and s.kind != "evaluate"]
@@ -68,7 +71,8 @@ def _column(
     trained_on = (
         "" if isinstance(spec, UngatedModel) else f"{spec.objective}: {', '.join(spec.against)}"
     )
-    evaluation = next(s for s in stages if s.model == name and s.kind == "evaluate")
+    of_model = (s for s in stages if s.model == name and s.kind == "evaluate")
+    evaluation = next(s for s in of_model if s.suite == suite)
     return {
         "outcomes": evaluation.output,
         "seconds": records[evaluation.id]["seconds"],

@@ -25,23 +25,25 @@ class Stage:
         model: the model's name in the recipe.
         needs: ids of the stages whose results this one reads.
         decided_by: everything else that decides the result, as JSON.
+        suite: of an evaluation, the name of a further suite; empty for that of the table.
     """
 
     kind: Kind
     model: str
     needs: tuple[str, ...]
     decided_by: Mapping[str, Any]
+    suite: str = ""
 
     @property
     def id(self) -> str:
         """A name that is unique in the run and good for files, such as ``train-more-all``."""
-        return stage_id(self.kind, self.model)
+        return stage_id(self.kind, self.model, self.suite)
 
     @property
     def output(self) -> str:
         """The file that other stages read, relative to the run directory."""
         if self.kind == "evaluate":
-            return f"outcomes/{slug(self.model)}.npz"
+            return "/".join(filter(None, ["outcomes", self.suite, f"{slug(self.model)}.npz"]))
         return f"{self.folder}/model.safetensors"
 
     @property
@@ -61,9 +63,9 @@ class Stage:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def stage_id(kind: Kind, model: str) -> str:
-    """Return the id of the stage that does ``kind`` to ``model``."""
-    return f"{kind}-{slug(model)}"
+def stage_id(kind: Kind, model: str, suite: str = "") -> str:
+    """Return the id of the stage that does ``kind`` to ``model``, maybe under a further suite."""
+    return f"{kind}-{slug(model)}" + (f"@{suite}" if suite else "")
 
 
 def model_folder(model: str) -> str:
@@ -87,8 +89,9 @@ def plan_stages(recipe: Recipe, train_fingerprint: str, test_fingerprint: str) -
         for stage in _training_stages(recipe, name, train_fingerprint):
             stages[stage.id] = stage
         if name in recipe.columns:
-            stage = _evaluation_stage(recipe, name, test_fingerprint)
-            stages[stage.id] = stage
+            for suite in ("", *recipe.evaluation.suites):
+                stage = _evaluation_stage(recipe, name, test_fingerprint, suite)
+                stages[stage.id] = stage
 
     for column in recipe.columns:
         add(column)
@@ -130,10 +133,10 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     }
 
 
-def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str) -> Stage:
+def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str, suite: str) -> Stage:
     rows = {
         key: row.model_dump() | {"perturbation": described(recipe.perturbations[row.perturbation])}
-        for key, row in recipe.rows().items()
+        for key, row in recipe.rows(suite).items()
     }
     decided_by = {
         "seed": recipe.seed,
@@ -143,7 +146,7 @@ def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str) -> Stage:
         "batch_size": recipe.evaluation.batch_size,
         "rows": rows,
     }
-    return Stage("evaluate", name, (stage_id("train", name),), decided_by)
+    return Stage("evaluate", name, (stage_id("train", name),), decided_by, suite)
 
 
 def _plain(config: Any) -> Any:
