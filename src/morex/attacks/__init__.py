@@ -4,6 +4,7 @@ from morex.attacks.autoattack import AutoAttack
 from morex.attacks.base import Attack, Model, Passes, frozen
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import WorstOfDraws
+from morex.attacks.grid import GridSearch
 from morex.attacks.in_turn import InTurn
 from morex.attacks.noise import RandomNoise
 from morex.attacks.pgd import PGD, OfLogits, cross_entropy
@@ -20,6 +21,7 @@ __all__ = [
     "DrawnSteering",
     "ExpertTransfer",
     "GateSteering",
+    "GridSearch",
     "InTurn",
     "Model",
     "OfLogits",

@@ -29,15 +29,30 @@ from morex.attacks import (
     DeepFool,
     ExpertTransfer,
     GateSteering,
+    GridSearch,
     RandomNoise,
     RayS,
     WorstOfDraws,
     WorstOfStrengths,
 )
-from morex.perturbations import L1, L2, Clean, Fog, Linf, Perturbation, Snow
+from morex.perturbations import (
+    L1,
+    L2,
+    Clean,
+    Fog,
+    Linf,
+    Occlusion,
+    Perturbation,
+    Rain,
+    RotateTranslate,
+    Scale,
+    Shear,
+    Snow,
+)
 
 PERTURBATIONS: dict[str, type[Perturbation]] = {
-    cls.name: cls for cls in (Clean, Linf, L2, L1, Fog, Snow)
+    cls.name: cls
+    for cls in (Clean, Linf, L2, L1, Fog, Snow, Rain, Occlusion, RotateTranslate, Scale, Shear)
 }
 ATTACKS: dict[str, type[Attack]] = {
     "draws": WorstOfDraws,
@@ -49,6 +64,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "transfer": ExpertTransfer,
     "strengths": WorstOfStrengths,
     "noise": RandomNoise,
+    "grid": GridSearch,
 }
 _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled"}
 """Fields of an attack that a recipe does not set: it names the perturbation."""
