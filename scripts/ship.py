@@ -1,9 +1,11 @@
 """Puts the models of a run into the package and its results into ``results/``.
 
     python scripts/ship.py RUN --default "MoRE (all)"
+    python scripts/ship.py RUN --restore NAME
 
 The set is called as the run's recipe. Mixtures share the weights of their experts. Nothing else of
-the run is copied.
+the run is copied. ``--restore`` makes a run directory in which the single networks of a shipped set
+need not be trained again: ``morex run NAME --out RUN`` goes on from there.
 """
 
 import argparse
@@ -25,17 +27,27 @@ def main() -> None:
     """Copy models, and write the table and the heat maps of the gates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--default", required=True, help="the model that the set's name stands for")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--default", help="the model that the set's name stands for")
+    what.add_argument("--restore", metavar="NAME", help="a shipped set")
     options = parser.parse_args()
-    recipe, found = load_recipe(str(options.run / "recipe.yaml")), read_results(options.run)
+    if options.restore:
+        restore(options.restore, options.run)
+    else:
+        ship(options.run, options.default)
+
+
+def ship(run: Path, default: str) -> None:
+    """Copy models and stage records, and write the table and the heat maps of the gates."""
+    recipe, found = load_recipe(str(run / "recipe.yaml")), read_results(run)
     home = ROOT / "src" / "morex" / "models" / recipe.name
     shutil.rmtree(home, ignore_errors=True)
     singles = [name for name in found.file.columns if isinstance(recipe.models[name], NetworkModel)]
     mixtures = [name for name in found.file.columns if name not in singles]
     for name in singles:
-        copy_model(options.run / "models" / slug(name), home / slug(name))
+        copy_model(run / "models" / slug(name), home / slug(name))
     for name in mixtures:
-        source = options.run / "models" / slug(name)
+        source = run / "models" / slug(name)
         beside = [slug(expert) for expert in parents(recipe.models[name])]
         save_model(
             load_model(source),
@@ -45,7 +57,7 @@ def main() -> None:
             beside=[expert for expert in beside if (home / expert).is_dir()],
         )
     table = make_table(found)
-    about = {"description": table.title, "default": slug(options.default)}
+    about = {"description": table.title, "default": slug(default)}
     (home / "set.json").write_text(json.dumps(about, indent=1) + "\n")
     size = sum(path.stat().st_size for path in home.rglob("*.safetensors"))
     print(f"{len(found.file.columns)} models, {size / 1e6:.1f} MB, in {home}")
@@ -58,6 +70,21 @@ def main() -> None:
         if column.gate:
             title = f"Where the gate of {name} puts its weight"
             (results / f"gate-{slug(name)}.svg").write_text(to_heatmap(column.gate, title))
+    records = results / "stages"
+    shutil.rmtree(records, ignore_errors=True)
+    records.mkdir()
+    for name in found.file.columns:
+        shutil.copy(run / "stages" / f"train-{slug(name)}.json", records)
+
+
+def restore(name: str, run: Path) -> None:
+    """Copy what is needed for the single networks to count as finished."""
+    records = ROOT / "results" / name / "stages"
+    for model in (path for path in (ROOT / "src/morex/models" / name).iterdir() if path.is_dir()):
+        if "shared" not in json.loads((model / "model.json").read_text()):
+            copy_model(model, run / "models" / model.name)
+            (run / "stages").mkdir(exist_ok=True)
+            shutil.copy(records / f"train-{model.name}.json", run / "stages")
 
 
 def copy_model(source: Path, target: Path) -> None:
