@@ -101,6 +101,24 @@ def test_uneven_shares_of_side_by_side_even_out() -> None:
     assert total == {0: 7, 1: 7, 2: 7}
 
 
+def test_a_member_with_two_shares_gets_twice_as_many_examples() -> None:
+    total: Counter[int] = Counter()
+    for step in range(4):
+        found = composition(built(SideBySide(stamps(3), (2, 1, 1)), 6, step))
+        assert sorted(n for n, _ in found) == [*range(6)]
+        total.update(member for _, member in found)
+    assert total == {0: 12, 1: 6, 2: 6}
+    equal = composition(built(SideBySide(stamps(3), (1, 1, 1)), 7, 2))
+    assert equal == composition(built(SideBySide(stamps(3)), 7, 2))
+    assert SideBySide((PGD3, FOG), (1, 3)).passes == Passes(4 / 4 + 1, 3 / 4 + 1)
+
+
+@pytest.mark.parametrize("shares", [(1,), (1, 0, 1), (1, 2, 3, 4)])
+def test_there_is_a_share_for_every_member(shares: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="a share >= 1 for each of 3 members"):
+        SideBySide(stamps(3), shares)
+
+
 def drawn(objective: Objective, seed: int) -> int:
     (member,) = {member for _, member in composition(built(objective, 3, seed=seed))}
     return member

@@ -895,3 +895,23 @@ def test_a_suite_of_one_s_own_in_a_recipe(out: Path, tmp_path: Path) -> None:
 def test_a_suite_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"evaluation\.suites\.nothing: no suite 'nothing'"):
         parse_recipe(with_suites(nothing={}))
+
+
+def test_shares_decide_a_mixture_and_equal_ones_do_not(out: Path) -> None:
+    assert not rerun(out, changed(raw_recipe(*FEW), "models.MoRE.shares", {})).done
+    spy = rerun(out, changed(raw_recipe(*FEW), "models.MoRE.shares", {"clean": 2}))
+    assert sorted(spy.done) == ["evaluate-more", "gate-more", "train-more"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("models.MoRE.shares", {"hail": 2}, r"models\.MoRE\.shares: 'hail' is not in against"),
+        ("models.MoRE.shares", {"clean": 0}, r"models\.MoRE\.shares\.clean"),
+        ("models.MoRE.objective", "alternate", "alternate has none"),
+    ],
+)
+def test_wrong_shares_are_named(path: str, value: Any, message: str) -> None:
+    raw = changed(raw_recipe(*FEW), "models.MoRE.shares", {"clean": 2})
+    with pytest.raises(ValueError, match=message):
+        parse_recipe(changed(raw, path, value))

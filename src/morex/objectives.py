@@ -186,28 +186,60 @@ class Alternate(Objective):
         return self._all() * (1 / len(self.members)) + UPDATE
 
 
+@dataclass(frozen=True)
 class SideBySide(Objective):
     """Train on all members in every batch, each on its share of the examples (MoRE's default).
 
-    Example n goes to member (n + step) mod members, so that shares that do not divide the batch
-    evenly take turns.
+    Of s slots each member has as many as its share; example n goes to slot (n + step) mod s, so
+    that shares that do not divide the batch evenly take turns.
+
+    Args:
+        members: as of every objective.
+        shares: slots per member, at least one each; by default one each.
+
+    Raises:
+        ValueError: if there is not a positive share for each member.
     """
+
+    shares: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check members and shares."""
+        super().__post_init__()
+        if self.shares and (len(self.shares) != len(self.members) or min(self.shares) < 1):
+            raise ValueError(
+                f"SideBySide needs a share >= 1 for each of {len(self.members)} members, "
+                f"got {self.shares}"
+            )
+
+    @property
+    def _slots(self) -> list[int]:
+        """The member of every slot."""
+        shares = self.shares or (1,) * len(self.members)
+        return [which for which, share in enumerate(shares) for _ in range(share)]
 
     def build(
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
         """Return the members' shares one after the other, N examples in all."""
-        count = len(self.members)
-        parts = []
+        slots = self._slots
+        count = len(slots)
+        firsts: dict[int, list[int]] = {}  # of each member, the first examples of its slots
         for i in range(min(count, len(y))):
-            which = (i + step) % count
-            parts.append(self._one(which, model, x[i::count], y[i::count], generator))
+            firsts.setdefault(slots[(i + step) % count], []).append(i)
+        parts = []
+        for which, starts in firsts.items():
+            its_x = torch.cat([x[i::count] for i in starts])
+            its_y = torch.cat([y[i::count] for i in starts])
+            parts.append(self._one(which, model, its_x, its_y, generator))
         return _joined(parts)
 
     @property
     def passes(self) -> Passes:
-        """The mean over the members, and the update."""
-        return self._all() * (1 / len(self.members)) + UPDATE
+        """The mean over the slots, and the update."""
+        slots = self._slots
+        searches = sum((self.members[which].passes for which in slots), Passes())
+        return searches * (1 / len(slots)) + UPDATE
 
 
 def _joined(parts: list[Batch]) -> Batch:

@@ -89,12 +89,16 @@ class NetworkModel(Strict):
 
 
 class MixtureModel(Strict):
-    """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate."""
+    """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
+
+    ``shares`` gives members of ``against`` more than one part of every batch.
+    """
 
     kind: Literal["mixture"]
     experts: Names
     objective: ObjectiveName = "side-by-side"
     against: Names
+    shares: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     inner: InnerSearch
     gate_warmup: TrainingConfig | None = None
     training: TrainingConfig
@@ -265,9 +269,19 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
             problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
         if model.objective == "msd" and not all(isinstance(m, Ball) for m in members):
             problems.append(f"models.{key}: msd takes balls only, got {model.against}")
+        if isinstance(model, MixtureModel) and model.shares:
+            problems += _wrong_shares(key, model)
         if isinstance(model, MixtureModel) and model.gate_warmup:
             problems += _experts_missing(recipe, key, model)
     return problems
+
+
+def _wrong_shares(key: str, model: MixtureModel) -> list[str]:
+    """Say which shares belong to nothing, or have no meaning."""
+    if model.objective != "side-by-side":
+        return [f"models.{key}.shares: {model.objective} has none, only side-by-side has"]
+    unknown = [name for name in model.shares if name not in model.against]
+    return [f"models.{key}.shares: {name!r} is not in against" for name in unknown]
 
 
 def _no_networks(recipe: Recipe, key: str, model: AnyModel) -> list[str]:

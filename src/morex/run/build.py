@@ -121,6 +121,8 @@ class Workshop:
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
             return Single((PGD(balls, **model.inner.model_dump()),))
         members = tuple(inner_search(p, model.inner) for p in perturbations)
+        if isinstance(model, MixtureModel) and model.shares:
+            return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
         return OBJECTIVES[model.objective](members)
 
     def gate_target(self, model: MixtureModel) -> ExpertForMember:

@@ -120,6 +120,11 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     data = recipe.data.model_dump(
         exclude={"name", "note", "folder", "image_column", "label_column", "image_size"}
     )
+    described_model = model.model_dump(
+        mode="json", exclude={"training", "gate_warmup", "against", "shares"}
+    )
+    if isinstance(model, MixtureModel) and model.shares:
+        described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
     return {
         "seed": recipe.seed,
@@ -127,7 +132,7 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
         "saved_precision": recipe.saved_precision,
         "data": data | {"fingerprint": fingerprint},
         "network": shape.model_dump(),
-        "model": model.model_dump(mode="json", exclude={"training", "gate_warmup", "against"}),
+        "model": described_model,
         "against": [described(p) for p in recipe.perturbations_of(model.against)],
         "training": _plain(model.training),
     }
