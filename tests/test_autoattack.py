@@ -1,5 +1,7 @@
 """The wrapper around AutoAttack: the same result as the library's, and none of its side effects."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from pyautoattack import AutoAttack as Theirs
@@ -59,13 +61,16 @@ def test_few_classes_are_enough(classes: int) -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    net, (x, y) = trained_net(), unseen(20)
+    net, (x, y) = deepcopy(trained_net()), unseen(20)
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
     torch.manual_seed(4)
     before = torch.get_rng_state(), {n: p.clone() for n, p in net.state_dict().items()}
     AutoAttack(L2(0.3), steps=5, queries=20)(net, x, y)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert all(torch.equal(t, before[1][n]) for n, t in net.state_dict().items())
-    assert all(p.grad is None for p in net.parameters())
+    assert all((p.grad == 1).all() for p in net.parameters() if p.grad is not None)
+    assert all(p.grad is not None for p in net.parameters())
 
 
 def test_the_seed_decides() -> None:
