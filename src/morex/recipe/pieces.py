@@ -1,7 +1,7 @@
 """How perturbations and attacks are written in a recipe.
 
 Their schemas are made from the classes themselves: a new perturbation or attack only needs a line
-in ``PERTURBATIONS`` or ``ATTACKS`` to be usable in recipes.
+in ``PERTURBATIONS`` or ``ATTACKS`` to be usable in recipes; one's own needs none (``own.py``).
 """
 
 import dataclasses
@@ -17,8 +17,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
+    Tag,
     create_model,
 )
 
@@ -49,6 +51,17 @@ from morex.perturbations import (
     Shear,
     Snow,
 )
+from morex.recipe.own import described, is_own, make_own
+
+__all__ = [
+    "ATTACKS",
+    "PERTURBATIONS",
+    "AnyAttack",
+    "AnyPerturbation",
+    "AttackSpec",
+    "Strict",
+    "described",
+]
 
 PERTURBATIONS: dict[str, type[Perturbation]] = {
     cls.name: cls
@@ -134,18 +147,22 @@ def _attack_schema(name: str, cls: type[Attack]) -> Any:
     return create_model(cls.__name__ + "Spec", __base__=AttackSpec, attack=tag, **budget)
 
 
-def described(perturbation: Perturbation) -> dict[str, Any]:
-    """Return a perturbation as a recipe writes it: its kind and its numbers."""
-    return {"kind": perturbation.name, **dataclasses.asdict(perturbation)}
+def _builtin_or_own(value: Any) -> str:
+    return "own" if isinstance(value, dict) and is_own(value.get("kind")) else "builtin"
 
 
 if TYPE_CHECKING:
     AnyPerturbation = Perturbation
     AnyAttack = AttackSpec
 else:
-    AnyPerturbation = Annotated[
+    _Builtin = Annotated[
         reduce(or_, starmap(_perturbation_schema, PERTURBATIONS.items())),
         Field(discriminator="kind"),
+    ]
+    _Own = Annotated[dict[str, Any], AfterValidator(make_own)]
+    AnyPerturbation = Annotated[
+        Annotated[_Builtin, Tag("builtin")] | Annotated[_Own, Tag("own")],
+        Discriminator(_builtin_or_own),
         PlainSerializer(described),
     ]
     AnyAttack = Annotated[
