@@ -234,3 +234,45 @@ def test_a_gate_of_another_number_of_experts_raises() -> None:
         ValueError, match=r"returned \(6, 2\) for 6 images; .*each of the 3 experts"
     ):
         mixture(images())
+
+
+# --- probabilities instead of logits
+
+
+def test_probabilities_are_weighted_and_answered_as_logarithms() -> None:
+    x, parts = images(), experts()
+    mixture = Mixture(parts, Expert(9, outputs=3), combine="probabilities").eval()
+    weights = mixture.gate_weights(x)
+    expected = sum(
+        weights[:, i, None] * part(x).softmax(1) for i, part in enumerate(parts.values())
+    )
+    torch.testing.assert_close(mixture(x).exp(), expected)
+    torch.testing.assert_close(mixture(x).exp().sum(1), torch.ones(len(x)))
+
+
+def test_no_expert_can_shout() -> None:
+    quiet, loud = Says([2.0, 0.0, 0.0]), Says([-1e6, 1e6, 0.0])
+    gate = Says([0.0, -2.0])
+    logits, probabilities = (
+        Mixture({"quiet": quiet, "loud": loud}, gate, combine=c).eval()(images())
+        for c in ("logits", "probabilities")
+    )
+    assert (logits.argmax(1) == 1).all()
+    assert (probabilities.argmax(1) == 0).all()
+    assert probabilities.isfinite().all()
+
+
+def test_gradients_reach_gate_and_experts_however_sure_they_are() -> None:
+    x = images().requires_grad_()
+    mixture = Mixture(experts(), Expert(9, outputs=3), combine="probabilities").eval()
+    with torch.no_grad():
+        mixture.last_layers()[0].weight.mul_(1e4)
+    F.cross_entropy(mixture(x), torch.zeros(len(x), dtype=torch.int64)).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert x.grad.abs().sum() > 0
+
+
+def test_what_is_combined_must_be_known() -> None:
+    with pytest.raises(ValueError, match="expected logits or probabilities, got 'votes'"):
+        Mixture(experts(), Expert(9, outputs=3), combine="votes")

@@ -899,8 +899,14 @@ def test_a_suite_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_shares_decide_a_mixture_and_equal_ones_do_not(out: Path) -> None:
     assert not rerun(out, changed(raw_recipe(*FEW), "models.MoRE.shares", {})).done
+    stages = ["evaluate-more", "gate-more", "train-more"]
     spy = rerun(out, changed(raw_recipe(*FEW), "models.MoRE.shares", {"clean": 2}))
-    assert sorted(spy.done) == ["evaluate-more", "gate-more", "train-more"]
+    assert sorted(spy.done) == stages
+    spy = rerun(out, changed(raw_recipe(*FEW), "models.MoRE.combine", "probabilities"))
+    assert sorted(spy.done) == stages
+    mixture = load_model(out / "models/more")
+    assert isinstance(mixture, Mixture)
+    assert mixture.combine == "probabilities"
 
 
 @pytest.mark.parametrize(

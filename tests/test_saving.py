@@ -51,6 +51,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "network": network,
     "bottlenecks": lambda: used(ResNet(NetworkConfig("resnet50", 2, 3, (8, 8)))),
     "mixture": mixture,
+    "probabilities": lambda: Mixture(
+        experts(), used(network().sibling(3, seed=7)), combine="probabilities"
+    ),
     "mean": lambda: MeanOfExperts(experts()).eval(),
     "largest": lambda: LargestLogit(experts()).eval(),
 }

@@ -8,12 +8,15 @@ Nothing here knows how an expert or a gate was trained, or what attacks the mixt
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from morex.networks import LAST_LAYER
+
+Combine = Literal["logits", "probabilities"]
+"""What a gate weights."""
 
 
 class Ensemble(nn.Module, ABC):
@@ -90,10 +93,21 @@ class Ensemble(nn.Module, ABC):
 class Mixture(Ensemble):
     """MoRE: the experts' logits weighted by the softmax of a gate (section 2, equation 3).
 
+    With ``combine="probabilities"`` it is the mixture of distributions of Jacobs et al. (1991),
+
+        f(x) = log sum_i w_i softmax(E_i(x)),
+
+    in which an expert cannot outweigh the others by the size of its logits: with a weight w_i it
+    moves no probability by more than w_i.
+
     Args:
         experts: as for ``Ensemble``.
         gate: a network from images in [0, 1] to one output per expert.
         last_layers: as for ``Ensemble``.
+        combine: what is weighted: the paper's ``logits``, or ``probabilities``.
+
+    Raises:
+        ValueError: as ``Ensemble``, or if ``combine`` is neither.
     """
 
     def __init__(
@@ -102,8 +116,12 @@ class Mixture(Ensemble):
         gate: nn.Module,
         *,
         last_layers: str | Mapping[str, str] = LAST_LAYER,
+        combine: Combine = "logits",
     ) -> None:
         super().__init__(experts, last_layers=last_layers)
+        if combine not in get_args(Combine):
+            raise ValueError(f"combine: expected {' or '.join(get_args(Combine))}, got {combine!r}")
+        self.combine = combine
         self.gate = gate
         self.train(gate.training)
 
@@ -113,16 +131,24 @@ class Mixture(Ensemble):
         Raises:
             ValueError: if the gate does not have one output per expert.
         """
-        scores = self.gate(x)
+        return torch.softmax(self._scores(x), dim=1)
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """Return what the gate says, in float32: (N, m)."""
+        scores: Tensor = self.gate(x)
         if scores.shape[1:] != (len(self.expert_names),):
             raise ValueError(
                 f"the gate returned {tuple(scores.shape)} for {len(x)} images; expected one output "
                 f"for each of the {len(self.expert_names)} experts"
             )
-        return torch.softmax(scores.float(), dim=1)
+        return scores.float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return sum_i w_i E_i(x)."""
+        """Return sum_i w_i E_i(x), or log sum_i w_i softmax(E_i(x))."""
+        if self.combine == "probabilities":
+            weights = torch.log_softmax(self._scores(x), dim=1)
+            answers = torch.log_softmax(self.expert_logits(x).float(), dim=2)
+            return torch.logsumexp(weights.unsqueeze(2) + answers, dim=1)
         # not einsum, which autocast would run, and round, in bfloat16
         return (self.gate_weights(x).unsqueeze(2) * self.expert_logits(x).float()).sum(1)
 

@@ -125,6 +125,8 @@ def _describe(model: nn.Module) -> dict[str, Any]:
         described["experts"] = dict(zip(model.expert_names, parts, strict=True))
         if isinstance(model, Mixture):
             described["gate"] = _describe(model.gate)
+            if model.combine != "logits":
+                described["combine"] = model.combine
         return described
     raise ModelError(
         f"cannot save a {type(model).__name__}: only morex's networks and mixtures of them can be "
@@ -141,7 +143,8 @@ def _build(description: dict[str, Any]) -> nn.Module:
         return ResNet(NetworkConfig(**fields))
     experts = {name: _build(part) for name, part in description["experts"].items()}
     if kind == "mixture":
-        return Mixture(experts, _build(description["gate"]))
+        combine = description.get("combine", "logits")
+        return Mixture(experts, _build(description["gate"]), combine=combine)
     return UNGATED[kind](experts)
 
 

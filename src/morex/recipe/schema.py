@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from morex.hyperparameters import TrainingConfig
+from morex.mixture import Combine
 from morex.networks import ARCHITECTURES
 from morex.outcomes import Outcomes
 from morex.perturbations import Ball, Perturbation
@@ -91,7 +92,8 @@ class NetworkModel(Strict):
 class MixtureModel(Strict):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
-    ``shares`` gives members of ``against`` more than one part of every batch.
+    ``shares`` gives members of ``against`` more than one part of every batch; ``combine`` says what
+    the gate weights, the paper's logits or probabilities.
     """
 
     kind: Literal["mixture"]
@@ -99,6 +101,7 @@ class MixtureModel(Strict):
     objective: ObjectiveName = "side-by-side"
     against: Names
     shares: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    combine: Combine = "logits"
     inner: InnerSearch
     gate_warmup: TrainingConfig | None = None
     training: TrainingConfig

@@ -136,7 +136,7 @@ class Bench:
             return load_model(self.store.root / model_folder(stage.model) / "gate")
         experts = {name: load_model(self.store.root / model_folder(name)) for name in parents(spec)}
         if isinstance(spec, MixtureModel):
-            return self.workshop.mixture(stage.model, experts)
+            return self.workshop.mixture(stage.model, spec, experts)
         return self.workshop.ungated(spec, experts)
 
     def _label(self, name: str) -> dict[str, Any]:

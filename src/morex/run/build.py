@@ -108,11 +108,11 @@ class Workshop:
         config = self.network_config(self.recipe.network, len(self.data.train.classes))
         return ResNet(config, seed=derived_seed(self.recipe.seed, name, "weights"))
 
-    def mixture(self, name: str, experts: dict[str, nn.Module]) -> Mixture:
+    def mixture(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
         """Return a mixture of ``experts`` with a new gate."""
         config = self.network_config(self.recipe.gate or self.recipe.network, len(experts))
         gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
-        return Mixture(experts, gate)
+        return Mixture(experts, gate, combine=model.combine)
 
     def objective(self, model: NetworkModel | MixtureModel) -> Objective:
         """Return the objective of a model."""

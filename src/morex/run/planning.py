@@ -181,5 +181,5 @@ def _example(workshop: Workshop, name: str) -> nn.Module:
         return workshop.ready(workshop.network(name))
     experts: dict[str, nn.Module] = {n: workshop.network(n) for n in parents(spec)}
     if isinstance(spec, MixtureModel):
-        return workshop.ready(workshop.mixture(name, experts))
+        return workshop.ready(workshop.mixture(name, spec, experts))
     return workshop.ready(workshop.ungated(spec, experts))

@@ -121,10 +121,13 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
         exclude={"name", "note", "folder", "image_column", "label_column", "image_size"}
     )
     described_model = model.model_dump(
-        mode="json", exclude={"training", "gate_warmup", "against", "shares"}
+        mode="json", exclude={"training", "gate_warmup", "against", "shares", "combine"}
     )
-    if isinstance(model, MixtureModel) and model.shares:
-        described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
+    if isinstance(model, MixtureModel):  # what is usual leaves the keys of older runs as they are
+        if model.shares:
+            described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
+        if model.combine != "logits":
+            described_model["combine"] = model.combine
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
     return {
         "seed": recipe.seed,
