@@ -14,7 +14,6 @@ import shutil
 from pathlib import Path
 
 import torch
-import yaml
 
 from morex.recipe import load_recipe, slug
 from morex.recipe.schema import NetworkModel, parents
@@ -81,8 +80,7 @@ def ship(run: Path, default: str) -> None:
 def restore(name: str, run: Path) -> None:
     """Copy what is needed for the single networks to count as finished."""
     run.mkdir(parents=True)
-    content = load_recipe(name).model_dump(mode="json")
-    (run / "recipe.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    (run / ".owner.json").write_text("{}")  # says that it is a run directory
     records = ROOT / "results" / name / "stages"
     for model in (path for path in (ROOT / "src/morex/models" / name).iterdir() if path.is_dir()):
         if "shared" not in json.loads((model / "model.json").read_text()):
