@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morex.attacks import PGD, Attack, DeepFool, Model, RayS, WorstOfDraws, frozen
+from morex.attacks import PGD, Attack, DeepFool, Model, RayS, WorstOfDraws, frozen, is_right
 from morex.data import ImageSet
 from morex.outcomes import BoolArray, Outcomes
 from morex.perturbations import L2, Ball, Clean, Fog, Linf, Perturbation, Snow
@@ -149,7 +149,7 @@ def _clean(model: Model, data: ImageSet, batch_size: int) -> Tensor:
     """Return which images the model gets right as they are, (N,)."""
     starts = range(0, len(data), batch_size)
     rows = [slice(start, start + batch_size) for start in starts]
-    return torch.cat([_is_right(model, data.pixels(r), data.labels[r]) for r in rows])
+    return torch.cat([is_right(model, data.pixels(r), data.labels[r]) for r in rows])
 
 
 def _attacked(
@@ -180,16 +180,9 @@ def _attacked(
         moved = row.attack(model, x, y, generator=generator)
         # against the data's own images: the attack may have changed those that it was given
         audit(row.attack.perturbation, data.pixels(rows), moved, row.name)
-        right[rows] = _is_right(model, moved, y)
+        right[rows] = is_right(model, moved, y)
         so_far: BoolArray = right[:end].cpu().numpy()
         yield so_far
-
-
-@torch.no_grad()
-def _is_right(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """Return where the model's answer is ``y``; an answer that is not finite is wrong."""
-    logits = model(x)
-    return (logits.argmax(1) == y) & logits.isfinite().all(1)
 
 
 def audit(

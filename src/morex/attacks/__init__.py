@@ -1,7 +1,7 @@
 """Attacks: searches inside a perturbation for images that a model gets wrong."""
 
 from morex.attacks.autoattack import AutoAttack
-from morex.attacks.base import Attack, Model, Passes, frozen
+from morex.attacks.base import Attack, Model, Passes, frozen, is_right
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import WorstOfDraws
 from morex.attacks.grid import GridSearch
@@ -32,4 +32,5 @@ __all__ = [
     "WorstOfStrengths",
     "cross_entropy",
     "frozen",
+    "is_right",
 ]

@@ -98,6 +98,13 @@ def check_batch(x: Tensor, y: Tensor) -> None:
         )
 
 
+@torch.no_grad()
+def is_right(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    """Return where the model's answer is ``y``, (N,); an answer that is not finite is wrong."""
+    logits = model(x)
+    return (logits.argmax(1) == y) & logits.isfinite().all(1)
+
+
 @contextmanager
 def frozen(model: Model) -> Iterator[None]:
     """Put a module in evaluation mode with no weight gradients; restore everything on exit.

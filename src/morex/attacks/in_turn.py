@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Model, Passes, is_right
 from morex.perturbations import Perturbation
 
 Search = Callable[[Tensor, Tensor], Tensor]
@@ -27,21 +27,14 @@ def first_that_fools(model: Model, x: Tensor, y: Tensor, searches: Iterable[Sear
         searches: done one after the other, until no example stands.
     """
     found = x.clone()
-    rows = _right(model, x, y)
+    rows = torch.nonzero(is_right(model, x, y)).flatten()
     for search in searches:
         if not len(rows):
             break
         moved = search(x[rows], y[rows]).detach()
         found[rows] = moved
-        rows = rows[_right(model, moved, y[rows])]
+        rows = rows[is_right(model, moved, y[rows])]
     return found
-
-
-@torch.no_grad()
-def _right(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """Return the indices of the images that the model gets right; what is not finite is wrong."""
-    logits = model(x)
-    return torch.nonzero((logits.argmax(1) == y) & logits.isfinite().all(1)).flatten()
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ What needs PyTorch is imported inside the commands, so that help and tables star
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     import torch
 
+    from morex.cli.opening import Request
     from morex.recipe import Recipe
 
 app = typer.Typer(
@@ -246,22 +247,21 @@ def evaluate(
     """
     with _told_plainly():
         from morex.cli.evaluate import evaluate_saved
-        from morex.cli.opening import Request
 
-        request = Request(
+        request = _request(
             model,
             recipe=recipe,
             suite=suite,
             folder=data,
             examples=examples,
             seed=seed,
-            device=_device(device),
+            device=device,
             out=out,
             input_range=input_range,
-            mean=_numbers(mean),
-            std=_numbers(std),
+            mean=mean,
+            std=std,
         )
-        evaluate_saved(request, Console(highlight=False, soft_wrap=True).print)
+        evaluate_saved(request, _say())
 
 
 @app.command()
@@ -286,19 +286,17 @@ def curve(
     """
     with _told_plainly():
         from morex.cli.curve import curve as points
-        from morex.cli.opening import Request
 
-        request = Request(
+        request = _request(
             model,
             recipe=recipe,
             folder=data,
             examples=examples,
             seed=seed,
-            device=_device(device),
+            device=device,
             out=out,
         )
-        say = Console(highlight=False, soft_wrap=True).print
-        points(request, perturbation, _numbers(factors), say)
+        points(request, perturbation, _numbers(factors), _say())
 
 
 @app.command()
@@ -348,22 +346,20 @@ def audit(
     """
     with _told_plainly():
         from morex.cli.audit import audit_saved
-        from morex.cli.opening import Request
 
-        request = Request(
+        request = _request(
             model,
             recipe=recipe,
             folder=data,
             examples=examples,
             seed=seed,
-            device=_device(device),
+            device=device,
             out=out,
             input_range=input_range,
-            mean=_numbers(mean),
-            std=_numbers(std),
+            mean=mean,
+            std=std,
         )
-        say = Console(highlight=False, soft_wrap=True).print
-        findings = audit_saved(request, steps=steps, queries=queries, say=say)
+        findings = audit_saved(request, steps=steps, queries=queries, say=_say())
     if any(finding.verdict == "flag" for finding in findings):
         raise typer.Exit(1)
 
@@ -386,6 +382,18 @@ def predict(
 
         for line in predict_pictures(model, pictures):
             typer.echo(line)
+
+
+def _request(
+    model: str, *, device: str | None, mean: str = "", std: str = "", **options: Any
+) -> "Request":
+    from morex.cli.opening import Request
+
+    return Request(model, device=_device(device), mean=_numbers(mean), std=_numbers(std), **options)
+
+
+def _say() -> Callable[[str], None]:
+    return Console(highlight=False, soft_wrap=True).print
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -1,16 +1,13 @@
 """``morex audit``: is a model robust, or does it hide its gradients?"""
 
-import json
 import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 
 from morex.audit import Finding, audit_model
-from morex.cli.opening import Request, opened
-from morex.files import write_atomically
+from morex.cli.opening import Request, opened, write_json
 from morex.perturbations import L2, Linf
 from morex.run.cores import threads
-from morex.run.provenance import provenance
 
 _SIGNS = {"pass": "pass", "flag": "FLAG", "does not apply": "n/a "}
 
@@ -42,10 +39,8 @@ def audit_saved(
     flags = [finding for finding in findings if finding.verdict == "flag"]
     say(f"{len(flags)} of {len(findings)} points flagged" if flags else "no sign of masking")
     if request.out:
-        made_by = {"model": request.model, "seed": request.seed, **provenance(request.device)}
-        content = {**made_by, "findings": [asdict(f) | {"name": f.name} for f in findings]}
-        request.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(request.out, json.dumps(content, indent=1).encode())
+        content = {"findings": [asdict(f) | {"name": f.name} for f in findings]}
+        write_json(request, request.out, content)
     return findings
 
 

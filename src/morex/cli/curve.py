@@ -1,16 +1,13 @@
 """``morex curve``: accuracy against the strength of a perturbation."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from morex.attacks import PGD, Attack, WorstOfDraws
-from morex.cli.opening import Request, opened
+from morex.cli.opening import Request, opened, write_json
 from morex.evaluation import Row, evaluate
-from morex.files import write_atomically
 from morex.perturbations import Ball, Perturbation, Transform
 from morex.run.cores import threads
-from morex.run.provenance import provenance
 
 
 def curve(
@@ -60,9 +57,7 @@ def curve(
             }
         )
     if request.out:
-        made_by = {"model": request.model, "seed": request.seed, **provenance(request.device)}
-        request.out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(request.out, json.dumps({**made_by, "points": points}, indent=1).encode())
+        write_json(request, request.out, {"points": points})
     return points
 
 

@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from morex.cli.opening import Request, opened
+from morex.cli.opening import Request, opened, write_json
 from morex.evaluation import evaluate
-from morex.files import write_atomically
 from morex.outcomes import BoolArray, Outcomes, Proportion
 from morex.recipe.pieces import described
 from morex.run import Workshop
 from morex.run.cores import threads
 from morex.run.partial import PartialRows
-from morex.run.provenance import provenance
 
 
 def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
@@ -29,15 +27,14 @@ def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
         ModelError, ForeignModelError, ValueError: as ``opened``.
     """
     out, device, seed = request.out, request.device, request.seed
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)  # may fail: before the work
     network, workshop = opened(request, say)
     images = workshop.test_data
     say(f"{len(images)} test images of {workshop.data.name}, seed {seed}, on {device}")
 
     counts = {row.name: row.count(len(images)) for row in workshop.suite()}
-    about = _settings(request, network, workshop)
-    rows = PartialRows(_partial(out), 30.0, say, about) if out else None
+    rows = None
+    if out:
+        rows = PartialRows(_partial(out), 30.0, say, _settings(request, network, workshop))
 
     def keep(name: str, right: BoolArray) -> None:
         whole = len(right) == counts[name]
@@ -59,7 +56,8 @@ def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
     say(_line("union", Proportion.of(outcomes.union())))
     say(f"{'mean':<14} {100 * outcomes.mean():5.1f}%")
     if out:
-        _save(outcomes, out, {"model": request.model, "seed": seed, **provenance(device)})
+        outcomes.save(out)
+        write_json(request, out.with_suffix(".json"), {"rows": _figures(outcomes)})
     if rows:
         rows.remove()
         say(f"outcomes are in {out}")
@@ -82,17 +80,14 @@ def _partial(out: Path) -> Path:
     return out.with_name(out.name + ".partial")
 
 
-def _save(outcomes: Outcomes, path: Path, about: dict[str, Any]) -> None:
-    """Write the outcomes, and beside them the figures with what they rest on."""
-    outcomes.save(path)
+def _figures(outcomes: Outcomes) -> dict[str, Any]:
+    """Return every row's accuracy and that of the union, with interval and n."""
     shares = {row: outcomes.accuracy(row) for row in outcomes.rows}
     shares["union"] = Proportion.of(outcomes.union())
-    figures = {
+    return {
         row: {"accuracy": share.value, "interval": share.interval, "n": share.n}
         for row, share in shares.items()
     }
-    content = json.dumps({**about, "rows": figures}, indent=1)
-    write_atomically(path.with_suffix(".json"), content.encode())
 
 
 def _line(name: str, share: Proportion) -> str:

@@ -1,5 +1,6 @@
 """From what a user names on the command line to a model, and the data and attacks for it."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from morex.files import write_atomically
 from morex.foreign import RANGES, Rescaled, better_range, check_answers, import_model
 from morex.precision import default_device
 from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
 from morex.run import Workshop
+from morex.run.provenance import provenance
 from morex.saving import load_about, load_model
 from morex.shipped import find_model
 
@@ -54,6 +57,8 @@ def opened(request: Request, say: Callable[[str], None]) -> tuple[nn.Module, Wor
         ForeignModelError: if a classifier cannot be made, or its answers are not logits.
         ValueError: if the model carries no recipe and none is given, or it does not fit the data.
     """
+    if request.out:
+        request.out.parent.mkdir(parents=True, exist_ok=True)  # may fail: before the work
     foreign = ":" in request.model and not Path(request.model).exists()
     network = _foreign(request) if foreign else load_model(request.model, device=request.device)
     workshop = Workshop.open(_chosen(request, foreign), request.device)
@@ -63,6 +68,12 @@ def opened(request: Request, say: Callable[[str], None]) -> tuple[nn.Module, Wor
     else:
         _check_classes(request.model, workshop)
     return network, workshop
+
+
+def write_json(request: Request, path: Path, content: dict[str, Any]) -> None:
+    """Write what was found of the model, together with what it rests on."""
+    made_by = {"model": request.model, "seed": request.seed, **provenance(request.device)}
+    write_atomically(path, json.dumps({**made_by, **content}, indent=1).encode())
 
 
 def _foreign(request: Request) -> nn.Module:
