@@ -165,7 +165,7 @@ class _Auditor:
             strong = self.strong(ball)
             standing = self.standing(strong, "strong")
             yield self.effort(ball, strong, standing)
-            yield self.sizes(ball, strong)
+            yield self.sizes(ball, strong, standing)
             fallen_blindly = self.blind(ball)
             yield self.per_example(ball, standing, fallen_blindly)
             yield self.decisions(ball, standing, fallen_blindly)
@@ -227,7 +227,7 @@ class _Auditor:
             problems.append("twice the steps and restarts lower accuracy further")
         return self.finding(1, ball, evidence, problems)
 
-    def sizes(self, ball: Ball, strong: PGD) -> Finding:
+    def sizes(self, ball: Ball, strong: PGD, standing: Tensor) -> Finding:
         """Point 2: accuracy falls with the radius, and to nothing where nothing can be right."""
         pixels = self.x[0].numel()
         everything = 0.5 if isinstance(ball, Linf) else 0.5 * pixels**0.5
@@ -236,7 +236,9 @@ class _Auditor:
         shares = []
         for radius in radii:
             attack = replace(strong, perturbation=replace(ball, eps=radius))
-            shares.append(self.share(self.standing(attack, f"radius {radius}")))
+            known = radius == ball.eps  # it was attacked for the other points
+            right = standing if known else self.standing(attack, f"radius {radius}")
+            shares.append(self.share(right))
         evidence = {f"eps {r:.3g}": s for r, s in zip(radii, shares, strict=True)}
         problems = []
         if any(later > sooner + self.limits.missed for sooner, later in pairwise(shares)):
