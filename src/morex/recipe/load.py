@@ -34,10 +34,19 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: if there is no such recipe, or it or an override is wrong. All wrong keys and
             types are reported together, each with its path.
     """
-    raw = deepcopy(_read(name_or_path))
+    return parse_recipe(with_overrides(_read(name_or_path), overrides), name_or_path)
+
+
+def with_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of a recipe that was read with ``a.b=value`` overrides applied.
+
+    Raises:
+        RecipeError: if one is not of that form, or not a place in the recipe.
+    """
+    copy = deepcopy(dict(raw))
     for override in overrides:
-        _override(raw, override)
-    return parse_recipe(raw, name_or_path)
+        _override(copy, override)
+    return copy
 
 
 def parse_recipe(raw: Mapping[str, Any], source: str = "recipe") -> Recipe:

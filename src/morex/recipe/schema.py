@@ -93,11 +93,13 @@ class MixtureModel(Strict):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
     ``shares`` gives members of ``against`` more than one part of every batch; ``combine`` says what
-    the gate weights, the paper's logits or probabilities.
+    the gate weights, the paper's logits or probabilities. A mixture with a ``warm_start`` begins as
+    that mixture does, with other experts (``regrouping.py``).
     """
 
     kind: Literal["mixture"]
     experts: Names
+    warm_start: str | None = None
     objective: ObjectiveName = "side-by-side"
     against: Names
     shares: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
@@ -229,9 +231,9 @@ def slug(name: str) -> str:
 
 def parents(model: AnyModel) -> tuple[str, ...]:
     """Return the models that this one is made from."""
-    if isinstance(model, NetworkModel):
-        return (model.warm_start,) if model.warm_start else ()
-    return model.experts
+    experts = () if isinstance(model, NetworkModel) else model.experts
+    start = None if isinstance(model, UngatedModel) else model.warm_start
+    return (*experts, start) if start else experts
 
 
 def _unknown_names(recipe: Recipe) -> list[str]:
@@ -264,7 +266,7 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
     """Say which names stand for the wrong thing."""
     problems = []
     for key, model in recipe.models.items():
-        problems += _no_networks(recipe, key, model)
+        problems += _wrong_parents(recipe, key, model)
         if isinstance(model, UngatedModel) or not {*model.against} <= {*recipe.perturbations}:
             continue
         members = recipe.perturbations_of(model.against)
@@ -287,13 +289,21 @@ def _wrong_shares(key: str, model: MixtureModel) -> list[str]:
     return [f"models.{key}.shares: {name!r} is not in against" for name in unknown]
 
 
-def _no_networks(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
-    """Say which parents are mixtures: neither an expert nor a start for a network's weights."""
-    return [
-        f"models.{key}: {parent!r} is a {recipe.models[parent].kind}, expected a network"
-        for parent in parents(model)
-        if parent in recipe.models and not isinstance(recipe.models[parent], NetworkModel)
-    ]
+def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
+    """Say which parents are of the wrong kind: an expert is a network, a start as the model."""
+    problems = []
+    start = None if isinstance(model, UngatedModel) else model.warm_start
+    for parent in parents(model):
+        wanted = "mixture" if isinstance(model, MixtureModel) and parent == start else "network"
+        if parent in recipe.models and (found := recipe.models[parent].kind) != wanted:
+            problems.append(f"models.{key}: {parent!r} is a {found}, expected a {wanted}")
+    base = recipe.models.get(start or "")
+    if isinstance(model, MixtureModel) and isinstance(base, MixtureModel):
+        if not {*model.experts} & {*base.experts}:
+            problems.append(f"models.{key}: has no expert in common with its warm start {start!r}")
+        if model.combine != base.combine:
+            problems.append(f"models.{key}: combine is not that of its warm start {start!r}")
+    return problems
 
 
 def _wrong_rows(recipe: Recipe) -> list[str]:
@@ -328,23 +338,39 @@ def _wrong_suites(recipe: Recipe) -> list[str]:
 
 
 def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
-    experts = [recipe.models.get(expert) for expert in model.experts]
-    trained_on = {e.against for e in experts if isinstance(e, NetworkModel)}
+    old, new = known_and_new(recipe, model)
+    how = "first" if old else "alone"
     return [
-        f"models.{key}: the gate's warm-up needs an expert trained on {name!r} alone; add one to "
-        "experts, or set gate_warmup to null"
-        for name in model.against
-        if (name,) not in trained_on
+        f"models.{key}: the gate's warm-up needs a new expert trained on {name!r} {how}; add one "
+        "to experts, or set gate_warmup to null"
+        for name in new
+        if expert_for(recipe, model, name) is None
     ]
 
 
-def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int:
-    """Return the index of the mixture's first expert that is trained on ``perturbation`` alone."""
+def known_and_new(recipe: Recipe, model: MixtureModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what of ``against`` the mixture's warm start was trained on, and what it was not."""
+    base = recipe.models.get(model.warm_start or "")
+    before = base.against if isinstance(base, MixtureModel) else ()
+    known = tuple(name for name in model.against if name in before)
+    return known, tuple(name for name in model.against if name not in before)
+
+
+def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | None:
+    """Return the index of the expert that a gate's warm-up should name for ``perturbation``.
+
+    It is the first that is trained on it alone; of a mixture with a warm start the first new one
+    that is trained on it before all else. None if there is no such expert.
+    """
+    base = recipe.models.get(model.warm_start or "")
+    old = base.experts if isinstance(base, MixtureModel) else ()
     for index, expert in enumerate(model.experts):
-        spec = recipe.models[expert]
-        if isinstance(spec, NetworkModel) and spec.against == (perturbation,):
+        spec = recipe.models.get(expert)
+        if not isinstance(spec, NetworkModel) or expert in old:
+            continue
+        if spec.against[:1] == (perturbation,) and (old or len(spec.against) == 1):
             return index
-    raise ValueError(f"no expert is trained on {perturbation!r}")
+    return None
 
 
 def _cycles(recipe: Recipe) -> list[str]:

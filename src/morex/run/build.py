@@ -1,5 +1,6 @@
 """From the words of a recipe to the objects that do the work."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +24,10 @@ from morex.recipe.schema import (
     NetworkSpec,
     UngatedModel,
     expert_for,
+    known_and_new,
 )
-from morex.targets import ExpertForMember
+from morex.run.stages import Kind
+from morex.targets import ExpertForMember, NewExperts, Target
 from morex.training import TrainingData
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -114,22 +117,43 @@ class Workshop:
         gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
         return Mixture(experts, gate, combine=model.combine)
 
-    def objective(self, model: NetworkModel | MixtureModel) -> Objective:
-        """Return the objective of a model."""
-        perturbations = self.recipe.perturbations_of(model.against)
+    def objective(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> Objective:
+        """Return the objective of a model, or of the warm-up of its gate."""
+        against = model.against
+        if kind == "gate" and isinstance(model, MixtureModel) and model.warm_start:
+            against = self._of_warmup(model)
+            return SideBySide(tuple(self._member(name, model) for name in against))
+        perturbations = self.recipe.perturbations_of(against)
         if model.objective == "msd":
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
             return Single((PGD(balls, **model.inner.model_dump()),))
-        members = tuple(inner_search(p, model.inner) for p in perturbations)
+        members = tuple(self._member(name, model) for name in against)
         if isinstance(model, MixtureModel) and model.shares:
             return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
         return OBJECTIVES[model.objective](members)
 
-    def gate_target(self, model: MixtureModel) -> ExpertForMember:
-        """Return which expert the gate should name for each perturbation."""
-        return ExpertForMember(
-            tuple(expert_for(self.recipe, model, name) for name in model.against)
-        )
+    def _member(self, name: str, model: NetworkModel | MixtureModel) -> Attack:
+        return inner_search(self.recipe.perturbations[name], model.inner)
+
+    def _of_warmup(self, model: MixtureModel) -> tuple[str, ...]:
+        """Return what a gate that knows much already warms up on.
+
+        Balls that it knows are left out: an attack goes through all experts and costs more than all
+        the rest, and what the gate does in a ball it does much the same in its middle.
+        """
+        _, new = known_and_new(self.recipe, model)
+        is_ball = {n: isinstance(p, Ball) for n, p in self.recipe.perturbations.items()}
+        return tuple(name for name in model.against if name in new or not is_ball[name])
+
+    def gate_target(self, model: MixtureModel, mixture: Mixture) -> Target:
+        """Return what the gate learns while it warms up: which expert a perturbation is for."""
+        if model.warm_start:
+            _, new = known_and_new(self.recipe, model)
+            experts = {name: expert_for(self.recipe, model, name) for name in new}
+            named = tuple(experts.get(name) for name in self._of_warmup(model))
+            return NewExperts(deepcopy(mixture.gate).eval().requires_grad_(False), named)
+        found = (expert_for(self.recipe, model, name) for name in model.against)
+        return ExpertForMember(tuple(index for index in found if index is not None))
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
         """Return a mixture without a gate."""

@@ -1,5 +1,6 @@
 """What a run will cost: passes per stage, and time and memory from a short calibration."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,7 +10,7 @@ from morex.attacks import DeepFool, GateSteering, Passes
 from morex.hyperparameters import TrainingConfig
 from morex.precision import Precision
 from morex.recipe import Recipe
-from morex.recipe.schema import AnyModel, MixtureModel, NetworkModel, UngatedModel, parents
+from morex.recipe.schema import AnyModel, MixtureModel, NetworkModel, UngatedModel
 from morex.run.build import Workshop
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
@@ -56,10 +57,10 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
         return _evaluation_passes(workshop, spec, stage.suite)
     if isinstance(spec, UngatedModel):
         return StageCost(0, 0)
-    objective, data = workshop.objective(spec), workshop.training_data
+    objective, data = workshop.objective(spec, stage.kind), workshop.training_data
     config = _config(spec, stage)
     training = objective.passes * _examples(workshop, config)
-    validations = -(-config.epochs // config.validate_every)
+    validations = math.ceil(config.epochs / config.validate_every)
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
     total = training + judged * (validations * len(data.validation))
     return StageCost(total.forward, total.backward)
@@ -74,8 +75,7 @@ def _config(spec: NetworkModel | MixtureModel, stage: Stage) -> TrainingConfig:
 
 def _examples(workshop: Workshop, config: TrainingConfig) -> int:
     """Return how many examples all steps of a training take."""
-    steps = len(workshop.training_data.train) // config.batch_size * config.epochs
-    return steps * config.batch_size
+    return config.steps(len(workshop.training_data.train)) * config.batch_size
 
 
 def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
@@ -159,7 +159,7 @@ def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
     spec = workshop.recipe.models[stage.model]
     if stage.kind == "evaluate" or isinstance(spec, UngatedModel):
         return _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
-    config, updates = _config(spec, stage), workshop.objective(spec).updates
+    config, updates = _config(spec, stage), workshop.objective(spec, stage.kind).updates
     return _Conditions(
         config.batch_size,
         config.precision,
@@ -179,7 +179,7 @@ def _example(workshop: Workshop, name: str) -> nn.Module:
     spec = workshop.recipe.models[name]
     if isinstance(spec, NetworkModel):
         return workshop.ready(workshop.network(name))
-    experts: dict[str, nn.Module] = {n: workshop.network(n) for n in parents(spec)}
+    experts: dict[str, nn.Module] = {n: workshop.network(n) for n in spec.experts}
     if isinstance(spec, MixtureModel):
         return workshop.ready(workshop.mixture(name, spec, experts))
     return workshop.ready(workshop.ungated(spec, experts))

@@ -53,14 +53,28 @@ class Stage:
 
     def key(self, digests: Mapping[str, str]) -> str:
         """Hash what decides the result, given the digests of what the stage reads."""
-        content = {
-            "format": FORMAT,
-            "kind": self.kind,
-            "model": self.model,
-            "reads": [digests[need] for need in self.needs],
-            "decided_by": self.decided_by,
+        return _hash(
+            {
+                "format": FORMAT,
+                "kind": self.kind,
+                "model": self.model,
+                "reads": [digests[need] for need in self.needs],
+                "decided_by": self.decided_by,
+            }
+        )
+
+    def row_keys(self, model_digest: str) -> dict[str, str]:
+        """Hash what decides each row of an evaluation by itself, given the model's checksum."""
+        common = {name: value for name, value in self.decided_by.items() if name != "rows"}
+        common |= {"format": FORMAT, "model": model_digest}
+        return {
+            name: _hash(common | {"name": name, "row": row})
+            for name, row in self.decided_by["rows"].items()
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def stage_id(kind: Kind, model: str, suite: str = "") -> str:
@@ -128,6 +142,8 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
             described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
         if model.combine != "logits":
             described_model["combine"] = model.combine
+        if not model.warm_start:
+            del described_model["warm_start"]
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
     return {
         "seed": recipe.seed,
