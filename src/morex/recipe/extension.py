@@ -11,19 +11,24 @@ from typing import Any
 from morex.perturbations import Ball, Perturbation
 from morex.recipe.errors import RecipeError
 from morex.recipe.load import parse_recipe
+from morex.recipe.pieces import AttackSpec
 from morex.recipe.schema import MixtureModel, NetworkModel, Recipe
 
-_EXPERT_SHARE, _MIXTURE_SHARE, _LEARNING_RATE = 0.3, 0.1, 0.1
-"""Of the epochs of the expert that a new one starts from, and of epochs and learning rate of the
-old mixture: what has been learnt before need not be learnt again."""
+_SHORT: Mapping[str, Mapping[str, float]] = {
+    "expert": {"epochs": 0.2, "learning_rate": 0.5},
+    "gate_warmup": {"learning_rate": 0.3},
+    "training": {"epochs": 0.05, "learning_rate": 0.1},
+}
+"""Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
+and the training of the old mixture: what has been learnt before need not be learnt again."""
 
 
 def extended(recipe: Recipe, mixture: str, new: Mapping[str, Mapping[str, Any]]) -> Recipe:
     """Return ``recipe`` with perturbations, an expert for each, and a mixture that has them too.
 
-    A new expert starts from the mixture's first expert for a ball and keeps training in that ball
-    half of the time: an expert that gives way to small changes is one more to which an attacker
-    can steer the gate.
+    A new expert starts from the mixture's first expert for a ball and goes on training in all balls
+    of the mixture beside the new perturbation: an expert that gives way to small changes would be
+    one more to which an attacker can steer the gate.
 
     Args:
         recipe: of a run.
@@ -35,16 +40,17 @@ def extended(recipe: Recipe, mixture: str, new: Mapping[str, Mapping[str, Any]])
     """
     raw, base = recipe.model_dump(mode="json"), _mixture(recipe, mixture)
     experts = {f"M{name}": name for name in new}
-    taken = {*recipe.perturbations, *recipe.models} & {*new, *experts}
-    if taken:
-        raise RecipeError(f"{min(taken)!r} is in the recipe already; choose another name")
+    for name in (*new, *experts):
+        if name in recipe.perturbations or name in recipe.models:
+            raise RecipeError(f"{name!r} is in the recipe already; choose another name")
     raw["perturbations"] |= {name: dict(spec) for name, spec in new.items()}
     for expert, name in experts.items():
         raw["models"][expert] = _expert(recipe, base, name)
-    grown = _short(raw["models"][mixture], mixture) | {
+    old = raw["models"][mixture]
+    grown = _short(old, mixture) | {
         "experts": [*base.experts, *experts],
         "against": [*base.against, *new],
-        "gate_warmup": raw["models"][mixture]["gate_warmup"],
+        "gate_warmup": _scaled(old["gate_warmup"] or old["training"], "gate_warmup"),
     }
     name = " + ".join((mixture, *new))
     raw["models"][name] = grown
@@ -109,26 +115,22 @@ def _mixture(recipe: Recipe, name: str) -> MixtureModel:
 
 def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
     """Return a new expert as a recipe writes it."""
-    start, ball = _robust_expert(recipe, base)
+    balls = [other for other in base.against if _is_ball(recipe, other)]
+    robust = [e for e in base.experts if _network(recipe, e).against[0] in balls]
+    start = next(iter(robust or base.experts))
     model = recipe.model_dump(mode="json")["models"][start]
-    training = model["training"] | {"epochs": _EXPERT_SHARE * model["training"]["epochs"]}
     return {
         "kind": "network",
-        "objective": "side-by-side" if ball else "single",
-        "against": [name, *ball],
+        "objective": "side-by-side" if balls else "single",
+        "against": [name, *balls],
         "warm_start": start,
         "inner": model["inner"],
-        "training": training,
+        "training": _scaled(model["training"], "expert"),
     }
 
 
-def _robust_expert(recipe: Recipe, base: MixtureModel) -> tuple[str, tuple[str, ...]]:
-    """Return the mixture's first expert for one ball alone, and the ball; else the first expert."""
-    for expert in base.experts:
-        against = _network(recipe, expert).against
-        if len(against) == 1 and isinstance(recipe.perturbations[against[0]], Ball):
-            return expert, against
-    return base.experts[0], ()
+def _scaled(training: dict[str, Any], which: str) -> dict[str, Any]:
+    return training | {key: factor * training[key] for key, factor in _SHORT[which].items()}
 
 
 def _network(recipe: Recipe, name: str) -> NetworkModel:
@@ -139,25 +141,30 @@ def _network(recipe: Recipe, name: str) -> NetworkModel:
 
 def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a mixture as a recipe writes it that goes on from a trained one."""
-    training = mixture["training"]
-    short = {
-        "epochs": _MIXTURE_SHARE * training["epochs"],
-        "learning_rate": _LEARNING_RATE * training["learning_rate"],
-    }
-    return mixture | {"warm_start": name, "gate_warmup": None, "training": training | short}
+    training = _scaled(mixture["training"], "training")
+    return mixture | {"warm_start": name, "gate_warmup": None, "training": training}
 
 
 def _rows(recipe: Recipe, name: str, perturbation: Perturbation) -> dict[str, Any]:
     """Return rows for a new perturbation: a draw of a transform, the attacks of another ball."""
     if not isinstance(perturbation, Ball):
         return {name: {"attack": "draws", "perturbation": name}}
-    rows = recipe.evaluation.rows
-    balls = [r.perturbation for r in rows.values() if _is_ball(recipe, r.perturbation)]
-    return {
-        f"{row.attack}-{name}": row.model_dump(mode="json") | {"perturbation": name}
-        for row in rows.values()
-        if balls and row.perturbation == balls[0] and row.attack in ("pgd", "deepfool", "rays")
-    } or {f"pgd-{name}": {"attack": "pgd", "perturbation": name}}
+    rows = [r for r in recipe.evaluation.rows.values() if _is_ball(recipe, r.perturbation)]
+    found = {}
+    for row in rows:
+        like = row.model_copy(update={"perturbation": name})
+        if row.perturbation == rows[0].perturbation and _fits(like, perturbation):
+            found[f"{row.attack}-{name}"] = like.model_dump(mode="json")
+    return found or {f"pgd-{name}": {"attack": "pgd", "perturbation": name}}
+
+
+def _fits(row: AttackSpec, perturbation: Perturbation) -> bool:
+    """Say whether an attack works on a perturbation: RayS knows no L1, for example."""
+    try:
+        row.build({row.perturbation: perturbation})
+    except ValueError:
+        return False
+    return True
 
 
 def _is_ball(recipe: Recipe, name: str) -> bool:

@@ -293,10 +293,12 @@ def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
     """Say which parents are of the wrong kind: an expert is a network, a start as the model."""
     problems = []
     start = None if isinstance(model, UngatedModel) else model.warm_start
-    for parent in parents(model):
-        wanted = "mixture" if isinstance(model, MixtureModel) and parent == start else "network"
-        if parent in recipe.models and (found := recipe.models[parent].kind) != wanted:
-            problems.append(f"models.{key}: {parent!r} is a {found}, expected a {wanted}")
+    own_kind = "mixture" if isinstance(model, MixtureModel) else "network"
+    experts = () if isinstance(model, NetworkModel) else model.experts
+    wanted = [(start, own_kind), *((expert, "network") for expert in experts)]
+    for parent, kind in wanted:
+        if parent in recipe.models and (found := recipe.models[parent].kind) != kind:
+            problems.append(f"models.{key}: {parent!r} is a {found}, expected a {kind}")
     base = recipe.models.get(start or "")
     if isinstance(model, MixtureModel) and isinstance(base, MixtureModel):
         if not {*model.experts} & {*base.experts}:

@@ -53,7 +53,7 @@ def recipe_of(source: Path) -> Recipe:
 def training_seconds(out: Path, model: str) -> float:
     """Return how long the stages took that a model was trained in, its experts' not included."""
     records = (Store(out).record(stage_id(kind, model)) for kind in ("gate", "train"))
-    return sum(record["seconds"] for record in records if record)
+    return sum(float(record["seconds"]) for record in records if record)
 
 
 def _share(source: str, target: str) -> None:
