@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from morex.attacks import PGD, Attack, DrawnSteering
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Combine
 from morex.networks import ARCHITECTURES
@@ -70,12 +71,29 @@ class NetworkSpec(Strict):
 
 
 class InnerSearch(Strict):
-    """The PGD of training and validation, for every ball; transforms are drawn once."""
+    """The PGD of training and validation, for every ball; transforms are drawn once.
+
+    With a ``push`` the examples steer the gate of a mixture as well, each to an expert that is
+    drawn for it (``DrawnSteering``).
+    """
 
     steps: int = Field(default=10, ge=1)
     relative_step: float = Field(default=2.5, gt=0)
     random_start: bool = True
     restarts: int = Field(default=1, ge=1)
+    push: float = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _can_steer(self) -> "InnerSearch":
+        if self.push and not (self.random_start and self.restarts == 1):
+            raise ValueError("push: steering starts at random and has no restarts")
+        return self
+
+    def attack(self, ball: Ball) -> Attack:
+        """Return the search of a ball."""
+        if self.push:
+            return DrawnSteering(ball, self.steps, self.relative_step, self.push)
+        return PGD(ball, **self.model_dump(exclude={"push"}))
 
 
 class NetworkModel(Strict):
@@ -269,6 +287,8 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
         problems += _wrong_parents(recipe, key, model)
         if isinstance(model, UngatedModel) or not {*model.against} <= {*recipe.perturbations}:
             continue
+        if isinstance(model, NetworkModel) and model.inner.push:
+            problems.append(f"models.{key}.inner.push: a network has no gate to steer")
         members = recipe.perturbations_of(model.against)
         if model.objective == "single" and len(members) > 1:
             problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
@@ -341,10 +361,10 @@ def _wrong_suites(recipe: Recipe) -> list[str]:
 
 def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
     old, new = known_and_new(recipe, model)
-    how = "first" if old else "alone"
+    which = "a new expert" if old else "an expert"
     return [
-        f"models.{key}: the gate's warm-up needs a new expert trained on {name!r} {how}; add one "
-        "to experts, or set gate_warmup to null"
+        f"models.{key}: the gate's warm-up needs {which} trained on {name!r}, alone or first of "
+        "all; add one to experts, or set gate_warmup to null"
         for name in new
         if expert_for(recipe, model, name) is None
     ]
@@ -361,18 +381,19 @@ def known_and_new(recipe: Recipe, model: MixtureModel) -> tuple[tuple[str, ...],
 def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | None:
     """Return the index of the expert that a gate's warm-up should name for ``perturbation``.
 
-    It is the first that is trained on it alone; of a mixture with a warm start the first new one
-    that is trained on it before all else. None if there is no such expert.
+    It is the first that is trained on it alone, else the first that is trained on it before all
+    else; those of a warm start are left out. None if there is no such expert.
     """
     base = recipe.models.get(model.warm_start or "")
     old = base.experts if isinstance(base, MixtureModel) else ()
-    for index, expert in enumerate(model.experts):
-        spec = recipe.models.get(expert)
-        if not isinstance(spec, NetworkModel) or expert in old:
-            continue
-        if spec.against[:1] == (perturbation,) and (old or len(spec.against) == 1):
-            return index
-    return None
+    against = {
+        index: spec.against
+        for index, expert in enumerate(model.experts)
+        if isinstance(spec := recipe.models.get(expert), NetworkModel) and expert not in old
+    }
+    alone = [index for index, names in against.items() if names == (perturbation,)]
+    first = [index for index, names in against.items() if names[0] == perturbation]
+    return next(iter(alone + first), None)
 
 
 def _cycles(recipe: Recipe) -> list[str]:

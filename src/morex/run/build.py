@@ -126,7 +126,7 @@ class Workshop:
         perturbations = self.recipe.perturbations_of(against)
         if model.objective == "msd":
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
-            return Single((PGD(balls, **model.inner.model_dump()),))
+            return Single((PGD(balls, **model.inner.model_dump(exclude={"push"})),))
         members = tuple(self._member(name, model) for name in against)
         if isinstance(model, MixtureModel) and model.shares:
             return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
@@ -178,7 +178,7 @@ def inner_search(perturbation: Perturbation, inner: InnerSearch) -> Attack:
         TypeError: if it is neither.
     """
     if isinstance(perturbation, Ball):
-        return PGD(perturbation, **inner.model_dump())
+        return inner.attack(perturbation)
     if isinstance(perturbation, Transform):
         return WorstOfDraws(perturbation)
     raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")

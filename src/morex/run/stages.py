@@ -137,6 +137,8 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     described_model = model.model_dump(
         mode="json", exclude={"training", "gate_warmup", "against", "shares", "combine"}
     )
+    if not model.inner.push:
+        del described_model["inner"]["push"]
     if isinstance(model, MixtureModel):  # what is usual leaves the keys of older runs as they are
         if model.shares:
             described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
