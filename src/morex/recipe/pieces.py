@@ -40,16 +40,28 @@ from morex.attacks import (
 from morex.perturbations import (
     L1,
     L2,
+    Brightness,
     Clean,
+    Contrast,
+    DefocusBlur,
+    Elastic,
     Fog,
+    GaussianNoise,
+    ImpulseNoise,
+    Jpeg,
     Linf,
+    MotionBlur,
     Occlusion,
     Perturbation,
+    Pixelate,
     Rain,
     RotateTranslate,
+    Saturation,
     Scale,
     Shear,
+    ShotNoise,
     Snow,
+    ZoomBlur,
 )
 from morex.recipe.own import described, is_own, make_own
 
@@ -65,7 +77,13 @@ __all__ = [
 
 PERTURBATIONS: dict[str, type[Perturbation]] = {
     cls.name: cls
-    for cls in (Clean, Linf, L2, L1, Fog, Snow, Rain, Occlusion, RotateTranslate, Scale, Shear)
+    for cls in (
+        *(Clean, Linf, L2, L1),
+        *(Fog, Snow, Rain, Occlusion),
+        *(RotateTranslate, Scale, Shear),
+        *(GaussianNoise, ShotNoise, ImpulseNoise, DefocusBlur, MotionBlur, ZoomBlur),
+        *(Brightness, Contrast, Saturation, Jpeg, Pixelate, Elastic),
+    )
 }
 ATTACKS: dict[str, type[Attack]] = {
     "draws": WorstOfDraws,
