@@ -14,7 +14,8 @@ from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
-from morex.perturbations import L1, L2, Clean, Fog, Linf, Snow
+from morex.perturbations import L1, L2, Clean, Corruption, Fog, Linf, Snow
+from morex.recipe.pieces import PERTURBATIONS
 from morex.targets import ClassOfImage, ExpertForMember, Target
 from morex.training import TrainingData, _Training
 
@@ -97,6 +98,12 @@ def training(model, objective: Objective, target: Target, **config) -> _Training
 def test_no_step_of_a_network_waits(objective: Objective) -> None:
     work = training(network(0), objective, ClassOfImage(), average=0.9, clip_norm=1.0)
     _advance(work)
+
+
+@pytest.mark.parametrize("name", [n for n, c in PERTURBATIONS.items() if issubclass(c, Corruption)])
+def test_no_corruption_waits(name: str) -> None:
+    corrupted = WorstOfDraws(PERTURBATIONS[name](5))
+    _advance(training(network(0), Single((corrupted,)), ClassOfImage()))
 
 
 @pytest.mark.parametrize("target", [ClassOfImage(), ExpertForMember((0, 1))])
