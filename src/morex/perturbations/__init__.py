@@ -3,6 +3,7 @@
 from morex.perturbations.balls import L1, L2, Linf
 from morex.perturbations.base import Ball, Clean, Perturbation, Transform
 from morex.perturbations.blur import DefocusBlur, MotionBlur, ZoomBlur
+from morex.perturbations.composition import Around, Chain, compose
 from morex.perturbations.corruption import Corruption
 from morex.perturbations.debris import Occlusion, Rain
 from morex.perturbations.jpeg import Jpeg
@@ -15,8 +16,10 @@ from morex.perturbations.weather import Fog, Snow
 __all__ = [
     "L1",
     "L2",
+    "Around",
     "Ball",
     "Brightness",
+    "Chain",
     "Clean",
     "Contrast",
     "Corruption",
@@ -41,4 +44,5 @@ __all__ = [
     "Spatial",
     "Transform",
     "ZoomBlur",
+    "compose",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from morex.attacks import PGD, Attack, WorstOfDraws
+from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
 from morex.mixture import UNGATED, Ensemble, Mixture
@@ -151,10 +151,14 @@ def inner_search(perturbation: Perturbation, inner: InnerSearch) -> Attack:
     """Return how training searches a perturbation: PGD in a ball, one draw of a transform.
 
     Raises:
-        TypeError: if it is neither.
+        TypeError: if it is neither, nor a composition of them.
     """
-    if isinstance(perturbation, Ball):
-        return PGD(perturbation, **inner.model_dump())
-    if isinstance(perturbation, Transform):
-        return WorstOfDraws(perturbation)
-    raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")
+
+    def search(part: Perturbation) -> Attack:
+        if isinstance(part, Ball):
+            return PGD(part, **inner.model_dump())
+        if isinstance(part, Transform):
+            return WorstOfDraws(part)
+        raise TypeError(f"a perturbation is a Ball or a Transform, got {part!r}")
+
+    return attack_on(perturbation, search)
