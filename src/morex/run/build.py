@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
 from morex.data import Augment, Data, ImageSet, load_data
@@ -74,13 +74,16 @@ class Workshop:
         augment = Augment(crop=spec.crop, flip=spec.flip)
         return TrainingData(train.to(self.device), validation.to(self.device), augment)
 
+    @property
+    def test_rows(self) -> Tensor:
+        """Which test images are used, in an order drawn once for all: every prefix is a sample."""
+        order = torch.randperm(len(self.data.test), generator=generator_for(0, "test order"))
+        return order[: self.recipe.evaluation.examples]
+
     @cached_property
     def test_data(self) -> ImageSet:
-        """The test images in an order drawn once for all runs, so that every prefix is a sample."""
-        test = self.data.test
-        test = test.take(torch.randperm(len(test), generator=generator_for(0, "test order")))
-        examples = self.recipe.evaluation.examples
-        return (test.first(examples) if examples else test).to(self.device)
+        """The test images at ``test_rows``."""
+        return self.data.test.take(self.test_rows).to(self.device)
 
     @cached_property
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
