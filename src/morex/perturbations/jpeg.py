@@ -89,6 +89,7 @@ def coded(x: Tensor, quality: int) -> Tensor:
 def _to_ycc(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Return luminance (N, 1, H, W) and chrominance (N, 2, H, W) in whole levels."""
     r, g, b = rgb.tensor_split(3, 1)
+    # 0.299, 0.587, 0.114, ... in 65536ths; float32 holds all sums exactly
     y = 19595 * r + 38470 * g + 7471 * b
     blue = -11059 * r - 21709 * g + 32768 * b + 128 * 2**16
     red = 32768 * r - 27439 * g - 5329 * b + 128 * 2**16
