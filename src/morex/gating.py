@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from morex.attacks import PGD, Attack, WorstOfDraws, frozen
+from morex.attacks import PGD, Attack, SearchAround, WorstOfDraws, frozen
 from morex.data import ImageSet
 from morex.evaluation import Suite
 from morex.mixture import Mixture
@@ -68,6 +68,9 @@ def _once(attack: Attack) -> Attack | None:
     """Return one run of an attack to its end; None for attacks that are left out."""
     if isinstance(attack, PGD):
         return replace(attack, restarts=1, stop_when_fooled=False)
+    if isinstance(attack, SearchAround):
+        once = _once(attack.attack)
+        return once and replace(attack, attack=once)
     return attack if isinstance(attack, WorstOfDraws) else None
 
 

@@ -316,6 +316,16 @@ def evaluate(
             help="table1, quick, autoattack, adaptive, or a YAML file; else the recipe's."
         ),
     ] = None,
+    corrupted: Annotated[
+        Path | None,
+        typer.Option(
+            help="Use the published corruptions in this folder (CIFAR-10-C) instead of a suite."
+        ),
+    ] = None,
+    severity: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=5, help="One of their severities; may be repeated. Else all."),
+    ] = None,
     data: DataFolder = None,
     examples: Annotated[
         int | None, typer.Option(min=1, help="Attack so many test images at most.")
@@ -335,7 +345,8 @@ def evaluate(
     """Attack a model with a suite and print its accuracies.
 
     MODEL is a saved model's folder, a shipped name, or `package.module:factory` for any torch
-    classifier. With `--out` a killed evaluation goes on where it was.
+    classifier. With `--out` a killed evaluation goes on where it was. `--corrupted` reads the
+    published files of CIFAR-10-C: one row per corruption and severity, on the same test images.
 
     Example: `morex evaluate runs/digits/models/more-all --suite adaptive --examples 100`
     """
@@ -346,6 +357,8 @@ def evaluate(
             model,
             recipe=recipe,
             suite=suite,
+            corrupted=corrupted,
+            **({"severities": tuple(dict.fromkeys(severity))} if severity else {}),
             folder=data,
             examples=examples,
             seed=seed,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from morex.attacks import PGD, Attack, WorstOfDraws
+from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
 from morex.cli.opening import Request, opened, write_json
 from morex.evaluation import Row, evaluate
 from morex.perturbations import Ball, Perturbation, Transform
@@ -33,7 +33,7 @@ def curve(
     if name not in known:
         raise ValueError(f"no perturbation {name!r}; there are {', '.join(known)}")
     scaled = {f"at-{factor:g}": known[name].scaled(factor) for factor in factors}
-    suite = tuple(Row(row, _attack(p)) for row, p in scaled.items())
+    suite = tuple(Row(row, attack_on(p, _attack)) for row, p in scaled.items())
     with threads(workshop.recipe.threads):
         outcomes = evaluate(
             network,

@@ -8,7 +8,7 @@ that is trained is trained again.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from morex.perturbations import Ball, Perturbation
+from morex.perturbations import Ball, Perturbation, Transform
 from morex.recipe.errors import RecipeError
 from morex.recipe.load import parse_recipe
 from morex.recipe.pieces import AttackSpec
@@ -59,7 +59,7 @@ def extended(recipe: Recipe, mixture: str, new: Mapping[str, Mapping[str, Any]])
     source = f"the extension by {', '.join(new)}"
     perturbations = parse_recipe(raw, source).perturbations  # with the mistakes in them, if any
     for added in new:
-        if isinstance(perturbations[added], Ball):  # nothing else to keep to: it is robust itself
+        if not isinstance(perturbations[added], Transform):  # then it is robust by itself
             raw["models"][f"M{added}"] |= {"against": [added], "objective": "single"}
         raw["evaluation"]["rows"] |= _rows(recipe, added, perturbations[added])
     return parse_recipe(raw, source)
@@ -146,8 +146,8 @@ def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _rows(recipe: Recipe, name: str, perturbation: Perturbation) -> dict[str, Any]:
-    """Return rows for a new perturbation: a draw of a transform, the attacks of another ball."""
-    if not isinstance(perturbation, Ball):
+    """Return rows for a new perturbation: a draw of a transform, else the attacks of another ball."""
+    if isinstance(perturbation, Transform):
         return {name: {"attack": "draws", "perturbation": name}}
     rows = [r for r in recipe.evaluation.rows.values() if _is_ball(recipe, r.perturbation)]
     found = {}

@@ -12,7 +12,7 @@ from morex.networks import ARCHITECTURES
 from morex.outcomes import Outcomes
 from morex.perturbations import Ball, Perturbation
 from morex.recipe.errors import RecipeError
-from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict
+from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict, named_parts
 from morex.recipe.suites import load_suite
 
 _COMPUTED_ROWS = ("union", "mean")
@@ -196,7 +196,9 @@ class Recipe(Strict):
     data: DataConfig
     network: NetworkSpec
     gate: NetworkSpec | None = None
-    perturbations: dict[str, AnyPerturbation] = Field(min_length=1)
+    perturbations: Annotated[
+        dict[str, AnyPerturbation], BeforeValidator(named_parts), Field(min_length=1)
+    ]
     inner: InnerSearch = InnerSearch()
     training: TrainingConfig = TrainingConfig()
     models: dict[str, ModelSpec] = Field(min_length=1)

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from morex.attacks import PGD, Attack, WorstOfDraws
+from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
 from morex.mixture import UNGATED, Ensemble, Mixture
@@ -77,13 +77,16 @@ class Workshop:
         augment = Augment(crop=spec.crop, flip=spec.flip)
         return TrainingData(train.to(self.device), validation.to(self.device), augment)
 
+    @property
+    def test_rows(self) -> Tensor:
+        """Which test images are used, in an order drawn once for all: every prefix is a sample."""
+        order = torch.randperm(len(self.data.test), generator=generator_for(0, "test order"))
+        return order[: self.recipe.evaluation.examples]
+
     @cached_property
     def test_data(self) -> ImageSet:
-        """The test images in an order drawn once for all runs, so that every prefix is a sample."""
-        test = self.data.test
-        test = test.take(torch.randperm(len(test), generator=generator_for(0, "test order")))
-        examples = self.recipe.evaluation.examples
-        return (test.first(examples) if examples else test).to(self.device)
+        """The test images at ``test_rows``."""
+        return self.data.test.take(self.test_rows).to(self.device)
 
     @cached_property
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -175,10 +178,14 @@ def inner_search(perturbation: Perturbation, inner: InnerSearch) -> Attack:
     """Return how training searches a perturbation: PGD in a ball, one draw of a transform.
 
     Raises:
-        TypeError: if it is neither.
+        TypeError: if it is neither, nor a composition of them.
     """
-    if isinstance(perturbation, Ball):
-        return inner.attack(perturbation)
-    if isinstance(perturbation, Transform):
-        return WorstOfDraws(perturbation)
-    raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")
+
+    def search(part: Perturbation) -> Attack:
+        if isinstance(part, Ball):
+            return inner.attack(part)
+        if isinstance(part, Transform):
+            return WorstOfDraws(part)
+        raise TypeError(f"a perturbation is a Ball or a Transform, got {part!r}")
+
+    return attack_on(perturbation, search)

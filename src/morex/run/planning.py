@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from morex.attacks import DeepFool, GateSteering, Passes
+from morex.attacks import DeepFool, GateSteering, Passes, SearchAround
 from morex.hyperparameters import TrainingConfig
 from morex.precision import Precision
 from morex.recipe import Recipe
@@ -101,7 +101,7 @@ def _evaluation_passes(workshop: Workshop, spec: AnyModel, suite: str) -> StageC
     n = len(workshop.test_data)
     total = Passes(forward=n)
     for row in workshop.suite(suite):
-        attack = row.attack
+        attack = row.attack.attack if isinstance(row.attack, SearchAround) else row.attack
         if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
             attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))
         searches = 1
