@@ -146,7 +146,7 @@ def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _rows(recipe: Recipe, name: str, perturbation: Perturbation) -> dict[str, Any]:
-    """Return rows for a new perturbation: a draw of a transform, else the attacks of another ball."""
+    """Return rows for a new perturbation: a draw of a transform, or the attacks of a ball."""
     if isinstance(perturbation, Transform):
         return {name: {"attack": "draws", "perturbation": name}}
     rows = [r for r in recipe.evaluation.rows.values() if _is_ball(recipe, r.perturbation)]
