@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from morex.mixture import Mixture
+from morex.networks import NetworkConfig, ResNet
 from morex.outcomes import Outcomes
 from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extension import extended, last_mixture, shrunk
-from morex.recipe.schema import MixtureModel, NetworkModel
+from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel
 from morex.run import RunError, run
 from morex.run.extending import go_on_from, recipe_of, training_seconds
-from morex.saving import load_model
+from morex.saving import ModelError, load_model, save_model
 from test_cli import call
 from tiny import Spy, changed, raw_recipe, results_of, tiny
 
@@ -155,6 +156,19 @@ def test_wrong_starts_of_mixtures_are_named(change: dict[str, Any], message: str
         parse_recipe(raw)
 
 
+def test_an_expert_that_is_trained_already_is_taken_as_it_is() -> None:
+    after = extended(tiny(*FEW), "MoRE", RAIN, {"rain": "some/folder"})
+    expert = after.models["Mrain"]
+    assert isinstance(expert, SavedModel)
+    assert (expert.model, expert.against) == ("some/folder", ("rain",))
+    assert mixture(after, GROWN).gate_warmup  # which is to name it
+
+
+def test_an_expert_for_nothing_raises() -> None:
+    with pytest.raises(RecipeError, match="an expert for 'hail', which is not among rain"):
+        extended(tiny(*FEW), "MoRE", RAIN, {"hail": "some/folder"})
+
+
 # --- runs
 
 
@@ -232,6 +246,50 @@ def test_what_is_no_run_raises(tmp_path: Path) -> None:
         recipe_of(tmp_path)
 
 
+def _expert_from_elsewhere(folder: Path, classes: tuple[str, ...] | None = None) -> ResNet:
+    """Save a network of another architecture and width, as if somebody else had trained it."""
+    config = NetworkConfig("resnet18", 2, 10, (8, 8), (0.5,) * 3, (0.3,) * 3)
+    made = ResNet(config, seed=3).eval()
+    save_model(made, folder, about={"classes": classes} if classes else None)
+    return made
+
+
+def test_an_expert_from_elsewhere_joins_with_its_own_architecture(
+    finished: Path, tmp_path: Path
+) -> None:
+    theirs = _expert_from_elsewhere(tmp_path / "theirs")
+    recipe = extended(recipe_of(finished), "MoRE", RAIN, {"rain": str(tmp_path / "theirs")})
+    out, spy = tmp_path / "run", Spy()
+    go_on_from(finished, recipe, out, watcher=spy, jobs=1)
+    model = load_model(out / "models/more-+-rain")
+    assert isinstance(model, Mixture)
+    joined = model.experts[3]
+    assert isinstance(joined, ResNet)
+    assert joined.config == theirs.config
+    torch.testing.assert_close(joined.stem.state_dict(), theirs.stem.state_dict())
+    again = Spy()
+    go_on_from(finished, recipe, out, watcher=again, jobs=1)
+    assert not again.done
+    with torch.no_grad():
+        theirs.head.bias.add_(1)
+    save_model(theirs, tmp_path / "theirs")
+    go_on_from(finished, recipe, out, watcher=again, jobs=1)
+    assert "train-mrain" in again.done
+
+
+@pytest.mark.parametrize("what", ["a mixture", "other classes", "nothing"])
+def test_what_cannot_be_an_expert_is_said(what: str, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    if what == "a mixture":
+        folder = finished / "models/more"
+    elif what == "other classes":
+        _expert_from_elsewhere(folder, ("cat", "dog"))
+    recipe = extended(recipe_of(finished), "MoRE", RAIN, {"rain": str(folder)})
+    message = {"a mixture": "expected a single network", "other classes": "tells cat, dog apart"}
+    with pytest.raises(ModelError, match=message.get(what, "no model in")):
+        go_on_from(finished, recipe, tmp_path / "run", jobs=1)
+
+
 # --- the commands
 
 
@@ -258,6 +316,7 @@ def test_extend_and_shrink_print_the_table_and_the_cost(finished: Path, tmp_path
         (["extend", "--with", "a: {kind: rain}", "--with", "a: {kind: rain}"], "twice"),
         (["extend", "--with", "a: {"], "not valid YAML"),
         (["extend", "--with", "nothing"], "perturbations.nothing"),
+        (["extend", "--with", "rain", "--expert", "rain"], "expected rain=FOLDER"),
         (["shrink"], "name at least one expert"),
     ],
 )

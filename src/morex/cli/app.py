@@ -155,6 +155,12 @@ def extend(
             "be given repeatedly.",
         ),
     ] = None,
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An expert that is trained already: rain=FOLDER, or rain=NAME of a shipped model."
+        ),
+    ] = None,
     mixture: Annotated[
         str | None,
         typer.Option(help="The mixture to extend; by default the last column that is one."),
@@ -173,14 +179,14 @@ def extend(
     Example: `morex extend runs/digits --with rain models.Mrain.training.epochs=5`
     """
     with _told_plainly():
-        from morex.cli.extend import perturbations
+        from morex.cli.extend import perturbations, trained
         from morex.recipe.extension import extended, last_mixture
         from morex.run.extending import recipe_of
 
         before, new = recipe_of(run), perturbations(added or [])
         if not new:
             raise ValueError("name at least one perturbation, such as --with rain")
-        recipe = extended(before, mixture or last_mixture(before), new)
+        recipe = extended(before, mixture or last_mixture(before), new, trained(expert or []))
         folder = out or run.with_name("-".join((run.name, *new)))
         _go_on(run, before, recipe, overrides, folder, data, device)
 

@@ -28,6 +28,22 @@ def perturbations(written: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def trained(written: Sequence[str]) -> dict[str, str]:
+    """Return saved models by the name of the perturbation that they are experts for.
+
+    Raises:
+        RecipeError: if one is not written as ``rain=FOLDER``.
+    """
+    found = {}
+    for text in written:
+        name, equals, model = text.partition("=")
+        if not (name and equals and model):
+            raise RecipeError(f"--expert {text!r}: expected rain=FOLDER, for example")
+        folder = Path(model)
+        found[name] = str(folder.resolve()) if folder.exists() else model
+    return found
+
+
 def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """Return a recipe with ``a.b=value`` overrides applied."""
     if not overrides:

@@ -12,7 +12,7 @@ from morex.perturbations import Ball, Perturbation, Transform
 from morex.recipe.errors import RecipeError
 from morex.recipe.load import parse_recipe
 from morex.recipe.pieces import AttackSpec
-from morex.recipe.schema import MixtureModel, NetworkModel, Recipe
+from morex.recipe.schema import MixtureModel, NetworkModel, Recipe, SingleModel
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.2, "learning_rate": 0.5},
@@ -23,7 +23,12 @@ _SHORT: Mapping[str, Mapping[str, float]] = {
 and the training of the old mixture: what has been learnt before need not be learnt again."""
 
 
-def extended(recipe: Recipe, mixture: str, new: Mapping[str, Mapping[str, Any]]) -> Recipe:
+def extended(
+    recipe: Recipe,
+    mixture: str,
+    new: Mapping[str, Mapping[str, Any]],
+    trained: Mapping[str, str] | None = None,
+) -> Recipe:
     """Return ``recipe`` with perturbations, an expert for each, and a mixture that has them too.
 
     A new expert starts from the mixture's first expert for a ball and goes on training in all balls
@@ -34,34 +39,36 @@ def extended(recipe: Recipe, mixture: str, new: Mapping[str, Mapping[str, Any]])
         recipe: of a run.
         mixture: the model to extend.
         new: perturbations as recipes write them, by name.
+        trained: for some of them an expert that is trained already: a saved model.
 
     Raises:
-        RecipeError: if the mixture is none, a name is taken, or a perturbation is wrong.
+        RecipeError: if the mixture is none, a name is taken, a perturbation is wrong, or an expert
+            is for none of them.
     """
-    raw, base = recipe.model_dump(mode="json"), _mixture(recipe, mixture)
-    experts = {f"M{name}": name for name in new}
-    for name in (*new, *experts):
+    trained = trained or {}
+    if strangers := [name for name in trained if name not in new]:
+        raise RecipeError(f"an expert for {strangers[0]!r}, which is not among {', '.join(new)}")
+    base, source = _mixture(recipe, mixture), f"the extension by {', '.join(new)}"
+    experts = {name: f"M{name}" for name in new}
+    for name in (*new, *experts.values()):
         if name in recipe.perturbations or name in recipe.models:
             raise RecipeError(f"{name!r} is in the recipe already; choose another name")
+    raw = recipe.model_dump(mode="json")
     raw["perturbations"] |= {name: dict(spec) for name, spec in new.items()}
-    for expert, name in experts.items():
-        raw["models"][expert] = _expert(recipe, base, name)
+    recipe = parse_recipe(raw, source)  # which says what is wrong with the perturbations
+    for name, expert in experts.items():
+        given = {"kind": "saved", "model": trained.get(name), "against": [name]}
+        raw["models"][expert] = given if name in trained else _expert(recipe, base, name)
+        raw["evaluation"]["rows"] |= _rows(recipe, name)
     old = raw["models"][mixture]
-    grown = _short(old, mixture) | {
-        "experts": [*base.experts, *experts],
+    grown = " + ".join((mixture, *new))
+    raw["models"][grown] = _short(old, mixture) | {
+        "experts": [*base.experts, *experts.values()],
         "against": [*base.against, *new],
         "gate_warmup": _scaled(old["gate_warmup"] or old["training"], "gate_warmup"),
     }
-    name = " + ".join((mixture, *new))
-    raw["models"][name] = grown
-    raw["columns"] += [*experts, name]
+    raw["columns"] += [*experts.values(), grown]
     raw["name"] = "-".join((recipe.name, *new))
-    source = f"the extension by {', '.join(new)}"
-    perturbations = parse_recipe(raw, source).perturbations  # with the mistakes in them, if any
-    for added in new:
-        if not isinstance(perturbations[added], Transform):  # then it is robust by itself
-            raw["models"][f"M{added}"] |= {"against": [added], "objective": "single"}
-        raw["evaluation"]["rows"] |= _rows(recipe, added, perturbations[added])
     return parse_recipe(raw, source)
 
 
@@ -115,9 +122,16 @@ def _mixture(recipe: Recipe, name: str) -> MixtureModel:
 
 def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
     """Return a new expert as a recipe writes it."""
-    balls = [other for other in base.against if _is_ball(recipe, other)]
-    robust = [e for e in base.experts if _network(recipe, e).against[0] in balls]
-    start = next(iter(robust or base.experts))
+    robust_itself = not isinstance(recipe.perturbations[name], Transform)
+    balls = [] if robust_itself else [n for n in base.against if _is_ball(recipe, n)]
+    ours = [e for e in base.experts if isinstance(recipe.models[e], NetworkModel)]
+    if not ours:
+        raise RecipeError(
+            f"no expert of the mixture was trained here that one for {name!r} could "
+            "start from; give a trained one"
+        )
+    robust = [e for e in ours if _is_ball(recipe, _against(recipe, e)[0])]
+    start = (robust or ours)[0]
     model = recipe.model_dump(mode="json")["models"][start]
     return {
         "kind": "network",
@@ -133,10 +147,10 @@ def _scaled(training: dict[str, Any], which: str) -> dict[str, Any]:
     return training | {key: factor * training[key] for key, factor in _SHORT[which].items()}
 
 
-def _network(recipe: Recipe, name: str) -> NetworkModel:
-    model = recipe.models[name]
-    assert isinstance(model, NetworkModel)  # the recipe has been checked: experts are networks
-    return model
+def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
+    model = recipe.models[expert]
+    assert isinstance(model, SingleModel)  # the recipe has been checked: experts are networks
+    return model.against
 
 
 def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
@@ -145,8 +159,9 @@ def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
     return mixture | {"warm_start": name, "gate_warmup": None, "training": training}
 
 
-def _rows(recipe: Recipe, name: str, perturbation: Perturbation) -> dict[str, Any]:
+def _rows(recipe: Recipe, name: str) -> dict[str, Any]:
     """Return rows for a new perturbation: a draw of a transform, or the attacks of a ball."""
+    perturbation = recipe.perturbations[name]
     if isinstance(perturbation, Transform):
         return {name: {"attack": "draws", "perturbation": name}}
     rows = [r for r in recipe.evaluation.rows.values() if _is_ball(recipe, r.perturbation)]
@@ -173,4 +188,4 @@ def _is_ball(recipe: Recipe, name: str) -> bool:
 
 def _purposes(recipe: Recipe, experts: Sequence[str]) -> set[str]:
     """Return what experts are for: that which each is trained on before all else."""
-    return {_network(recipe, expert).against[0] for expert in experts}
+    return {name for expert in experts for name in _against(recipe, expert)[:1]}

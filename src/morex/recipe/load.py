@@ -16,6 +16,9 @@ from morex.recipe.schema import Recipe
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
 """Sections that models inherit: the recipe's own, and those of a model that start from it."""
 
+_NOT_TRAINED = ("saved", "mean-of-experts", "largest-logit")
+"""Kinds of models that inherit nothing."""
+
 
 def shipped_recipes() -> dict[str, str]:
     """Return the names of the shipped recipes with their one-line descriptions."""
@@ -116,7 +119,7 @@ def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
     content = deepcopy(dict(raw))
     models = content.get("models")
     for model in models.values() if isinstance(models, dict) else ():
-        if not isinstance(model, dict) or model.get("kind") in ("mean-of-experts", "largest-logit"):
+        if not isinstance(model, dict) or model.get("kind") in _NOT_TRAINED:
             continue
         for section, heirs in _DEFAULTS.items():
             default = content.get(section)

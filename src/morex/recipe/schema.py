@@ -134,11 +134,21 @@ class UngatedModel(Strict):
     experts: Names
 
 
+class SavedModel(Strict):
+    """A network that was trained elsewhere, of any of morex's architectures: an expert to take in.
+
+    ``model`` is its folder, or the name of a shipped one; ``against`` what it was trained on, for
+    mixtures whose gate is to name it.
+    """
+
+    kind: Literal["saved"]
+    model: str
+    against: tuple[str, ...] = ()
+
+
 def _kind(value: Any) -> str:
     """Return which schema a model has; what is no model at all is left to the network's."""
-    kind = (
-        value.kind if isinstance(value, NetworkModel | MixtureModel | UngatedModel) else "network"
-    )
+    kind = value.kind if isinstance(value, AnyModel) else "network"
     if isinstance(value, dict):
         kind = value.get("kind", kind)
     return "ungated" if kind in ("mean-of-experts", "largest-logit") else str(kind)
@@ -147,14 +157,18 @@ def _kind(value: Any) -> str:
 ModelSpec = Annotated[
     Annotated[NetworkModel, Tag("network")]
     | Annotated[MixtureModel, Tag("mixture")]
+    | Annotated[SavedModel, Tag("saved")]
     | Annotated[UngatedModel, Tag("ungated")],
     Discriminator(
         _kind,
         custom_error_type="unknown_kind",
-        custom_error_message="Kind should be network, mixture, mean-of-experts or largest-logit",
+        custom_error_message="Kind should be network, mixture, saved, mean-of-experts or "
+        "largest-logit",
     ),
 ]
-AnyModel = NetworkModel | MixtureModel | UngatedModel
+TrainedModel = NetworkModel | MixtureModel
+SingleModel = NetworkModel | SavedModel
+AnyModel = NetworkModel | MixtureModel | SavedModel | UngatedModel
 
 
 class SuiteUse(Strict):
@@ -251,8 +265,8 @@ def slug(name: str) -> str:
 
 def parents(model: AnyModel) -> tuple[str, ...]:
     """Return the models that this one is made from."""
-    experts = () if isinstance(model, NetworkModel) else model.experts
-    start = None if isinstance(model, UngatedModel) else model.warm_start
+    experts = () if isinstance(model, SingleModel) else model.experts
+    start = model.warm_start if isinstance(model, TrainedModel) else None
     return (*experts, start) if start else experts
 
 
@@ -287,7 +301,7 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
     problems = []
     for key, model in recipe.models.items():
         problems += _wrong_parents(recipe, key, model)
-        if isinstance(model, UngatedModel) or not {*model.against} <= {*recipe.perturbations}:
+        if not isinstance(model, TrainedModel) or not {*model.against} <= {*recipe.perturbations}:
             continue
         if isinstance(model, NetworkModel) and model.inner.push:
             problems.append(f"models.{key}.inner.push: a network has no gate to steer")
@@ -314,13 +328,13 @@ def _wrong_shares(key: str, model: MixtureModel) -> list[str]:
 def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
     """Say which parents are of the wrong kind: an expert is a network, a start as the model."""
     problems = []
-    start = None if isinstance(model, UngatedModel) else model.warm_start
-    own_kind = "mixture" if isinstance(model, MixtureModel) else "network"
-    experts = () if isinstance(model, NetworkModel) else model.experts
-    wanted = [(start, own_kind), *((expert, "network") for expert in experts)]
-    for parent, kind in wanted:
-        if parent in recipe.models and (found := recipe.models[parent].kind) != kind:
-            problems.append(f"models.{key}: {parent!r} is a {found}, expected a {kind}")
+    start = model.warm_start if isinstance(model, TrainedModel) else None
+    for parent in parents(model):
+        of_mixture = isinstance(model, MixtureModel) and parent not in model.experts
+        found = recipe.models.get(parent)
+        if found and not isinstance(found, MixtureModel if of_mixture else SingleModel):
+            wanted = "mixture" if of_mixture else "network"
+            problems.append(f"models.{key}: {parent!r} is a {found.kind}, expected a {wanted}")
     base = recipe.models.get(start or "")
     if isinstance(model, MixtureModel) and isinstance(base, MixtureModel):
         if not {*model.experts} & {*base.experts}:
@@ -391,10 +405,10 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
     against = {
         index: spec.against
         for index, expert in enumerate(model.experts)
-        if isinstance(spec := recipe.models.get(expert), NetworkModel) and expert not in old
+        if isinstance(spec := recipe.models.get(expert), SingleModel) and expert not in old
     }
     alone = [index for index, names in against.items() if names == (perturbation,)]
-    first = [index for index, names in against.items() if names[0] == perturbation]
+    first = [index for index, names in against.items() if names[:1] == (perturbation,)]
     return next(iter(alone + first), None)
 
 

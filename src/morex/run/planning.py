@@ -10,11 +10,19 @@ from morex.attacks import DeepFool, GateSteering, Passes, SearchAround
 from morex.hyperparameters import TrainingConfig
 from morex.precision import Precision
 from morex.recipe import Recipe
-from morex.recipe.schema import AnyModel, MixtureModel, NetworkModel, UngatedModel
+from morex.recipe.schema import (
+    AnyModel,
+    MixtureModel,
+    NetworkModel,
+    SavedModel,
+    SingleModel,
+    TrainedModel,
+)
 from morex.run.build import Workshop
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
+from morex.saving import load_model
 from morex.targets import ClassOfImage
 
 _ENDS_EARLY = 5
@@ -55,7 +63,7 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
     spec = workshop.recipe.models[stage.model]
     if stage.kind == "evaluate":
         return _evaluation_passes(workshop, spec, stage.suite)
-    if isinstance(spec, UngatedModel):
+    if not isinstance(spec, TrainedModel):
         return StageCost(0, 0)
     objective, data = workshop.objective(spec, stage.kind), workshop.training_data
     config = _config(spec, stage)
@@ -85,7 +93,7 @@ def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """
     spec = workshop.recipe.models[stage.model]
     networks = 1
-    if not isinstance(spec, NetworkModel):
+    if not isinstance(spec, SingleModel):
         networks = len(spec.experts) + isinstance(spec, MixtureModel)
     cost = stage_passes(workshop, stage)
     return StageCost(networks * cost.forward, networks * cost.backward)
@@ -157,7 +165,7 @@ class _Conditions:
 
 def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
     spec = workshop.recipe.models[stage.model]
-    if stage.kind == "evaluate" or isinstance(spec, UngatedModel):
+    if stage.kind == "evaluate" or not isinstance(spec, TrainedModel):
         return _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
     config, updates = _config(spec, stage), workshop.objective(spec, stage.kind).updates
     return _Conditions(
@@ -171,12 +179,16 @@ def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
 def _shape(workshop: Workshop, name: str) -> tuple[object, ...]:
     """Return what distinguishes models that differ in speed."""
     spec = workshop.recipe.models[name]
+    if isinstance(spec, SavedModel):
+        return ("saved", spec.model)
     return ("network",) if isinstance(spec, NetworkModel) else (spec.kind, len(spec.experts))
 
 
 def _example(workshop: Workshop, name: str) -> nn.Module:
     """Return an untrained model of the right shape."""
     spec = workshop.recipe.models[name]
+    if isinstance(spec, SavedModel):
+        return workshop.ready(load_model(spec.model))
     if isinstance(spec, NetworkModel):
         return workshop.ready(workshop.network(name))
     experts: dict[str, nn.Module] = {n: workshop.network(n) for n in spec.experts}

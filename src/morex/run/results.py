@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from morex.recipe.pieces import described
-from morex.recipe.schema import UngatedModel
+from morex.recipe.schema import TrainedModel
 from morex.run.build import Workshop
 from morex.run.stages import Stage, stage_id
 
@@ -69,7 +69,7 @@ def _column(
     own = [s.id for s in stages if s.model == name and s.kind != "evaluate"]
     spec = workshop.recipe.models[name]
     trained_on = (
-        "" if isinstance(spec, UngatedModel) else f"{spec.objective}: {', '.join(spec.against)}"
+        f"{spec.objective}: {', '.join(spec.against)}" if isinstance(spec, TrainedModel) else ""
     )
     of_model = (s for s in stages if s.model == name and s.kind == "evaluate")
     evaluation = next(s for s in of_model if s.suite == suite)

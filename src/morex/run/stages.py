@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 from morex.recipe import Recipe, slug
 from morex.recipe.pieces import described
-from morex.recipe.schema import AnyModel, MixtureModel, NetworkModel, UngatedModel, parents
+from morex.recipe.schema import (
+    AnyModel,
+    MixtureModel,
+    NetworkModel,
+    SavedModel,
+    UngatedModel,
+    parents,
+)
+from morex.saving import weights_digest
 
 FORMAT = 1
 """Raised whenever the same inputs would give another result, so that old stages are redone."""
@@ -125,6 +133,12 @@ def _training_stages(recipe: Recipe, name: str, fingerprint: str) -> list[Stage]
 
 def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]:
     """Return what decides how a model is trained."""
+    if isinstance(model, SavedModel):
+        return {
+            "kind": model.kind,
+            "weights": weights_digest(model.model),
+            "saved_precision": recipe.saved_precision,
+        }
     if isinstance(model, UngatedModel):
         return {
             "kind": model.kind,
