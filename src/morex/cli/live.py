@@ -189,7 +189,7 @@ class Clock:
 
 
 def _doing(stage: Stage) -> str:
-    verb = {"gate": "warm up gate of", "train": "train", "evaluate": "evaluate"}[stage.kind]
+    verb = {"gate": "warm up gate of"}.get(stage.kind, stage.kind)
     return f"{verb} {stage.model}" + (f" ({stage.suite})" if stage.suite else "")
 
 

@@ -16,6 +16,7 @@ from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
 from morex.outcomes import BoolArray
 from morex.recipe import Recipe
+from morex.recipe.illustrations import in_pictures
 from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
 from morex.run.build import Workshop
 from morex.run.checkpoint import FileCheckpoint
@@ -62,8 +63,9 @@ class Bench:
         self.watcher.starts(stage)
         forget_peak(self.workshop.device)
         started = time.monotonic()
-        action = {"gate": self._train, "train": self._train, "evaluate": self._evaluate}
-        about, text = action[stage.kind](stage, self.store.work(stage, key))
+        action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
+        work = self.store.work(stage, key)
+        about, text = action.get(stage.kind, self._train)(stage, work)
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {
             "seconds": round(seconds, 3),
@@ -71,7 +73,7 @@ class Bench:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": provenance(self.workshop.device),
         }
-        description = () if stage.kind == "evaluate" else (f"{stage.folder}/{DESCRIPTION}",)
+        description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
         record = self.store.finish(stage, key, (stage.output, *description), about)
         self.watcher.ends(stage, seconds, text)
         return record
@@ -166,8 +168,7 @@ class Bench:
             progress(f"{name} {100 * float(right.mean()):.1f}%")
 
         progress("")
-        model = load_model(self.store.root / model_folder(stage.model))
-        model = self.workshop.ready(model).eval()
+        model = self._saved(stage)
         outcomes = evaluate(
             model,
             data,
@@ -186,6 +187,20 @@ class Bench:
             about,
             f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%",
         )
+
+    def _saved(self, stage: Stage) -> nn.Module:
+        """Return the trained model of a stage, ready to be attacked."""
+        model = load_model(self.store.root / model_folder(stage.model))
+        return self.workshop.ready(model).eval()
+
+    def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
+        """Attack a saved model on a few images, for the report page."""
+        gallery = stage.model == in_pictures(self.recipe)
+        data = self.workshop.test_data
+        made = self.workshop.illustrator().illustrate(self._saved(stage), data, gallery=gallery)
+        made.save(self.store.root / stage.output)
+        shown = f", {len(made.pictures.index)} pictures" if made.pictures else ""
+        return {}, f"{len(made.labels)} images{shown}"
 
     def _gate_use(self, model: nn.Module) -> dict[str, Any]:
         assert isinstance(model, Mixture)

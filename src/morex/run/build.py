@@ -10,6 +10,7 @@ from torch import nn
 from morex.attacks import PGD, Attack, WorstOfDraws
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
+from morex.illustrator import Illustrator
 from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
@@ -140,6 +141,23 @@ class Workshop:
         return tuple(
             Row(key, row.build(self.recipe.perturbations), row.examples)
             for key, row in self.recipe.rows(name).items()
+        )
+
+    def illustrator(self) -> Illustrator:
+        """Return what makes the report's illustrations.
+
+        Raises:
+            ValueError: if the recipe wants none.
+        """
+        recipe, wanted = self.recipe, self.recipe.report
+        if wanted is None:
+            raise ValueError(f"the recipe {recipe.name!r} has report: null, hence no illustrations")
+        return Illustrator(
+            self.suite(),
+            recipe.attacked(),
+            **wanted.model_dump(exclude={"models"}),
+            seed=recipe.seed,
+            batch_size=recipe.evaluation.batch_size,
         )
 
     def ready(self, model: nn.Module) -> nn.Module:
