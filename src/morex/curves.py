@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from morex.attacks import PGD, Attack, WorstOfDraws
 from morex.evaluation import Row, Suite
-from morex.perturbations import Ball, Perturbation, Transform
+from morex.perturbations import Ball, Clean, Perturbation, Transform
 
 
 def curve_suite(
@@ -12,7 +12,8 @@ def curve_suite(
 ) -> Suite:
     """Return a row per factor on the strength of a perturbation, called ``at-`` and the factor.
 
-    Balls are searched by PGD, with steps that add up to ten radii; transforms are drawn once.
+    Balls are searched by PGD, with steps that add up to ten radii, unless their radius is 0;
+    transforms are drawn once.
 
     Args:
         perturbation: at its full strength.
@@ -40,6 +41,8 @@ def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[f
 
 
 def _attack(perturbation: Perturbation, steps: int, restarts: int) -> Attack:
+    if isinstance(perturbation, Ball) and perturbation.eps == 0:
+        return WorstOfDraws(Clean())
     if isinstance(perturbation, Ball):
         return PGD(perturbation, steps, relative_step=10, restarts=restarts, stop_when_fooled=True)
     if isinstance(perturbation, Transform):

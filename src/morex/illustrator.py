@@ -1,7 +1,7 @@
 """Makes illustrations: a model's answers, curves and pictures on a few test images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from morex.perturbations import Clean, Perturbation
 from morex.precision import exact_float32
 from morex.randomness import generator_for
 
-_QUERIES = 200
+_QUERIES = 100
 """Of attacks that only see decisions, for pictures: they are asked for one image at a time."""
 
 
@@ -45,17 +45,20 @@ class Illustrator:
     steps: int
     seed: int = 0
     batch_size: int = 256
-    answered: Suite = field(init=False)
-    shown: Suite = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Derive the attacks of the answers and of the pictures."""
-        quick = ((row.name, one_run(row.attack)) for row in self.suite)
-        answered = tuple(Row(name, attack) for name, attack in quick if attack)
-        others = (r for r in self.suite if not isinstance(r.attack.perturbation, Clean))
-        shown = (Row(r.name, _modest(r.attack)) for r in others)
-        object.__setattr__(self, "answered", answered)
-        object.__setattr__(self, "shown", (Row("clean", WorstOfDraws(Clean())), *shown))
+    @property
+    def answered(self) -> Suite:
+        """The attacks of the answers: the quick ones of the table."""
+        return tuple(
+            Row(row.name, _modest(row.attack)) for row in self.suite if one_run(row.attack)
+        )
+
+    @property
+    def shown(self) -> Suite:
+        """The attacks of the pictures: none at first, then all of the table."""
+        others = (row for row in self.suite if not isinstance(row.attack.perturbation, Clean))
+        modest = (Row(row.name, _modest(row.attack)) for row in others)
+        return (Row("clean", WorstOfDraws(Clean())), *modest)
 
     def curve_suites(self) -> dict[str, tuple[tuple[float, ...], Suite]]:
         """Return by perturbation the factors that it can take, and the suite that takes them."""

@@ -42,7 +42,7 @@ def curve(
         )
     points = []
     for factor, row in zip(factors, suite, strict=True):
-        share, perturbation = outcomes.accuracy(row.name), row.attack.perturbation
+        share, perturbation = outcomes.accuracy(row.name), known[name].scaled(factor)
         low, high = (100 * end for end in share.interval)
         say(f"{perturbation!s:40} {100 * share.value:5.1f}%  {low:.1f} to {high:.1f}, n {share.n}")
         points.append(

@@ -171,8 +171,8 @@ class Report(Strict):
 
     models: Names | None = None
     examples: int = Field(default=100, ge=1)
-    steps: int = Field(default=20, ge=1)
-    factors: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
+    steps: int = Field(default=10, ge=1)
+    factors: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     pictures: int = Field(default=12, ge=0)
 
 
