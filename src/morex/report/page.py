@@ -13,6 +13,7 @@ from morex.files import write_atomically
 from morex.report.material import Material, read_material
 from morex.report.sections.base import Section
 from morex.report.sections.breaks import breaks_section
+from morex.report.sections.cost import cost_figure
 from morex.report.sections.curves import curves_section
 from morex.report.sections.gallery import gallery_section
 from morex.report.sections.gate import gate_section
@@ -41,7 +42,8 @@ def write_report(run: Path | str) -> Path:
 
 def to_report(material: Material) -> str:
     """Return the report page of a run."""
-    summary = Section("summary", "The models", figures=[f for f in [standing(material)] if f])
+    compared = [figure for figure in (standing(material), cost_figure(material)) if figure]
+    summary = Section("models", "The models", figures=compared)
     return render(
         title=f"{material.file.name}: morex report",
         heading=material.file.name,

@@ -5,18 +5,20 @@ print; every series also has a marker and a dash of its own, so that no chart ne
 """
 
 from morex.report.charts.dots import Dot, DotRow, dot_chart
-from morex.report.charts.figure import DataTable, Figure, Key, Panel
-from morex.report.charts.heat import Heat, heat_chart
+from morex.report.charts.figure import Cell, DataTable, Figure, Key, Panel
+from morex.report.charts.heat import Heat, HeatCell, heat_chart
 from morex.report.charts.lines import Line, LineAxes, line_chart
 from morex.report.charts.scatter import Spot, scatter_chart
 from morex.report.charts.upset import Overlap, upset_chart
 
 __all__ = [
+    "Cell",
     "DataTable",
     "Dot",
     "DotRow",
     "Figure",
     "Heat",
+    "HeatCell",
     "Key",
     "Line",
     "LineAxes",

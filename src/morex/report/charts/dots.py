@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import Scale, marker, picture, segment, text
+from morex.report.charts.svg import LETTER, Scale, marker, picture, segment, text
 
 _ROW, _TOP, _BOTTOM = 24, 8, 40
-_LETTER = 6.6  # width of a letter of a label, about
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class DotRow:
     strong: bool = False
 
 
-def dot_chart(rows: Sequence[DotRow], description: str, *, title: str, width: int = 560) -> Markup:
+def dot_chart(rows: Sequence[DotRow], description: str, *, title: str, width: int = 520) -> Markup:
     """Return a row of dots for each label over an axis from 0 to 100%."""
-    left = 14 + _LETTER * max(len(row.label) for row in rows)
+    left = 14 + LETTER * max(len(row.label) for row in rows)
     across = Scale((0, 1), (left, width - 18))
     bottom = _TOP + _ROW * len(rows)
     marks: list[Markup] = []

@@ -34,10 +34,10 @@ class LineAxes:
 
 
 def line_chart(lines: Sequence[Line], axes: LineAxes, description: str) -> Markup:
-    """Return lines over a grid; hidden series are switched by the page."""
-    xs = [x for line in lines for x, _, _ in line.points] + [*axes.x_ticks]
-    ticks = [*axes.x_ticks] or [t for t in nice_ticks(min(xs), max(xs), 4) if t <= max(xs)]
-    across = Scale((min(xs), max(xs)), (_LEFT + 6, axes.width - _RIGHT))
+    """Return lines over a grid whose x begins at 0."""
+    last = max(x for line in lines for x, _, _ in line.points)
+    ticks = [*axes.x_ticks] or [t for t in nice_ticks(0, last, 4) if t <= last]
+    across = Scale((0, max(last, *ticks)), (_LEFT + 6, axes.width - _RIGHT))
     up = Scale(axes.y, (axes.height - _BOTTOM, _TOP))
     marks = [mark for line in lines for mark in _marks(line, across, up)]
     frame = [*_frame(axes, ticks, across, up)]
@@ -46,7 +46,7 @@ def line_chart(lines: Sequence[Line], axes: LineAxes, description: str) -> Marku
 
 def _frame(axes: LineAxes, ticks: Sequence[float], across: Scale, up: Scale) -> Iterator[Markup]:
     yield text(4, 13, axes.y_title, class_="axis")
-    for y in nice_ticks(*axes.y, 4):
+    for y in nice_ticks(*axes.y, 5 if axes.height > 200 else 3):
         if axes.y[0] <= y <= axes.y[1]:
             yield segment(_LEFT, up(y), axes.width - _RIGHT, up(y), "grid")
             yield text(_LEFT - 5, up(y) + 4, f"{y:g}{axes.unit}", anchor="end", class_="tick")

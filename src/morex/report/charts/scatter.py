@@ -5,10 +5,20 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import Scale, log_ticks, marker, nice_ticks, picture, segment, text
+from morex.report.charts.svg import (
+    LETTER,
+    Scale,
+    log_ticks,
+    marker,
+    nice_ticks,
+    picture,
+    segment,
+    short,
+    text,
+)
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 340, 44, 70, 26, 40
-_LETTER, _LINE = 6.3, 12.0
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 520, 336, 44, 34, 26, 40
+_LINE = 12.0
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -26,11 +36,8 @@ class Spot:
     tip: str
 
 
-def scatter_chart(
-    spots: Sequence[Spot], description: str, *, x_title: str, y_title: str, write: object
-) -> Markup:
+def scatter_chart(spots: Sequence[Spot], description: str, *, x_title: str, y_title: str) -> Markup:
     """Return spots over a logarithmic x axis, with names that do not cover each other."""
-    assert callable(write)
     xs, ys = [s.x for s in spots], [100 * s.y for s in spots]
     y_ticks = nice_ticks(min(ys) - 2, max(ys) + 2, 5)
     bottom, top = max(0.0, y_ticks[0]), min(100.0, y_ticks[-1])
@@ -42,18 +49,18 @@ def scatter_chart(
         marks.append(segment(_LEFT, up(y), _WIDTH - _RIGHT, up(y), "grid"))
         marks.append(text(_LEFT - 6, up(y) + 4, f"{y:g}%", anchor="end", class_="tick"))
     for x in log_ticks(low, high):
-        label = write(x)
-        marks.append(text(across(x), _HEIGHT - _BOTTOM + 17, label, anchor="middle", class_="tick"))
+        marks.append(
+            text(across(x), _HEIGHT - _BOTTOM + 17, short(x), anchor="middle", class_="tick")
+        )
         marks.append(segment(across(x), _TOP, across(x), _HEIGHT - _BOTTOM, "grid faint"))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     marks.append(text(middle, _HEIGHT - 5, x_title, anchor="middle", class_="axis"))
-    places = [(across(s.x), up(100 * s.y)) for s in spots]
-    marks += _named(spots, places)
+    marks += _named(spots, [(across(s.x), up(100 * s.y)) for s in spots])
     return picture(_WIDTH, _HEIGHT, description, *marks)
 
 
 def _named(spots: Sequence[Spot], places: Sequence[tuple[float, float]]) -> Iterator[Markup]:
-    taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+    taken: list[Box] = [(x - 8, y - 8, x + 8, y + 8) for x, y in places]
     for spot, (x, y) in zip(spots, places, strict=True):
         words = _label_box(spot.name, x, y, taken)
         taken.append(words)
@@ -65,12 +72,12 @@ def _named(spots: Sequence[Spot], places: Sequence[tuple[float, float]]) -> Iter
 
 def _label_box(name: str, x: float, y: float, taken: Sequence[Box]) -> Box:
     """Return the first place around a spot where its name covers nothing, else the first."""
-    width = _LETTER * len(name)
-    corners = [(x + 9, y - 6), (x - 9 - width, y - 6), (x - width / 2, y - 21)]
-    corners += [(x - width / 2, y + 8), (x + 7, y - 18), (x + 7, y + 6)]
-    corners += [(x - 7 - width, y - 18), (x - 7 - width, y + 6)]
+    width = LETTER * len(name)
+    corners = [(x + 10, y - 6), (x - 10 - width, y - 6), (x - width / 2, y - 22)]
+    corners += [(x - width / 2, y + 9), (x + 9, y - 20), (x + 9, y + 8)]
+    corners += [(x - 9 - width, y - 20), (x - 9 - width, y + 8)]
     boxes = [(left, top, left + width, top + _LINE) for left, top in corners]
-    inside = [b for b in boxes if b[0] > _LEFT and b[2] < _WIDTH and b[1] > 14] or boxes
+    inside = [b for b in boxes if b[0] > _LEFT and b[2] < _WIDTH - 2 and b[1] > 14] or boxes
     return next((b for b in inside if not any(_cover(b, t) for t in taken)), inside[0])
 
 

@@ -10,6 +10,9 @@ from markupsafe import Markup, escape
 SERIES = 8
 """How many series look different."""
 
+LETTER = 6.6
+"""The width of a letter of a label, about."""
+
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
     """Return an element; names lose a trailing ``_`` and get ``-`` for ``_``, all is escaped."""
@@ -18,7 +21,7 @@ def element(name: str, /, *children: object, **attributes: object) -> Markup:
         for key, value in attributes.items()
         if value is not None
     )
-    inner = Markup("").join(children)
+    inner = Markup("").join(map(escape, children))
     return Markup(f"<{name}{''.join(written)}>{inner}</{name}>")
 
 
@@ -128,3 +131,11 @@ def log_ticks(low: float, high: float) -> Iterator[float]:
 def percent(share: float) -> str:
     """Return a share in [0, 1] as a percentage with one decimal."""
     return f"{100 * share:.1f}%"
+
+
+def short(number: float) -> str:
+    """Return a round number with a unit: 500, 20k, 1M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:g}{unit}"
+    return f"{number:g}"

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import Scale, element, nice_ticks, picture, segment, text
+from morex.report.charts.svg import LETTER, Scale, element, nice_ticks, picture, segment, text
 
-_ROW, _STEP, _BARS, _SIZES = 22, 30, 120, 90
-_LETTER = 6.6
+_ROW, _STEP, _BARS, _SIZES = 22, 24, 120, 84
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ def upset_chart(
     sizes: dict[str, int], overlaps: Sequence[Overlap], total: int, description: str
 ) -> Markup:
     """Return bars of the overlaps over a matrix of their sets, and a bar for every set's size."""
-    left = _SIZES + 22 + _LETTER * max(map(len, sizes))
+    left = _SIZES + 22 + LETTER * max(map(len, sizes))
     top = _BARS + 34
     highest = max(o.count for o in overlaps)
     up = Scale((0, highest), (_BARS + 16, 20))
@@ -69,7 +68,7 @@ def _overlap(overlap: Overlap, x: float, up: Scale, rows: dict[str, float]) -> I
     y, base = up(overlap.count), up(0)
     class_ = "mark bar" if overlap.sets else "mark bar good"
     bar = element("title", tip)
-    yield element("rect", bar, x=x - 9, y=y, width=18, height=max(base - y, 0.5), class_=class_)
+    yield element("rect", bar, x=x - 8, y=y, width=16, height=max(base - y, 0.5), class_=class_)
     yield text(x, y - 4, overlap.count, anchor="middle", class_="tick")
     places = [rows[name] for name in overlap.sets]
     for name, place in rows.items():

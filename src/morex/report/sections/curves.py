@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+from markupsafe import Markup
+
 from morex.illustrations import Curve
 from morex.outcomes import Proportion
 from morex.report.charts import DataTable, Figure, Key, Line, LineAxes, Panel, line_chart
 from morex.report.charts.svg import percent
 from morex.report.material import Material
-from morex.report.sections.base import Section
+from morex.report.sections.base import Section, listed
 
 Curves = Mapping[str, Curve]
 """Of one perturbation, by model."""
@@ -40,7 +42,7 @@ def curves_section(material: Material) -> Section | None:
     return Section("curves", "Accuracy against strength", lead, [figure])
 
 
-def _chart(material: Material, name: str, curves: Curves, slots: Mapping[str, int]) -> object:
+def _chart(material: Material, name: str, curves: Curves, slots: Mapping[str, int]) -> Markup:
     shares = {
         model: [(f, Proportion.of(r)) for f, r in zip(c.factors, c.right, strict=True)]
         for model, c in curves.items()
@@ -57,6 +59,7 @@ def _chart(material: Material, name: str, curves: Curves, slots: Mapping[str, in
         x_ticks=ticks,
         rule=(1.0, "table") if 1.0 in ticks else None,
         unit="%",
+        width=262,
     )
     return line_chart(lines, axes, f"Accuracy against the strength of {name}")
 
@@ -89,14 +92,16 @@ def _row(name: str, model: str, curve: Curve) -> list[list[str | float | int]]:
 
 
 def _message(by_perturbation: Mapping[str, Curves]) -> str:
-    """Say who stands highest at the largest strength of most perturbations."""
-    winners = []
+    """Say who stands highest where each perturbation is strongest."""
+    winners: dict[str, list[str]] = {}
     for name, curves in by_perturbation.items():
         at_end = {model: float(curve.right[-1].mean()) for model, curve in curves.items()}
         best = max(at_end, key=lambda model: at_end[model])
-        factor = float(next(iter(curves.values())).factors[-1])
-        winners.append(f"{best} at {factor:g} times {name} ({percent(at_end[best])})")
-    return f"Highest where the perturbation is strongest: {'; '.join(winners)}"
+        factor = float(curves[best].factors[-1])
+        words = f"{factor:g} times {name} ({percent(at_end[best])})"
+        winners.setdefault(best, []).append(words)
+    stands = (f"{model} stands highest at {listed(where)}" for model, where in winners.items())
+    return "; ".join(stands)
 
 
 def _note(by_perturbation: Mapping[str, Curves]) -> str:
@@ -109,6 +114,6 @@ def _note(by_perturbation: Mapping[str, Curves]) -> str:
         for low, high in (Proportion.of(r).interval for r in c.right)
     )
     return (
-        f"{n} test images; 95% intervals up to ±{100 * widest:.0f} points. Balls are searched by one "
-        "quick run of PGD, which flatters a little; weather and other transforms are drawn once."
+        f"{n} test images; 95% intervals up to ±{100 * widest:.0f} points. Balls are searched by "
+        "one quick run of PGD, which flatters; weather and other transforms are drawn once."
     )

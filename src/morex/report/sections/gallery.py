@@ -50,13 +50,13 @@ def gallery_section(material: Material) -> Section | None:
     if pictures is None:
         return None
     exhibits = list(_exhibits(material, pictures))
-    broken = sum(bool(exhibit.broken_by) for exhibit in exhibits)
+    standing = sum(not exhibit.broken_by for exhibit in exhibits)
     gate = " The bars are the gate's weights." if pictures.weights.shape[2] else ""
     lead = (
-        f"What {name} makes of {len(exhibits)} test images, {len(exhibits) - broken} of which it gets "
-        f"right whatever is done to them here and {broken} not: as many of either kind as there are, "
-        f"drawn by seed {material.file.seed}, not by hand.{gate} Attacks are on the whole model, with "
-        "one run each; differences are magnified around grey."
+        f"{len(exhibits)} test images and what {name} makes of them: {standing} it gets right "
+        f"whatever is done to them here. Drawn by seed {material.file.seed}, not by hand, half of them from "
+        f"those that a quick attack breaks.{gate} Attacks are on the whole model, in one run each; "
+        "differences are magnified around grey."
     )
     content = {
         "model": name,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import log2
 
-from morex.report.charts import DataTable, Figure, Heat, Panel, heat_chart
+from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
 from morex.report.material import Material
 from morex.report.results import Gate
 from morex.report.sections.base import Section, listed
@@ -19,9 +19,8 @@ def gate_section(material: Material) -> Section | None:
     if not figures:
         return None
     lead = (
-        "A mixture's gate looks at the image and gives every expert a weight; the weights sum to 1. "
-        "Entropy is 0 bits where one expert has all the weight, and log2 of the number of experts "
-        "where all have the same."
+        "A mixture's gate looks at the image and gives every expert a weight; they sum to 1. "
+        "Entropy is 0 bits where one expert has all the weight, and largest where all have the same."
     )
     return Section("gate", "Where the gate puts its weight", lead, figures)
 
@@ -54,6 +53,7 @@ def _figure(name: str, gate: Gate) -> Figure:
             ],
             [[r, *gate.weights[r], *gate.leads[r], gate.entropy.get(r)] for r in rows],
         ),
+        panel=420,
     )
 
 
@@ -63,34 +63,34 @@ def _heat(
     return Heat(
         rows=[*values],
         columns=gate.experts,
-        values=[*values.values()],
-        write=lambda value: f"{value:.2f}",
-        tip=lambda row, expert, value: f"{row}: {expert} {said} {value:.3f}",
+        cells=[
+            [
+                HeatCell(value, f"{value:.2f}", f"{row}: {expert} {said} {value:.3f}")
+                for expert, value in zip(gate.experts, line, strict=True)
+            ]
+            for row, line in values.items()
+        ],
         aside=entropy,
         aside_title="entropy" if entropy else "",
-        cell=56 if len(gate.experts) < 7 else 46,
+        cell=(56 if len(gate.experts) < 7 else 46, 28),
     )
 
 
 def _message(gate: Gate) -> str:
-    """Say where the weight goes, or that it always goes to one expert."""
+    """Say where the weight goes, or that one expert leads whatever happens."""
     tops = {row: max(zip(w, gate.experts, strict=True)) for row, w in gate.weights.items()}
     leaders = {expert for _, expert in tops.values()}
-    sure = {row: expert for row, (weight, expert) in tops.items() if weight >= _SURE}
-    if len(leaders) == 1 and len(sure) == len(tops) > 1:
-        return f"the gate has collapsed onto {leaders.pop()}, whatever the perturbation"
+    least, most = min(tops.values())[0], max(tops.values())[0]
+    if len(leaders) == 1 and len(tops) > 1:
+        weights = f"{least:.2f} to {most:.2f} of the weight"
+        return f"{leaders.pop()} leads whatever the perturbation, with {weights}"
+    sure: dict[str, list[str]] = {}
+    for row, (weight, expert) in tops.items():
+        if weight >= _SURE:
+            sure.setdefault(expert, []).append(row)
     if not sure:
         return "no perturbation goes to one expert alone"
-    by_expert: dict[str, list[str]] = {}
-    for row, expert in sure.items():
-        by_expert.setdefault(expert, []).append(row)
-    goes = [f"{listed(rows)} to {expert}" for expert, rows in by_expert.items()]
-    verb = "goes" if len(sure) == 1 else "go"
-    rest = [row for row in tops if row not in sure]
-    spread = f"; the weight of {listed(rest)} is spread" if rest else ""
-    return (
-        f"{', '.join(goes[:-1]) + ', ' if len(goes) > 1 else ''}{goes[-1]}".replace(
-            " to ", f" {verb} to ", 1
-        )
-        + spread
-    )
+    goes = (f"{expert} gets {listed(rows)}" for expert, rows in sure.items())
+    spread = [row for row, (weight, _) in tops.items() if weight < _SURE]
+    rest = f"; the weight of {listed(spread)} is spread" if spread else ""
+    return ", ".join(goes) + rest

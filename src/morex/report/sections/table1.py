@@ -49,7 +49,7 @@ def _section(id: str, title: str, table: Table) -> Section:
         "missing": table.source.missing,
         "rows": list(_rows(table)),
         "costs": list(_costs(table)),
-        "notes": ["darker and bold: best of its row", *caption(table)],
+        "notes": ["framed and bold: best of its row", *caption(table)],
     }
     return Section(id, title, _lead(table), part="table1.html", content=content)
 

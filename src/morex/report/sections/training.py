@@ -1,97 +1,31 @@
-"""The trainings: loss and validation, stage by stage, and what accuracy cost."""
+"""The trainings: loss and validation, stage by stage."""
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from morex.report.charts import (
+    Cell,
     DataTable,
     Figure,
     Key,
     Line,
     LineAxes,
     Panel,
-    Spot,
     line_chart,
-    scatter_chart,
 )
 from morex.report.charts.svg import percent
-from morex.report.formats import cost_cell
 from morex.report.material import Material, Training
 from morex.report.sections.base import Section, plural
-from morex.report.sections.summary import ranked
-
-_SERIES = ("single expert", "one network, several perturbations", "mixture")
 
 
 def training_section(material: Material) -> Section | None:
-    """Return what the trainings looked like, and accuracy against their cost."""
-    figures = [f for f in (_cost(material), _validations(material), _losses(material)) if f]
+    """Return how accuracy on validation images and loss went."""
+    figures = [f for f in (_validations(material), _losses(material)) if f]
     if not figures:
         return None
     lead = "Models are chosen on validation images that are cut from the training set."
     return Section("training", "Training", lead, figures)
-
-
-def _cost(material: Material) -> Figure | None:
-    table = material.table
-    found = [
-        (name, entry.training_with_parents, mean)
-        for name, mean in zip(table.columns, table.mean, strict=True)
-        if (entry := table.source.columns.get(name)) and mean is not None
-    ]
-    spots = [
-        Spot(
-            name,
-            _SERIES[kind := _kind(material, name)],
-            kind,
-            x=cost.forward + cost.backward,
-            y=mean,
-            tip=f"{name}: mean {percent(mean)} for {cost_cell(cost.forward + cost.backward)} passes",
-        )
-        for name, cost, mean in found
-        if cost and cost.forward + cost.backward > 0
-    ]
-    if len(spots) < 2:
-        return None
-    x_title = "images through single networks in training, ancestors included (log scale)"
-    drawing = scatter_chart(
-        spots,
-        "Mean accuracy against the cost of training",
-        x_title=x_title,
-        y_title="mean accuracy over the rows",
-        write=lambda value: cost_cell(round(value)),
-    )
-    kinds = sorted({spot.slot for spot in spots})
-    return Figure(
-        message=_worth(material, spots),
-        note="Passes forward and backward. Up and to the left is better.",
-        panels=[Panel(drawing)],
-        numbers=DataTable(
-            ["model", "kind", "passes in all", "mean (%)"],
-            [[s.name, s.series, round(s.x), round(100 * s.y, 1)] for s in spots],
-        ),
-        keys=[Key(_SERIES[kind], kind) for kind in kinds],
-    )
-
-
-def _kind(material: Material, name: str) -> int:
-    entry = material.file.columns[name]
-    if entry.gate or not entry.trained_on:
-        return 2
-    return 0 if entry.trained_on.startswith("single") else 1
-
-
-def _worth(material: Material, spots: Sequence[Spot]) -> str:
-    best = ranked(material.table, material.table.mean)[0][0]
-    by_name = {spot.name: spot for spot in spots}
-    if best not in by_name:
-        return "What accuracy costs"
-    leader = by_name[best]
-    cheaper = [s for s in spots if s.x < leader.x]
-    if not cheaper:
-        return f"{best} has the best mean and is the cheapest to train"
-    rival = max(cheaper, key=lambda spot: spot.y)
-    points, share = 100 * (leader.y - rival.y), leader.x / rival.x
-    return f"{best} is {points:.1f} points above {rival.name} for {share:.1f} times the passes"
 
 
 def _members(trainings: Sequence[Training]) -> dict[str, int]:
@@ -106,7 +40,7 @@ def _validations(material: Material) -> Figure | None:
         return None
     slots = _members(judged)
     panels = [Panel(_validation(t, slots), _name(t)) for t in judged]
-    rows = [
+    rows: list[list[Cell]] = [
         [_name(t), e.epoch, name, round(100 * value, 1)]
         for t in judged
         for e in t.epochs
@@ -128,7 +62,7 @@ def _name(training: Training) -> str:
     return f"{training.model}, warm-up of the gate" if training.warms_up else training.model
 
 
-def _validation(training: Training, slots: dict[str, int]) -> object:
+def _validation(training: Training, slots: dict[str, int]) -> Markup:
     lines = []
     for member, name in enumerate(training.against):
         points = [
@@ -142,7 +76,7 @@ def _validation(training: Training, slots: dict[str, int]) -> object:
         ]
         if points:
             lines.append(Line(name, slots[name], points))
-    axes = LineAxes("epoch", "validation accuracy", (0, 100), unit="%", width=260, height=180)
+    axes = LineAxes("epoch", "accuracy", (0, 100), unit="%", width=262, height=180)
     return line_chart(lines, axes, f"Validation of {_name(training)}")
 
 
@@ -180,9 +114,9 @@ def _losses(material: Material) -> Figure | None:
     )
 
 
-def _loss(training: Training, top: float) -> object:
+def _loss(training: Training, top: float) -> Markup:
     points = [
         (float(e.epoch), e.loss, f"epoch {e.epoch}: loss {e.loss:.3f}") for e in training.epochs
     ]
-    axes = LineAxes("epoch", "loss", (0, top * 1.05), width=260, height=150)
+    axes = LineAxes("epoch", "loss", (0, top * 1.05), width=262, height=150)
     return line_chart([Line("loss", 0, points)], axes, f"Loss of {_name(training)}")

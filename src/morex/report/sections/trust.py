@@ -75,11 +75,11 @@ def _stages(stages: Mapping[str, Any]) -> str:
         return ""
     seconds = sum(stage.get("seconds", 0.0) for stage in known)
     last = max(str(stage.get("finished", "")) for stage in known)
-    commits = {(s.get("provenance") or {}).get("commit") for s in known} - {None}
-    from_ = f", from {plural(len(commits), 'commit')} ({', '.join(c[:9] for c in sorted(commits))})"
+    made_by = ((stage.get("provenance") or {}).get("commit") for stage in known)
+    commits = sorted({str(commit)[:9] for commit in made_by if commit})
     return (
         f"{plural(len(known), 'stage')} done in {_duration(seconds)} of work, the last at {last}"
-        + (from_ if commits else "")
+        + (f", from {plural(len(commits), 'commit')} ({', '.join(commits)})" if commits else "")
     )
 
 
