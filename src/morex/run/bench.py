@@ -98,12 +98,15 @@ class Bench:
         config, target = _lesson(self.workshop, stage, spec)
 
         def report(progress: Progress) -> None:
-            text = f"epoch {progress.epoch:.1f}/{progress.epochs}"
+            text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
             if not math.isnan(progress.loss):
                 text += f", loss {progress.loss:.3f}"
+                values["loss"] = progress.loss
             if progress.validation is not None:
                 text += f", validation {100 * progress.validation:.1f}%"
+                values["validation"] = progress.validation
             self.watcher.progress(stage, progress.epoch / progress.epochs, text)
+            self.watcher.measures(stage, progress.step, values)
 
         checkpoint = FileCheckpoint(work, self.checkpoint_every, self.watcher.notice)
         fitted = train(

@@ -1,7 +1,7 @@
 """Charts as inline SVG: small pure functions from numbers to marks, without any library.
 
-Colours are classes (``s0`` to ``s7``) that the page's style sheet gives a meaning in light, dark and
-print; every series also has a marker and a dash of its own, so that no chart needs colour.
+Colours are classes (``s0`` to ``s7``) that the page's style sheet gives a meaning in light, dark
+and print; every series also has a marker and a dash of its own, so that no chart needs colour.
 """
 
 from morex.report.charts.dots import Dot, DotRow, dot_chart

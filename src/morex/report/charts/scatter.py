@@ -82,4 +82,4 @@ def _label_box(name: str, x: float, y: float, taken: Sequence[Box]) -> Box:
 
 
 def _cover(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    return a[0] - 4 < b[2] and b[0] - 4 < a[2] and a[1] < b[3] and b[1] < a[3]

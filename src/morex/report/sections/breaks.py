@@ -32,7 +32,7 @@ def _unions(material: Material) -> list[tuple[str, float]]:
 
 
 def overlaps(outcomes: Outcomes) -> tuple[list[Overlap], dict[str, int], int]:
-    """Return the exclusive overlaps, the largest first, the attacks' sizes, and the number of images.
+    """Return the exclusive overlaps, the largest first, how much every row breaks, and of how many.
 
     Only the images that every row covers count. An overlap of no attack is what stands.
     """
@@ -60,9 +60,9 @@ def _overlaps(name: str, outcomes: Outcomes) -> Figure | None:
     return Figure(
         message=f"{name}: {_overlap_message(found, sizes, total)}",
         note=(
-            f"{total} test images, those that every row covers. A column is a set of attacks (filled "
-            "dots), its bar the images that exactly these break; no filled dot: nothing breaks "
-            f"them.{more}"
+            f"{total} test images, those that every row covers. A column is a set of attacks "
+            "(filled dots), its bar the images that exactly these break; no filled dot: nothing "
+            f"breaks them.{more}"
         ),
         panels=[Panel(drawing)],
         numbers=DataTable(

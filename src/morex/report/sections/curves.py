@@ -23,10 +23,13 @@ def curves_section(material: Material) -> Section | None:
             by_perturbation.setdefault(name, {})[model] = curve
     if not by_perturbation:
         return None
-    slots = {model: slot for slot, model in enumerate(material.illustrations)}
+    shown = [*material.illustrations]
+    lead = material.lead if material.lead in shown else shown[-1]
+    order = sorted(shown, key=lambda model: model != lead)  # stable: the lead looks first
+    slots = {model: slot for slot, model in enumerate(order)}
     lines = (_row(p, m, curve) for p, c in by_perturbation.items() for m, curve in c.items())
     figure = Figure(
-        message=_message(by_perturbation),
+        message=_message(by_perturbation, lead),
         note=_note(by_perturbation),
         panels=[
             Panel(_chart(material, name, curves, slots), name)
@@ -38,8 +41,8 @@ def curves_section(material: Material) -> Section | None:
         ),
         keys=[Key(model, slot, line=True) for model, slot in slots.items()],
     )
-    lead = "A robust model gives way slowly, and every model must give way in the end."
-    return Section("curves", "Accuracy against strength", lead, [figure])
+    words = "A robust model gives way slowly, and every model must give way in the end."
+    return Section("curves", "Accuracy against strength", words, [figure])
 
 
 def _chart(material: Material, name: str, curves: Curves, slots: Mapping[str, int]) -> Markup:
@@ -91,17 +94,15 @@ def _row(name: str, model: str, curve: Curve) -> list[list[str | float | int]]:
     ]
 
 
-def _message(by_perturbation: Mapping[str, Curves]) -> str:
-    """Say who stands highest where each perturbation is strongest."""
-    winners: dict[str, list[str]] = {}
-    for name, curves in by_perturbation.items():
-        at_end = {model: float(curve.right[-1].mean()) for model, curve in curves.items()}
-        best = max(at_end, key=lambda model: at_end[model])
-        factor = float(curves[best].factors[-1])
-        words = f"{factor:g} times {name} ({percent(at_end[best])})"
-        winners.setdefault(best, []).append(words)
-    stands = (f"{model} stands highest at {listed(where)}" for model, where in winners.items())
-    return "; ".join(stands)
+def _message(by_perturbation: Mapping[str, Curves], model: str) -> str:
+    """Say how far a model falls where each perturbation is strongest."""
+    ends = [
+        f"{percent(float(curves[model].right[-1].mean()))} at "
+        f"{float(curves[model].factors[-1]):g} times {name}"
+        for name, curves in by_perturbation.items()
+        if model in curves
+    ]
+    return f"{model} falls to {listed(ends)}"
 
 
 def _note(by_perturbation: Mapping[str, Curves]) -> str:

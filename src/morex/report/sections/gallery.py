@@ -54,9 +54,9 @@ def gallery_section(material: Material) -> Section | None:
     gate = " The bars are the gate's weights." if pictures.weights.shape[2] else ""
     lead = (
         f"{len(exhibits)} test images and what {name} makes of them: {standing} it gets right "
-        f"whatever is done to them here. Drawn by seed {material.file.seed}, not by hand, half of them from "
-        f"those that a quick attack breaks.{gate} Attacks are on the whole model, in one run each; "
-        "differences are magnified around grey."
+        f"whatever is done to them here. Drawn by seed {material.file.seed}, not by hand, half of "
+        f"them from those that a quick attack breaks.{gate} Attacks are on the whole model, in one "
+        "run each; differences are magnified around grey."
     )
     content = {
         "model": name,

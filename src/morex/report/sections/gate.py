@@ -20,7 +20,7 @@ def gate_section(material: Material) -> Section | None:
         return None
     lead = (
         "A mixture's gate looks at the image and gives every expert a weight; they sum to 1. "
-        "Entropy is 0 bits where one expert has all the weight, and largest where all have the same."
+        "Entropy is 0 bits where one expert has all of it, and largest where all have the same."
     )
     return Section("gate", "Where the gate puts its weight", lead, figures)
 

@@ -95,13 +95,15 @@ def _losses(material: Material) -> Figure | None:
     trainings = [t for t in material.trainings if t.epochs]
     if not trainings:
         return None
-    top = max(e.loss for t in trainings for e in t.epochs)
-    panels = [Panel(_loss(t, top), _name(t)) for t in trainings]
+    panels = [Panel(_loss(t), _name(t)) for t in trainings]
     falls = sum(t.epochs[-1].loss < t.epochs[0].loss for t in trainings if len(t.epochs) > 1)
     several = sum(len(t.epochs) > 1 for t in trainings)
     return Figure(
         message=f"The loss ended below its start in {falls} of {plural(several, 'training')}",
-        note="Mean loss of every epoch, in nats, on what the objective made of the images.",
+        note=(
+            "Mean loss of every epoch, in nats, on what the objective made of the images; each "
+            "training has a scale of its own."
+        ),
         panels=panels,
         numbers=DataTable(
             ["training", "epoch", "loss", "learning rate"],
@@ -114,9 +116,11 @@ def _losses(material: Material) -> Figure | None:
     )
 
 
-def _loss(training: Training, top: float) -> Markup:
+def _loss(training: Training) -> Markup:
     points = [
         (float(e.epoch), e.loss, f"epoch {e.epoch}: loss {e.loss:.3f}") for e in training.epochs
     ]
-    axes = LineAxes("epoch", "loss", (0, top * 1.05), width=262, height=150)
+    axes = LineAxes(
+        "epoch", "loss", (0, 1.05 * max(loss for _, loss, _ in points)), width=262, height=150
+    )
     return line_chart([Line("loss", 0, points)], axes, f"Loss of {_name(training)}")
