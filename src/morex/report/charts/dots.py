@@ -30,7 +30,7 @@ class DotRow:
     strong: bool = False
 
 
-def dot_chart(rows: Sequence[DotRow], description: str, *, title: str, width: int = 520) -> Markup:
+def dot_chart(rows: Sequence[DotRow], description: str, *, title: str, width: int = 460) -> Markup:
     """Return a row of dots for each label over an axis from 0 to 100%."""
     left = 14 + LETTER * max(len(row.label) for row in rows)
     across = Scale((0, 1), (left, width - 18))

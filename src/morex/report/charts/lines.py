@@ -56,8 +56,8 @@ def _frame(axes: LineAxes, ticks: Sequence[float], across: Scale, up: Scale) -> 
     yield text(middle, axes.height - 5, axes.x_title, anchor="middle", class_="axis")
     if axes.rule:
         at, words = axes.rule
-        yield segment(across(at), _TOP - 4, across(at), axes.height - _BOTTOM, "rule")
-        yield text(across(at) + 4, _TOP + 4, words, class_="tick")
+        yield segment(across(at), _TOP - 18, across(at), axes.height - _BOTTOM, "rule")
+        yield text(across(at) + 4, _TOP - 9, words, class_="tick")
 
 
 def _marks(line: Line, across: Scale, up: Scale) -> Iterator[Markup]:

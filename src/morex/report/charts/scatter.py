@@ -17,7 +17,7 @@ from morex.report.charts.svg import (
     text,
 )
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 520, 336, 44, 34, 26, 40
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 470, 336, 44, 34, 26, 40
 _LINE = 12.0
 
 Box = tuple[float, float, float, float]

@@ -1,7 +1,8 @@
 """Table 1 for the page: every cell with its interval, the best of each row, the paper's figures."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 
 from morex.outcomes import Proportion
 from morex.report.caption import caption
@@ -40,7 +41,20 @@ def table_section(material: Material) -> Section:
 def suite_sections(material: Material) -> Iterator[Section]:
     """Yield the tables of further suites."""
     for name, table in material.suites.items():
-        yield _section(f"suite-{name}", f"Suite: {name}", table)
+        yield _section(f"suite-{name}", f"Suite: {name}", without_missing(table))
+
+
+def without_missing(table: Table) -> Table:
+    """Return a table of the models that are evaluated."""
+    there = [name in table.source.columns for name in table.columns]
+    return replace(
+        table,
+        columns=tuple(compress(table.columns, there)),
+        rows={row: tuple(compress(cells, there)) for row, cells in table.rows.items()},
+        union=tuple(compress(table.union, there)),
+        mean=tuple(compress(table.mean, there)),
+        paper={row: tuple(compress(cells, there)) for row, cells in table.paper.items()},
+    )
 
 
 def _section(id: str, title: str, table: Table) -> Section:
