@@ -54,8 +54,9 @@ def test_the_page_opens_from_disk_without_errors_and_without_requests(
 
 def test_every_chart_is_drawn(tab: Browser) -> None:
     sizes = tab.evaluate(
-        "[...document.querySelectorAll('figure.chart .panels svg')].map(svg =>"
-        " [...svg.querySelectorAll('.mark')].filter(m => m.getBoundingClientRect().width > 1).length)"
+        """[...document.querySelectorAll('figure.chart .panels svg')].map(svg =>
+          [...svg.querySelectorAll('.mark')]
+            .filter(m => m.getBoundingClientRect().width > 1).length)"""
     )
     assert len(sizes) >= 12
     assert min(sizes) >= 3
@@ -67,7 +68,8 @@ def test_words_in_charts_do_not_cover_each_other(tab: Browser) -> None:
           const boxes = [...svg.querySelectorAll('text:not([transform])')].map(t =>
             [t.textContent, t.getBoundingClientRect()]);
           return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([b, q]) =>
-            p.left + 2 < q.right && q.left + 2 < p.right && p.top + 4 < q.bottom && q.top + 4 < p.bottom)
+            p.left + 2 < q.right && q.left + 2 < p.right &&
+            p.top + 4 < q.bottom && q.top + 4 < p.bottom)
             .map(([b]) => a + ' and ' + b + ' in ' + svg.querySelector('title').textContent));
         })"""
     )

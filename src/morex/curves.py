@@ -12,8 +12,8 @@ def curve_suite(
 ) -> Suite:
     """Return a row per factor on the strength of a perturbation, called ``at-`` and the factor.
 
-    Balls are searched by PGD, with steps that add up to ten radii, unless their radius is 0;
-    transforms are drawn once.
+    Balls are searched by PGD, with steps that add up to ten radii; transforms are drawn once; at 0
+    times its strength nothing happens.
 
     Args:
         perturbation: at its full strength.
@@ -24,10 +24,8 @@ def curve_suite(
         ValueError: if the perturbation has no such strength.
         TypeError: if it is neither a ball nor a transform.
     """
-    return tuple(
-        Row(f"at-{factor:g}", _attack(perturbation.scaled(factor), steps, restarts))
-        for factor in factors
-    )
+    scaled = ((factor, perturbation.scaled(factor) if factor else Clean()) for factor in factors)
+    return tuple(Row(f"at-{factor:g}", _attack(p, steps, restarts)) for factor, p in scaled)
 
 
 def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[float]:
@@ -41,8 +39,6 @@ def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[f
 
 
 def _attack(perturbation: Perturbation, steps: int, restarts: int) -> Attack:
-    if isinstance(perturbation, Ball) and perturbation.eps == 0:
-        return WorstOfDraws(Clean())
     if isinstance(perturbation, Ball):
         return PGD(perturbation, steps, relative_step=10, restarts=restarts, stop_when_fooled=True)
     if isinstance(perturbation, Transform):

@@ -34,4 +34,4 @@ def _chosen(recipe: Recipe) -> tuple[str, ...]:
         if isinstance(model := recipe.models[name], NetworkModel)
     }
     networks = sorted(breadth, key=lambda name: breadth[name], reverse=True)  # stable
-    return (columns[0], *mixtures[-1:], *networks)[:_ENOUGH]
+    return tuple(dict.fromkeys((columns[0], *mixtures[-1:], *networks)))[:_ENOUGH]
