@@ -62,6 +62,14 @@ def test_every_chart_is_drawn(tab: Browser) -> None:
     assert min(sizes) >= 3
 
 
+def test_no_chart_is_cut_off_where_there_is_room(tab: Browser) -> None:
+    cut = tab.evaluate(
+        "[...document.querySelectorAll('.panel .scroll, .exhibit .scroll')]"
+        ".filter(s => s.scrollWidth > s.clientWidth + 1).map(s => s.textContent.slice(0, 60))"
+    )
+    assert cut == []
+
+
 def test_words_in_charts_do_not_cover_each_other(tab: Browser) -> None:
     covered = tab.evaluate(
         """[...document.querySelectorAll('figure.chart .panels svg')].flatMap(svg => {

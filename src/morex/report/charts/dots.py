@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import LETTER, Scale, marker, picture, segment, text
+from morex.report.charts.svg import Scale, marker, picture, segment, text, width_of
 
 _ROW, _TOP, _BOTTOM = 24, 8, 40
 
@@ -32,7 +32,7 @@ class DotRow:
 
 def dot_chart(rows: Sequence[DotRow], description: str, *, title: str, width: int = 460) -> Markup:
     """Return a row of dots for each label over an axis from 0 to 100%."""
-    left = 14 + LETTER * max(len(row.label) for row in rows)
+    left = 14 + max(width_of(row.label) for row in rows)
     across = Scale((0, 1), (left, width - 18))
     bottom = _TOP + _ROW * len(rows)
     marks: list[Markup] = []

@@ -51,7 +51,6 @@ class Figure:
         panels: the drawings.
         numbers: what they show, for those who cannot see them.
         keys: the legend; its series can be switched off.
-        panel: the width of a panel, where there are several.
     """
 
     message: str
@@ -59,7 +58,6 @@ class Figure:
     panels: Sequence[Panel]
     numbers: DataTable
     keys: Sequence[Key] = ()
-    panel: int = 262
 
     @property
     def wide(self) -> bool:

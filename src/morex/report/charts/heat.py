@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import LETTER, element, picture, text
+from morex.report.charts.svg import element, picture, text, width_of
 
 _TOP, _ASIDE = 30, 66
 _DARK = 0.55
@@ -41,8 +41,8 @@ class Heat:
 
 def heat_chart(heat: Heat, description: str) -> Markup:
     """Return the heat map; column names that are wider than a cell are slanted."""
-    (wide, high), widest = heat.cell, LETTER * max(map(len, heat.columns))
-    left = 14 + LETTER * max(map(len, (*heat.rows, heat.y_title)))
+    (wide, high), widest = heat.cell, max(map(width_of, heat.columns))
+    left = 14 + max(map(width_of, (*heat.rows, heat.y_title)))
     slanted = widest > wide + 2
     head = _TOP + (0.62 * widest - 8 if slanted else 0) + (16 if heat.x_title else 0)
     right = left + wide * len(heat.columns)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from morex.report.charts.svg import (
-    LETTER,
     Scale,
     log_ticks,
     marker,
@@ -15,9 +14,10 @@ from morex.report.charts.svg import (
     segment,
     short,
     text,
+    width_of,
 )
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 470, 336, 44, 34, 26, 40
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 480, 350, 44, 64, 26, 40
 _LINE = 12.0
 
 Box = tuple[float, float, float, float]
@@ -60,7 +60,7 @@ def scatter_chart(spots: Sequence[Spot], description: str, *, x_title: str, y_ti
 
 
 def _named(spots: Sequence[Spot], places: Sequence[tuple[float, float]]) -> Iterator[Markup]:
-    taken: list[Box] = [(x - 8, y - 8, x + 8, y + 8) for x, y in places]
+    taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
     for spot, (x, y) in zip(spots, places, strict=True):
         words = _label_box(spot.name, x, y, taken)
         taken.append(words)
@@ -72,11 +72,12 @@ def _named(spots: Sequence[Spot], places: Sequence[tuple[float, float]]) -> Iter
 
 def _label_box(name: str, x: float, y: float, taken: Sequence[Box]) -> Box:
     """Return the first place around a spot where its name covers nothing, else the first."""
-    width = LETTER * len(name)
-    corners = [(x + 10, y - 6), (x - 10 - width, y - 6), (x - width / 2, y - 22)]
-    corners += [(x - width / 2, y + 9), (x + 9, y - 20), (x + 9, y + 8)]
-    corners += [(x - 9 - width, y - 20), (x - 9 - width, y + 8)]
-    boxes = [(left, top, left + width, top + _LINE) for left, top in corners]
+    width = width_of(name)
+    beside = [(x + 10, y - 6), (x - 10 - width, y - 6)]
+    for away in (0, 10, 20):  # ever farther above and below
+        for left in (x - width / 2, x + 9, x - 9 - width):
+            beside += [(left, y - 21 - away), (left, y + 9 + away)]
+    boxes = [(left, top, left + width, top + _LINE) for left, top in beside]
     inside = [b for b in boxes if b[0] > _LEFT and b[2] < _WIDTH - 2 and b[1] > 14] or boxes
     return next((b for b in inside if not any(_cover(b, t) for t in taken)), inside[0])
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import LETTER, Scale, element, nice_ticks, picture, segment, text
+from morex.report.charts.svg import Scale, element, nice_ticks, picture, segment, text, width_of
 
 _ROW, _STEP, _BARS, _SIZES = 22, 24, 120, 84
 
@@ -22,7 +22,7 @@ def upset_chart(
     sizes: dict[str, int], overlaps: Sequence[Overlap], total: int, description: str
 ) -> Markup:
     """Return bars of the overlaps over a matrix of their sets, and a bar for every set's size."""
-    left = _SIZES + 22 + LETTER * max(map(len, sizes))
+    left = _SIZES + 22 + max(map(width_of, sizes))
     top = _BARS + 34
     highest = max(o.count for o in overlaps)
     up = Scale((0, highest), (_BARS + 16, 20))

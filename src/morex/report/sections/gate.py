@@ -53,7 +53,6 @@ def _figure(name: str, gate: Gate) -> Figure:
             ],
             [[r, *gate.weights[r], *gate.leads[r], gate.entropy.get(r)] for r in rows],
         ),
-        panel=420,
     )
 
 
