@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from morex.recipe import load_recipe, slug
-from morex.recipe.schema import NetworkModel, parents
+from morex.recipe.schema import NetworkModel
 from morex.report import make_table, read_results, to_heatmap, to_json, to_markdown
 from morex.saving import load_about, load_model, save_model
 
@@ -48,7 +48,7 @@ def ship(run: Path, default: str) -> None:
         copy_model(run / "models" / slug(name), home / slug(name))
     for name in mixtures:
         source = run / "models" / slug(name)
-        beside = [slug(expert) for expert in parents(recipe.models[name])]
+        beside = [slug(expert) for expert in recipe.models[name].experts]
         save_model(
             load_model(source),
             home / slug(name),

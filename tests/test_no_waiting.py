@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from morex.attacks import PGD, WorstOfDraws
+from morex.attacks import PGD, SearchAround, WorstOfDraws
 from morex.data import Augment, ImageSet
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
-from morex.perturbations import L1, L2, Clean, Fog, Linf, Snow
+from morex.perturbations import L1, L2, Around, Clean, Corruption, Fog, Linf, Snow
+from morex.recipe.pieces import PERTURBATIONS
 from morex.targets import ClassOfImage, ExpertForMember, Target
 from morex.training import TrainingData, _Training
 
@@ -61,6 +62,7 @@ def watched() -> Iterator[Watch]:
 
 CLEAN, SNOW, FOG = (WorstOfDraws(t) for t in (Clean(), Snow(2.0), Fog(0.1, 0.6)))
 LINF, TWO, ONE = PGD(Linf(0.1), 2), PGD(L2(0.5), 2), PGD(L1(2.0), 2)
+BOTH = SearchAround(Around(Fog(0.1, 0.6), Linf(0.1)), LINF)
 UNION = PGD((Linf(0.1), L2(0.5)), 2)
 
 
@@ -90,13 +92,19 @@ def training(model, objective: Objective, target: Target, **config) -> _Training
         Average((LINF, TWO, FOG, SNOW)),
         OneDrawn((LINF, CLEAN)),
         Alternate((LINF, CLEAN)),
-        SideBySide((CLEAN, LINF, TWO, FOG, SNOW)),
+        SideBySide((CLEAN, LINF, TWO, FOG, SNOW, BOTH)),
     ],
     ids=lambda objective: type(objective).__name__,
 )
 def test_no_step_of_a_network_waits(objective: Objective) -> None:
     work = training(network(0), objective, ClassOfImage(), average=0.9, clip_norm=1.0)
     _advance(work)
+
+
+@pytest.mark.parametrize("name", [n for n, c in PERTURBATIONS.items() if issubclass(c, Corruption)])
+def test_no_corruption_waits(name: str) -> None:
+    corrupted = WorstOfDraws(PERTURBATIONS[name](5))
+    _advance(training(network(0), Single((corrupted,)), ClassOfImage()))
 
 
 @pytest.mark.parametrize("target", [ClassOfImage(), ExpertForMember((0, 1))])

@@ -250,7 +250,11 @@ def test_names_and_numbers_out_of_range(path: str, value: object, parts: tuple[s
     [
         ("models.MSD.against", ["linf", "fog"], ("models.MSD", "msd takes balls only")),
         ("models.MAX.objective", "single", ("models.MAX", "single trains on one")),
-        ("models.MoRE.against", ["clean", "l2"], ("models.MoRE", "expert trained on 'l2' alone")),
+        (
+            "models.MoRE.against",
+            ["clean", "l2"],
+            ("models.MoRE", "an expert trained on 'l2', alone"),
+        ),
         ("models.MoRE.experts", ["clean", "Minf", "clean"], ("models.MoRE.experts", "twice")),
         ("models.MAX.against", ["l2", "l2"], ("models.MAX.against", "twice")),
         ("columns", ["clean", "clean"], ("columns", "twice")),

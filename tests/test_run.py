@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import morex.files
 import morex.run.build
 import morex.run.provenance
-from morex.attacks import PGD, RayS, WorstOfDraws
+from morex.attacks import PGD, DrawnSteering, RayS, WorstOfDraws
 from morex.data import Data, ImageSet
 from morex.evaluation import evaluate
 from morex.files import write_with_digest
@@ -25,6 +25,7 @@ from morex.mixture import LargestLogit, MeanOfExperts, Mixture
 from morex.networks import ResNet
 from morex.outcomes import Outcomes
 from morex.recipe import load_recipe, parse_recipe
+from morex.recipe.schema import MixtureModel
 from morex.report import make_table, read_results, to_text
 from morex.run import RunError, Stage, Workshop, run
 from morex.run.checkpoint import FileCheckpoint
@@ -908,6 +909,33 @@ def test_shares_decide_a_mixture_and_equal_ones_do_not(out: Path) -> None:
     mixture = load_model(out / "models/more")
     assert isinstance(mixture, Mixture)
     assert mixture.combine == "probabilities"
+
+
+def test_a_push_makes_the_training_of_a_mixture_steer_its_gate(out: Path) -> None:
+    before = (out / "models/more/model.safetensors").read_bytes()
+    assert not rerun(out, changed(raw_recipe(*FEW), "models.MoRE.inner", {"push": 0})).done
+    raw = changed(raw_recipe(*FEW), "models.MoRE.inner", {"push": 2})
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    model = workshop.recipe.models["MoRE"]
+    assert isinstance(model, MixtureModel)
+    linf = workshop.recipe.perturbations["linf"]
+    assert workshop.objective(model).members[1] == DrawnSteering(linf, 2, 2.5, 2)  # type: ignore[arg-type]
+    spy = rerun(out, raw)
+    assert sorted(spy.done) == ["evaluate-more", "gate-more", "train-more"]
+    assert (out / "models/more/model.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("models.Minf.inner", {"push": 1}, r"models\.Minf\.inner\.push: a network has no gate"),
+        ("models.MoRE.inner", {"push": -1}, r"models\.MoRE\.inner\.push"),
+        ("models.MoRE.inner", {"push": 1, "restarts": 2}, "has no restarts"),
+    ],
+)
+def test_wrong_pushes_are_named(path: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_recipe(changed(raw_recipe(*FEW), path, value))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Accuracy against strength: the suite whose rows are one perturbation, weaker and stronger."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from morex.attacks import PGD, Attack, WorstOfDraws
+from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
 from morex.evaluation import Row, Suite
 from morex.perturbations import Ball, Clean, Perturbation, Transform
 
@@ -22,10 +23,11 @@ def curve_suite(
 
     Raises:
         ValueError: if the perturbation has no such strength.
-        TypeError: if it is neither a ball nor a transform.
+        TypeError: if it is neither a ball nor a transform, nor a composition of them.
     """
     scaled = ((factor, perturbation.scaled(factor) if factor else Clean()) for factor in factors)
-    return tuple(Row(f"at-{factor:g}", _attack(p, steps, restarts)) for factor, p in scaled)
+    search = partial(_attack, steps=steps, restarts=restarts)
+    return tuple(Row(f"at-{factor:g}", attack_on(p, search)) for factor, p in scaled)
 
 
 def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[float]:

@@ -7,12 +7,23 @@ counts.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from morex.attacks import PGD, Attack, DeepFool, Model, RayS, WorstOfDraws, frozen, is_right
+from morex.attacks import (
+    PGD,
+    Attack,
+    DeepFool,
+    Model,
+    RayS,
+    SearchAround,
+    WorstOfDraws,
+    frozen,
+    is_right,
+)
 from morex.data import ImageSet
 from morex.outcomes import BoolArray, Outcomes
 from morex.perturbations import L2, Ball, Clean, Fog, Linf, Perturbation, Snow
@@ -176,13 +187,29 @@ def _attacked(
         if end <= len(known):
             continue
         x, y = data.pixels(rows), data.labels[rows]
-        generator = generator_for(seed, "evaluation", row.name, batch, device=data.device)
-        moved = row.attack(model, x, y, generator=generator)
+        draw = partial(generator_for, seed, "evaluation", row.name, batch, device=data.device)
+        moved = row.attack(model, x, y, generator=draw())
         # against the data's own images: the attack may have changed those that it was given
-        audit(row.attack.perturbation, data.pixels(rows), moved, row.name)
-        right[rows] = is_right(model, moved, y)
+        right[rows] = _judged(model, row, data.pixels(rows), y, moved, draw())
         so_far: BoolArray = right[:end].cpu().numpy()
         yield so_far
+
+
+def _judged(
+    model: Model, row: Row, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Audit x' and return where the model is right, (N,).
+
+    In a composition the centre of the ball is what the transform makes of x, drawn once more from a
+    generator equal to the attack's. It is in the ball itself, so it has to be right as well.
+    """
+    attack = row.attack
+    if not isinstance(attack, SearchAround):
+        audit(attack.perturbation, x, moved, row.name)
+        return is_right(model, moved, y)
+    centres = attack.centres(x, generator)
+    audit(attack.perturbation.ball, centres, moved, row.name)
+    return is_right(model, moved, y) & is_right(model, centres, y)
 
 
 def audit(

@@ -7,7 +7,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from morex.attacks import PGD, Attack, Model, WorstOfDraws, frozen
+from morex.attacks import PGD, Attack, Model, SearchAround, WorstOfDraws, frozen
 from morex.data import ImageSet
 from morex.evaluation import Suite
 from morex.mixture import Mixture
@@ -74,6 +74,9 @@ def one_run(attack: Attack) -> Attack | None:
     """Return one run of an attack to its end; None for attacks that are left out."""
     if isinstance(attack, PGD):
         return replace(attack, restarts=1, stop_when_fooled=False)
+    if isinstance(attack, SearchAround):
+        once = one_run(attack.attack)
+        return once and replace(attack, attack=once)
     return attack if isinstance(attack, WorstOfDraws) else None
 
 

@@ -1,5 +1,6 @@
 """The numbers that decide a training: how long, how fast, and what is kept."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +12,8 @@ class TrainingConfig:
     """The hyperparameters of one training.
 
     Args:
-        epochs: passes over the training set; the last incomplete batch of each is left out.
+        epochs: passes over the training set, which may be a fraction; the last incomplete batch of
+            each is left out.
         batch_size: examples per step.
         optimizer: SGD with momentum, or AdamW.
         learning_rate: the largest learning rate.
@@ -32,7 +34,7 @@ class TrainingConfig:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
-    epochs: int = 100
+    epochs: float = 100
     batch_size: int = 100
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.1
@@ -46,10 +48,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if min(self.epochs, self.batch_size, self.validate_every) < 1:
-            raise ValueError(
-                f"epochs, batch_size and validate_every must be at least 1, got {self}"
-            )
+        if min(self.batch_size, self.validate_every) < 1:
+            raise ValueError(f"batch_size and validate_every must be at least 1, got {self}")
+        if not 0 < self.epochs < math.inf:
+            raise ValueError(f"epochs must be positive, got {self.epochs}")
+        if self.epochs == int(self.epochs):  # 30 and 30.0 are one training, and have one key
+            object.__setattr__(self, "epochs", int(self.epochs))
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
@@ -64,6 +68,11 @@ class TrainingConfig:
         times = [at for at, _ in self.schedule]
         if not times or times[0] != 0 or times[-1] != 1 or times != sorted(times):
             raise ValueError(f"schedule must go from 0 to 1 in order, got {self.schedule}")
+
+    def steps(self, examples: int) -> int:
+        """Return the number of steps on so many training images; 0 if they do not fill a batch."""
+        per_epoch = examples // self.batch_size
+        return max(1, round(per_epoch * self.epochs)) if per_epoch else 0
 
     def factor(self, progress: float) -> float:
         """Return the factor on the learning rate at ``progress`` in [0, 1]."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from morex.attacks import PGD, Attack, RayS, WorstOfDraws, frozen
+from morex.attacks import PGD, Attack, RayS, SearchAround, WorstOfDraws, frozen
 from morex.curves import curve_suite, possible
 from morex.data import ImageSet
 from morex.evaluation import Row, Suite, evaluate
@@ -169,4 +169,6 @@ def _modest(attack: Attack) -> Attack:
         return replace(attack, restarts=1)
     if isinstance(attack, RayS):
         return replace(attack, queries=min(attack.queries, _QUERIES))
+    if isinstance(attack, SearchAround):
+        return replace(attack, attack=_modest(attack.attack))
     return attack

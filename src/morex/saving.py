@@ -115,6 +115,17 @@ def load_about(folder: Path | str) -> dict[str, Any]:
     return about
 
 
+def weights_digest(folder: Path | str) -> str:
+    """Return the checksum of all weights of a saved model, those that it shares included.
+
+    Raises:
+        ModelError: if the folder holds no model, or its description is damaged.
+    """
+    described = _read_description(find_model(folder))
+    sources = [source["weights_sha256"] for source in described.get("shared", {}).values()]
+    return hashlib.sha256("".join([described["weights_sha256"], *sources]).encode()).hexdigest()
+
+
 def _describe(model: nn.Module) -> dict[str, Any]:
     kind = _KINDS.get(type(model))  # a subclass may compute something else: it has no kind
     described: dict[str, Any] = {"kind": kind}

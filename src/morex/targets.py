@@ -76,6 +76,54 @@ class ExpertForMember(Target):
         return _mixture(model).gate(batch.x), _on(batch.y.device, self.experts)[batch.member]
 
 
+@dataclass(frozen=True, eq=False)
+class NewExperts(Target):
+    """Name the new experts, and leave everything else as it was: the gate alone learns.
+
+    For a mixture that got experts (``regrouped``). On images of a new perturbation the right answer
+    is its expert; on all others it is what the gate said before of the old experts:
+
+        min  - sum_i q_i log w_i(x'),   q = softmax of the scores before, over the old experts
+
+    the distillation of Li and Hoiem (Learning without Forgetting, 2016).
+
+    Args:
+        before: the gate as it was when the experts joined, with an output for each of them; a copy
+            in evaluation mode.
+        experts: for each member of the objective the index of its new expert; None for members
+            that the mixture knew before.
+
+    Raises:
+        ValueError: if the mixture that is to learn has no such expert.
+    """
+
+    before: nn.Module
+    experts: tuple[int | None, ...]
+
+    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return the gate's parameters."""
+        return ExpertForMember(self._new()).parameters(model)
+
+    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the gate's scores (N, m), and how it should weight the experts (N, m)."""
+        scores: Tensor = _mixture(model).gate(batch.x)
+        with torch.no_grad():
+            old: Tensor = self.before(batch.x).float()
+        new = _on(old.device, self._new())
+        kept = torch.softmax(old.index_fill(1, new, -torch.inf), dim=1)
+        named = _on(old.device, tuple(-1 if e is None else e for e in self.experts))[batch.member]
+        one_hot = F.one_hot(named.clamp(min=0), old.shape[1]).to(kept.dtype)
+        return scores, torch.where(named[:, None] < 0, kept, one_hot)
+
+    def hits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return where the expert of the largest weight is the one that it should be."""
+        scores, weights = self.answers(model, batch)
+        return scores.argmax(1) == weights.argmax(1)
+
+    def _new(self) -> tuple[int, ...]:
+        return tuple(expert for expert in self.experts if expert is not None)
+
+
 @lru_cache(maxsize=8)
 def _on(device: torch.device, numbers: tuple[int, ...]) -> Tensor:
     """Return numbers as a tensor, copied to the device once and not in every step."""

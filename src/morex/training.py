@@ -52,7 +52,7 @@ class Progress:
 
     step: int
     epoch: float
-    epochs: int
+    epochs: float
     loss: float
     seconds: float
     validation: float | None
@@ -152,7 +152,7 @@ class _Training:
                 f"{name}: {len(data.train)} training images are less than a batch of "
                 f"{config.batch_size}; lower batch_size"
             )
-        self.steps = self.steps_per_epoch * config.epochs
+        self.steps = config.steps(len(data.train))
         self.step = 0
         self.seconds = 0.0
         self.started = time.monotonic()
@@ -228,19 +228,20 @@ class _Training:
 
     def epoch_ended(self) -> bool:
         """Say whether the last step closed an epoch."""
-        return self.step % self.steps_per_epoch == 0
+        return self.step % self.steps_per_epoch == 0 or self.step == self.steps
 
     def end_epoch(self) -> None:
         """Write the epoch's history and validate if it is time."""
         self.check_finite()
-        epoch = self.step // self.steps_per_epoch
+        epoch = -(-self.step // self.steps_per_epoch)
+        steps = self.step - (epoch - 1) * self.steps_per_epoch
         entry: dict[str, Any] = {
             "epoch": epoch,
-            "loss": float(self.loss_sum) / self.steps_per_epoch,
+            "loss": float(self.loss_sum) / steps,
             "learning_rate": self.learning_rate(self.step - 1),
         }
         self.loss_sum.zero_()
-        if epoch % self.config.validate_every == 0 or epoch == self.config.epochs:
+        if epoch % self.config.validate_every == 0 or self.step == self.steps:
             with self._averaged():
                 accuracies = self._validate()
                 entry["validation"] = accuracies

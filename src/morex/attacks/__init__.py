@@ -1,5 +1,6 @@
 """Attacks: searches inside a perturbation for images that a model gets wrong."""
 
+from morex.attacks.around import SearchAround, attack_on
 from morex.attacks.autoattack import AutoAttack
 from morex.attacks.base import Attack, Model, Passes, frozen, is_right
 from morex.attacks.deepfool import DeepFool
@@ -28,8 +29,10 @@ __all__ = [
     "Passes",
     "RandomNoise",
     "RayS",
+    "SearchAround",
     "WorstOfDraws",
     "WorstOfStrengths",
+    "attack_on",
     "cross_entropy",
     "frozen",
     "is_right",

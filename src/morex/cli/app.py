@@ -152,6 +152,106 @@ def plan(recipe: RecipeName, overrides: Overrides = None, data: DataFolder = Non
 
 
 @app.command()
+def extend(
+    run: RunFolder,
+    overrides: Overrides = None,
+    added: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            help="A perturbation: a kind, file.py:Class, or 'name: {kind: rain, drops: 100}'; may "
+            "be given repeatedly.",
+        ),
+    ] = None,
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An expert that is trained already: rain=FOLDER, or rain=NAME of a shipped model."
+        ),
+    ] = None,
+    mixture: Annotated[
+        str | None,
+        typer.Option(help="The mixture to extend; by default the last column that is one."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The new run directory; by default RUN-rain, for example.")
+    ] = None,
+    data: DataFolder = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
+) -> None:
+    """Add perturbations to a trained mixture: an expert for each, and a gate that knows them too.
+
+    Everything that is trained already is kept. The new run has the old models and rows, the new
+    experts, the extended mixture, and rows for the new perturbations.
+
+    Example: `morex extend runs/digits --with rain models.Mrain.training.epochs=5`
+    """
+    with _told_plainly():
+        from morex.cli.extend import perturbations, trained
+        from morex.recipe.extension import extended, last_mixture
+        from morex.run.extending import recipe_of
+
+        before, new = recipe_of(run), perturbations(added or [])
+        if not new:
+            raise ValueError("name at least one perturbation, such as --with rain")
+        recipe = extended(before, mixture or last_mixture(before), new, trained(expert or []))
+        folder = out or run.with_name("-".join((run.name, *new)))
+        _go_on(run, before, recipe, overrides, folder, data, device)
+
+
+@app.command()
+def shrink(
+    run: RunFolder,
+    overrides: Overrides = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="An expert to take out of the mixture; may be given repeatedly."),
+    ] = None,
+    mixture: Annotated[str | None, typer.Option(help="As of extend.")] = None,
+    out: Annotated[Path | None, typer.Option(help="As of extend.")] = None,
+    data: DataFolder = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
+) -> None:
+    """Take experts out of a trained mixture; gate and last layers are adapted shortly.
+
+    Example: `morex shrink runs/digits --without Msnow`
+    """
+    with _told_plainly():
+        from morex.recipe.extension import last_mixture, shrunk
+        from morex.run.extending import recipe_of
+
+        before, gone = recipe_of(run), without or []
+        if not gone:
+            raise ValueError("name at least one expert, such as --without Msnow")
+        recipe = shrunk(before, mixture or last_mixture(before), gone)
+        folder = out or run.with_name("-without-".join((run.name, *gone)))
+        _go_on(run, before, recipe, overrides, folder, data, device)
+
+
+def _go_on(
+    source: Path,
+    before: "Recipe",
+    recipe: "Recipe",
+    overrides: list[str] | None,
+    out: Path,
+    data: Path | None,
+    device: str | None,
+) -> None:
+    """Do a recipe that goes on from the run ``source``, and print its table and cost."""
+    from morex.cli.extend import changed, cost
+    from morex.cli.live import live_watcher
+    from morex.run.extending import go_on_from
+
+    folder = [f"data.folder={json.dumps(str(data))}"] if data else []
+    recipe = changed(recipe, [*(overrides or []), *folder])
+    with live_watcher(Console(stderr=True)) as watcher:
+        go_on_from(source, recipe, out, device=_device(device), watcher=watcher)
+    _print_table(out, "text")
+    typer.echo(cost(out, recipe, before))
+    typer.echo(f"results are in {out}; show them again with: morex table {out}")
+
+
+@app.command()
 def recipes() -> None:
     """List the recipes that ship with morex.
 
@@ -250,6 +350,16 @@ def evaluate(
             help="table1, quick, autoattack, adaptive, or a YAML file; else the recipe's."
         ),
     ] = None,
+    corrupted: Annotated[
+        Path | None,
+        typer.Option(
+            help="Use the published corruptions in this folder (CIFAR-10-C) instead of a suite."
+        ),
+    ] = None,
+    severity: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=5, help="One of their severities; may be repeated. Else all."),
+    ] = None,
     data: DataFolder = None,
     examples: Annotated[
         int | None, typer.Option(min=1, help="Attack so many test images at most.")
@@ -269,7 +379,8 @@ def evaluate(
     """Attack a model with a suite and print its accuracies.
 
     MODEL is a saved model's folder, a shipped name, or `package.module:factory` for any torch
-    classifier. With `--out` a killed evaluation goes on where it was.
+    classifier. With `--out` a killed evaluation goes on where it was. `--corrupted` reads the
+    published files of CIFAR-10-C: one row per corruption and severity, on the same test images.
 
     Example: `morex evaluate runs/digits/models/more-all --suite adaptive --examples 100`
     """
@@ -280,6 +391,8 @@ def evaluate(
             model,
             recipe=recipe,
             suite=suite,
+            corrupted=corrupted,
+            **({"severities": tuple(dict.fromkeys(severity))} if severity else {}),
             folder=data,
             examples=examples,
             seed=seed,

@@ -1,17 +1,21 @@
-"""``morex evaluate``: attack a model by itself."""
+"""``morex evaluate``: attack a model by itself, or try it on published corruptions."""
 
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from morex.attacks import WorstOfDraws
 from morex.cli.opening import Request, opened, write_json
-from morex.evaluation import evaluate
+from morex.data import ImageSet, PublishedCorruptions
+from morex.evaluation import Row, Suite, evaluate
 from morex.outcomes import BoolArray, Outcomes, Proportion
+from morex.perturbations import Clean
 from morex.recipe.pieces import described
 from morex.run import Workshop
 from morex.run.cores import threads
@@ -31,7 +35,8 @@ def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
     images = workshop.test_data
     say(f"{len(images)} test images of {workshop.data.name}, seed {seed}, on {device}")
 
-    counts = {row.name: row.count(len(images)) for row in workshop.suite()}
+    work = _work(request, workshop)
+    counts = {row.name: row.count(len(images)) for suite, _ in work for row in suite}
     rows = None
     if out:
         rows = PartialRows(_partial(out), 30.0, say, _settings(request, network, workshop))
@@ -43,25 +48,67 @@ def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
         if whole:
             say(_line(name, Proportion.of(right)))
 
+    right: dict[str, BoolArray] = {}
     with threads(workshop.recipe.threads):
-        outcomes = evaluate(
-            network,
-            images,
-            workshop.suite(),
-            seed=seed,
-            batch_size=workshop.recipe.evaluation.batch_size,
-            done=dict(rows.done) if rows else None,
-            keep=keep,
-        )
-    say(_line("union", Proportion.of(outcomes.union())))
-    say(f"{'mean':<14} {100 * outcomes.mean():5.1f}%")
-    if out:
-        outcomes.save(out)
-        write_json(request, out.with_suffix(".json"), {"rows": _figures(outcomes)})
+        for suite, read in work:
+            found = evaluate(
+                network,
+                read(),
+                suite,
+                seed=seed,
+                batch_size=workshop.recipe.evaluation.batch_size,
+                done=dict(rows.done) if rows else None,
+                keep=keep,
+            )
+            right |= found.right
+    outcomes = Outcomes(right)
+    _tell(request, outcomes, say)
     if rows:
         rows.remove()
         say(f"outcomes are in {out}")
     return outcomes
+
+
+def _tell(request: Request, outcomes: Outcomes, say: Callable[[str], None]) -> None:
+    """Say what the rows come to together, and write all of it if a file was named."""
+    of_corruption: dict[str, list[str]] = {}
+    for row in outcomes.rows if request.corrupted else ():
+        of_corruption.setdefault(row.rpartition("-")[0], []).append(row)
+    means = {name: outcomes.mean(rows) for name, rows in of_corruption.items()}
+    severities = ", ".join(map(str, request.severities))
+    for name, share in means.items():
+        say(f"{name:<18} {100 * share:5.1f}%  mean of severities {severities}")
+    say(_line("union", Proportion.of(outcomes.union())))
+    say(f"{'mean':<14} {100 * outcomes.mean():5.1f}%")
+    if request.out:
+        outcomes.save(request.out)
+        found: dict[str, Any] = {"rows": _figures(outcomes)}
+        if request.corrupted:
+            found |= {"corrupted": str(request.corrupted), "means": means}
+        write_json(request, request.out.with_suffix(".json"), found)
+
+
+def _work(request: Request, workshop: Workshop) -> list[tuple[Suite, Callable[[], ImageSet]]]:
+    """Return which rows go over which images; these are read when it is their turn.
+
+    Published corruptions are rows without an attack, one per corruption and severity, over the
+    same test images in the same order as any other row.
+    """
+    if request.corrupted is None:
+        return [(workshop.suite(), lambda: workshop.test_data)]
+    if request.suite:
+        raise ValueError("--corrupted takes the place of a suite: leave out one of the two")
+    published = PublishedCorruptions.open(request.corrupted, workshop.data.test)
+
+    def read(corruption: str, severity: int) -> ImageSet:
+        images = published.images(corruption, severity, workshop.test_rows)
+        return images.to(workshop.device)
+
+    return [
+        ((Row(f"{name}-{severity}", WorstOfDraws(Clean())),), partial(read, name, severity))
+        for name in published.files
+        for severity in request.severities
+    ]
 
 
 def _settings(request: Request, network: nn.Module, workshop: Workshop) -> str:
@@ -71,7 +118,11 @@ def _settings(request: Request, network: nn.Module, workshop: Workshop) -> str:
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     evaluation = workshop.recipe.evaluation.model_dump(mode="json")
     over = {name: described(p) for name, p in workshop.recipe.perturbations.items()}
-    facts = [request.model, request.seed, evaluation, over, workshop.test_data.fingerprint()]
+    data = workshop.test_data.fingerprint()
+    facts: list[Any] = [request.model, request.seed, evaluation, over, data]
+    if request.corrupted:
+        files = sorted((path, path.stat()) for path in request.corrupted.glob("*.npy"))
+        facts += [(str(path), found.st_size, found.st_mtime_ns) for path, found in files]
     digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()
 

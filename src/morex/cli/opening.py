@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from morex.data.published import SEVERITIES
 from morex.files import write_atomically
 from morex.foreign import RANGES, Rescaled, better_range, check_answers, import_model
 from morex.precision import default_device
@@ -33,6 +34,8 @@ class Request:
         device: where to do it.
         out: file for the results.
         input_range: of a foreign classifier, a key of ``RANGES``.
+        corrupted: a folder of published corruptions to use instead of the suite.
+        severities: of those.
         mean, std: with which a foreign classifier wants its pixels normalised.
     """
 
@@ -44,6 +47,8 @@ class Request:
     seed: int = 0
     device: torch.device = field(default_factory=default_device)
     out: Path | None = None
+    corrupted: Path | None = None
+    severities: tuple[int, ...] = SEVERITIES
     input_range: str = "0..1"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()

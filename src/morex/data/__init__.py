@@ -5,5 +5,14 @@ from morex.data.decode import read_pictures
 from morex.data.errors import DataError
 from morex.data.images import ImageSet
 from morex.data.load import Data, load_data
+from morex.data.published import PublishedCorruptions
 
-__all__ = ["Augment", "Data", "DataError", "ImageSet", "load_data", "read_pictures"]
+__all__ = [
+    "Augment",
+    "Data",
+    "DataError",
+    "ImageSet",
+    "PublishedCorruptions",
+    "load_data",
+    "read_pictures",
+]

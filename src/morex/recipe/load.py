@@ -16,6 +16,9 @@ from morex.recipe.schema import Recipe
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
 """Sections that models inherit: the recipe's own, and those of a model that start from it."""
 
+_NOT_TRAINED = ("saved", "mean-of-experts", "largest-logit")
+"""Kinds of models that inherit nothing."""
+
 
 def shipped_recipes() -> dict[str, str]:
     """Return the names of the shipped recipes with their one-line descriptions."""
@@ -34,10 +37,19 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: if there is no such recipe, or it or an override is wrong. All wrong keys and
             types are reported together, each with its path.
     """
-    raw = deepcopy(_read(name_or_path))
+    return parse_recipe(with_overrides(_read(name_or_path), overrides), name_or_path)
+
+
+def with_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of a recipe that was read with ``a.b=value`` overrides applied.
+
+    Raises:
+        RecipeError: if one is not of that form, or not a place in the recipe.
+    """
+    copy = deepcopy(dict(raw))
     for override in overrides:
-        _override(raw, override)
-    return parse_recipe(raw, name_or_path)
+        _override(copy, override)
+    return copy
 
 
 def parse_recipe(raw: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -107,7 +119,7 @@ def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
     content = deepcopy(dict(raw))
     models = content.get("models")
     for model in models.values() if isinstance(models, dict) else ():
-        if not isinstance(model, dict) or model.get("kind") in ("mean-of-experts", "largest-logit"):
+        if not isinstance(model, dict) or model.get("kind") in _NOT_TRAINED:
             continue
         for section, heirs in _DEFAULTS.items():
             default = content.get(section)

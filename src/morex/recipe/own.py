@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from morex.perturbations import Perturbation
+from morex.perturbations import Around, Chain, Perturbation
 from morex.perturbations.checks import check_perturbation
 from morex.recipe.errors import RecipeError
 
@@ -97,6 +97,9 @@ def _imported(name: str, path: Path, kind: str) -> Any:
 
 def described(perturbation: Perturbation) -> dict[str, Any]:
     """Return a perturbation as a recipe writes it: its kind and its numbers."""
+    if isinstance(perturbation, Chain | Around):
+        parts = [described(part) for part in perturbation.parts]
+        return {"kind": perturbation.name, "parts": parts}
     kind, code = _origins.get(type(perturbation), (perturbation.name, ""))
     version = {_CODE: code} if code else {}
     return {"kind": kind, **dataclasses.asdict(perturbation), **version}

@@ -36,36 +36,58 @@ from morex.attacks import (
     RayS,
     WorstOfDraws,
     WorstOfStrengths,
+    attack_on,
 )
 from morex.perturbations import (
     L1,
     L2,
+    Brightness,
     Clean,
+    Contrast,
+    DefocusBlur,
+    Elastic,
     Fog,
+    GaussianNoise,
+    ImpulseNoise,
+    Jpeg,
     Linf,
+    MotionBlur,
     Occlusion,
     Perturbation,
+    Pixelate,
     Rain,
     RotateTranslate,
+    Saturation,
     Scale,
     Shear,
+    ShotNoise,
     Snow,
+    ZoomBlur,
+    compose,
 )
 from morex.recipe.own import described, is_own, make_own
 
 __all__ = [
     "ATTACKS",
+    "COMPOSITION",
     "PERTURBATIONS",
     "AnyAttack",
     "AnyPerturbation",
     "AttackSpec",
     "Strict",
     "described",
+    "named_parts",
 ]
 
 PERTURBATIONS: dict[str, type[Perturbation]] = {
     cls.name: cls
-    for cls in (Clean, Linf, L2, L1, Fog, Snow, Rain, Occlusion, RotateTranslate, Scale, Shear)
+    for cls in (
+        *(Clean, Linf, L2, L1),
+        *(Fog, Snow, Rain, Occlusion),
+        *(RotateTranslate, Scale, Shear),
+        *(GaussianNoise, ShotNoise, ImpulseNoise, DefocusBlur, MotionBlur, ZoomBlur),
+        *(Brightness, Contrast, Saturation, Jpeg, Pixelate, Elastic),
+    )
 }
 ATTACKS: dict[str, type[Attack]] = {
     "draws": WorstOfDraws,
@@ -79,6 +101,9 @@ ATTACKS: dict[str, type[Attack]] = {
     "noise": RandomNoise,
     "grid": GridSearch,
 }
+COMPOSITION = "compose"
+"""The kind of perturbations one after the other; their parts are named, or written out."""
+
 _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled"}
 """Fields of an attack that a recipe does not set: it names the perturbation."""
 
@@ -102,6 +127,13 @@ def _number(value: object) -> object:
 Number = Annotated[float, BeforeValidator(_number)]
 
 
+class _Composition(Strict):
+    """Perturbations one after the other."""
+
+    kind: Literal["compose"]
+    parts: tuple["AnyPerturbation", ...]
+
+
 class AttackSpec(Strict):
     """One row of a suite: an attack by name, the perturbation it searches, and its budget."""
 
@@ -119,7 +151,10 @@ class AttackSpec(Strict):
         budget = self.model_dump(exclude={"attack", "perturbation", "examples"})
         if cls is PGD:
             budget["stop_when_fooled"] = True
-        return cls(perturbations[self.perturbation], **budget)  # type: ignore[call-arg]
+        return attack_on(
+            perturbations[self.perturbation],
+            lambda perturbation: cls(perturbation, **budget),  # type: ignore[call-arg]
+        )
 
 
 def _fields(cls: type, leave_out: set[str]) -> dict[str, Any]:
@@ -147,8 +182,39 @@ def _attack_schema(name: str, cls: type[Attack]) -> Any:
     return create_model(cls.__name__ + "Spec", __base__=AttackSpec, attack=tag, **budget)
 
 
-def _builtin_or_own(value: Any) -> str:
-    return "own" if isinstance(value, dict) and is_own(value.get("kind")) else "builtin"
+def named_parts(perturbations: Any) -> Any:
+    """Replace, in perturbations as they are written, the names of parts by what they stand for.
+
+    Raises:
+        ValueError: if a name stands for nothing, or a composition is a part of itself.
+    """
+
+    def resolved(spec: Any, within: tuple[str, ...]) -> Any:
+        if isinstance(spec, str):
+            if spec in within:
+                raise ValueError(f"{within[0]}: the composition {spec!r} is a part of itself")
+            if spec not in perturbations:
+                known = ", ".join(perturbations)
+                raise ValueError(f"{within[0]}.parts: no perturbation {spec!r}; there are {known}")
+            return resolved(perturbations[spec], (*within, spec))
+        if not isinstance(spec, dict) or not isinstance(spec.get("parts"), list | tuple):
+            return spec
+        return {**spec, "parts": [resolved(part, within) for part in spec["parts"]]}
+
+    if not isinstance(perturbations, dict):
+        return perturbations
+    return {
+        name: spec if isinstance(spec, str) else resolved(spec, (name,))
+        for name, spec in perturbations.items()
+    }
+
+
+def _sort(value: Any) -> str:
+    """Return which schema a perturbation has."""
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind == COMPOSITION:
+        return COMPOSITION
+    return "own" if is_own(kind) else "builtin"
 
 
 if TYPE_CHECKING:
@@ -160,11 +226,15 @@ else:
         Field(discriminator="kind"),
     ]
     _Own = Annotated[dict[str, Any], AfterValidator(make_own)]
+    _Composed = Annotated[_Composition, AfterValidator(lambda spec: compose(*spec.parts))]
     AnyPerturbation = Annotated[
-        Annotated[_Builtin, Tag("builtin")] | Annotated[_Own, Tag("own")],
-        Discriminator(_builtin_or_own),
+        Annotated[_Builtin, Tag("builtin")]
+        | Annotated[_Own, Tag("own")]
+        | Annotated[_Composed, Tag(COMPOSITION)],
+        Discriminator(_sort),
         PlainSerializer(described),
     ]
+    _Composition.model_rebuild()
     AnyAttack = Annotated[
         reduce(or_, starmap(_attack_schema, ATTACKS.items())),
         Field(discriminator="attack"),

@@ -5,13 +5,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from morex.attacks import PGD, Attack, DrawnSteering
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Combine
 from morex.networks import ARCHITECTURES
 from morex.outcomes import Outcomes
 from morex.perturbations import Ball, Perturbation
 from morex.recipe.errors import RecipeError
-from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict
+from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict, named_parts
 from morex.recipe.suites import load_suite
 
 _COMPUTED_ROWS = ("union", "mean")
@@ -70,12 +71,29 @@ class NetworkSpec(Strict):
 
 
 class InnerSearch(Strict):
-    """The PGD of training and validation, for every ball; transforms are drawn once."""
+    """The PGD of training and validation, for every ball; transforms are drawn once.
+
+    With a ``push`` the examples steer the gate of a mixture as well, each to an expert that is
+    drawn for it (``DrawnSteering``).
+    """
 
     steps: int = Field(default=10, ge=1)
     relative_step: float = Field(default=2.5, gt=0)
     random_start: bool = True
     restarts: int = Field(default=1, ge=1)
+    push: float = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _can_steer(self) -> "InnerSearch":
+        if self.push and not (self.random_start and self.restarts == 1):
+            raise ValueError("push: steering starts at random and has no restarts")
+        return self
+
+    def attack(self, ball: Ball) -> Attack:
+        """Return the search of a ball."""
+        if self.push:
+            return DrawnSteering(ball, self.steps, self.relative_step, self.push)
+        return PGD(ball, **self.model_dump(exclude={"push"}))
 
 
 class NetworkModel(Strict):
@@ -93,11 +111,13 @@ class MixtureModel(Strict):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
     ``shares`` gives members of ``against`` more than one part of every batch; ``combine`` says what
-    the gate weights, the paper's logits or probabilities.
+    the gate weights, the paper's logits or probabilities. A mixture with a ``warm_start`` begins as
+    that mixture does, with other experts (``regrouping.py``).
     """
 
     kind: Literal["mixture"]
     experts: Names
+    warm_start: str | None = None
     objective: ObjectiveName = "side-by-side"
     against: Names
     shares: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
@@ -114,11 +134,21 @@ class UngatedModel(Strict):
     experts: Names
 
 
+class SavedModel(Strict):
+    """A network that was trained elsewhere, of any of morex's architectures: an expert to take in.
+
+    ``model`` is its folder, or the name of a shipped one; ``against`` what it was trained on, for
+    mixtures whose gate is to name it.
+    """
+
+    kind: Literal["saved"]
+    model: str
+    against: tuple[str, ...] = ()
+
+
 def _kind(value: Any) -> str:
     """Return which schema a model has; what is no model at all is left to the network's."""
-    kind = (
-        value.kind if isinstance(value, NetworkModel | MixtureModel | UngatedModel) else "network"
-    )
+    kind = value.kind if isinstance(value, AnyModel) else "network"
     if isinstance(value, dict):
         kind = value.get("kind", kind)
     return "ungated" if kind in ("mean-of-experts", "largest-logit") else str(kind)
@@ -127,14 +157,18 @@ def _kind(value: Any) -> str:
 ModelSpec = Annotated[
     Annotated[NetworkModel, Tag("network")]
     | Annotated[MixtureModel, Tag("mixture")]
+    | Annotated[SavedModel, Tag("saved")]
     | Annotated[UngatedModel, Tag("ungated")],
     Discriminator(
         _kind,
         custom_error_type="unknown_kind",
-        custom_error_message="Kind should be network, mixture, mean-of-experts or largest-logit",
+        custom_error_message="Kind should be network, mixture, saved, mean-of-experts or "
+        "largest-logit",
     ),
 ]
-AnyModel = NetworkModel | MixtureModel | UngatedModel
+TrainedModel = NetworkModel | MixtureModel
+SingleModel = NetworkModel | SavedModel
+AnyModel = NetworkModel | MixtureModel | SavedModel | UngatedModel
 
 
 class SuiteUse(Strict):
@@ -195,7 +229,9 @@ class Recipe(Strict):
     data: DataConfig
     network: NetworkSpec
     gate: NetworkSpec | None = None
-    perturbations: dict[str, AnyPerturbation] = Field(min_length=1)
+    perturbations: Annotated[
+        dict[str, AnyPerturbation], BeforeValidator(named_parts), Field(min_length=1)
+    ]
     inner: InnerSearch = InnerSearch()
     training: TrainingConfig = TrainingConfig()
     models: dict[str, ModelSpec] = Field(min_length=1)
@@ -249,9 +285,9 @@ def slug(name: str) -> str:
 
 def parents(model: AnyModel) -> tuple[str, ...]:
     """Return the models that this one is made from."""
-    if isinstance(model, NetworkModel):
-        return (model.warm_start,) if model.warm_start else ()
-    return model.experts
+    experts = () if isinstance(model, SingleModel) else model.experts
+    start = model.warm_start if isinstance(model, TrainedModel) else None
+    return (*experts, start) if start else experts
 
 
 def _unknown_names(recipe: Recipe) -> list[str]:
@@ -286,9 +322,11 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
     """Say which names stand for the wrong thing."""
     problems = []
     for key, model in recipe.models.items():
-        problems += _no_networks(recipe, key, model)
-        if isinstance(model, UngatedModel) or not {*model.against} <= {*recipe.perturbations}:
+        problems += _wrong_parents(recipe, key, model)
+        if not isinstance(model, TrainedModel) or not {*model.against} <= {*recipe.perturbations}:
             continue
+        if isinstance(model, NetworkModel) and model.inner.push:
+            problems.append(f"models.{key}.inner.push: a network has no gate to steer")
         members = recipe.perturbations_of(model.against)
         if model.objective == "single" and len(members) > 1:
             problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
@@ -309,13 +347,23 @@ def _wrong_shares(key: str, model: MixtureModel) -> list[str]:
     return [f"models.{key}.shares: {name!r} is not in against" for name in unknown]
 
 
-def _no_networks(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
-    """Say which parents are mixtures: neither an expert nor a start for a network's weights."""
-    return [
-        f"models.{key}: {parent!r} is a {recipe.models[parent].kind}, expected a network"
-        for parent in parents(model)
-        if parent in recipe.models and not isinstance(recipe.models[parent], NetworkModel)
-    ]
+def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
+    """Say which parents are of the wrong kind: an expert is a network, a start as the model."""
+    problems = []
+    start = model.warm_start if isinstance(model, TrainedModel) else None
+    for parent in parents(model):
+        of_mixture = isinstance(model, MixtureModel) and parent not in model.experts
+        found = recipe.models.get(parent)
+        if found and not isinstance(found, MixtureModel if of_mixture else SingleModel):
+            wanted = "mixture" if of_mixture else "network"
+            problems.append(f"models.{key}: {parent!r} is a {found.kind}, expected a {wanted}")
+    base = recipe.models.get(start or "")
+    if isinstance(model, MixtureModel) and isinstance(base, MixtureModel):
+        if not {*model.experts} & {*base.experts}:
+            problems.append(f"models.{key}: has no expert in common with its warm start {start!r}")
+        if model.combine != base.combine:
+            problems.append(f"models.{key}: combine is not that of its warm start {start!r}")
+    return problems
 
 
 def _wrong_rows(recipe: Recipe) -> list[str]:
@@ -350,23 +398,40 @@ def _wrong_suites(recipe: Recipe) -> list[str]:
 
 
 def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
-    experts = [recipe.models.get(expert) for expert in model.experts]
-    trained_on = {e.against for e in experts if isinstance(e, NetworkModel)}
+    old, new = known_and_new(recipe, model)
+    which = "a new expert" if old else "an expert"
     return [
-        f"models.{key}: the gate's warm-up needs an expert trained on {name!r} alone; add one to "
-        "experts, or set gate_warmup to null"
-        for name in model.against
-        if (name,) not in trained_on
+        f"models.{key}: the gate's warm-up needs {which} trained on {name!r}, alone or first of "
+        "all; add one to experts, or set gate_warmup to null"
+        for name in new
+        if expert_for(recipe, model, name) is None
     ]
 
 
-def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int:
-    """Return the index of the mixture's first expert that is trained on ``perturbation`` alone."""
-    for index, expert in enumerate(model.experts):
-        spec = recipe.models[expert]
-        if isinstance(spec, NetworkModel) and spec.against == (perturbation,):
-            return index
-    raise ValueError(f"no expert is trained on {perturbation!r}")
+def known_and_new(recipe: Recipe, model: MixtureModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what of ``against`` the mixture's warm start was trained on, and what it was not."""
+    base = recipe.models.get(model.warm_start or "")
+    before = base.against if isinstance(base, MixtureModel) else ()
+    known = tuple(name for name in model.against if name in before)
+    return known, tuple(name for name in model.against if name not in before)
+
+
+def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | None:
+    """Return the index of the expert that a gate's warm-up should name for ``perturbation``.
+
+    It is the first that is trained on it alone, else the first that is trained on it before all
+    else; those of a warm start are left out. None if there is no such expert.
+    """
+    base = recipe.models.get(model.warm_start or "")
+    old = base.experts if isinstance(base, MixtureModel) else ()
+    against = {
+        index: spec.against
+        for index, expert in enumerate(model.experts)
+        if isinstance(spec := recipe.models.get(expert), SingleModel) and expert not in old
+    }
+    alone = [index for index, names in against.items() if names == (perturbation,)]
+    first = [index for index, names in against.items() if names[:1] == (perturbation,)]
+    return next(iter(alone + first), None)
 
 
 def _cycles(recipe: Recipe) -> list[str]:

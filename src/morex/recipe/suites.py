@@ -1,7 +1,8 @@
 """Suites: lists of attacks for whatever perturbations there are, as YAML.
 
 A suite's row says ``over`` which perturbations it goes: a kind (``l2``, ``fog``, ``clean``, ...),
-``balls``, ``transforms`` (all but ``clean``), or a list of those. It becomes a row for each of the
+``balls`` (compositions that end in one among them), ``transforms`` (all but ``clean``), or a list
+of those. It becomes a row for each of the
 perturbations, whose name takes the place of ``*`` in the row's own.
 """
 
@@ -13,11 +14,12 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from morex.perturbations import Ball, Clean, Perturbation, Transform
+from morex.perturbations import Around, Ball, Clean, Perturbation, Transform
 from morex.recipe.errors import RecipeError
-from morex.recipe.pieces import PERTURBATIONS, AnyAttack, AttackSpec, Strict
+from morex.recipe.pieces import COMPOSITION, PERTURBATIONS, AnyAttack, AttackSpec, Strict
 
 _GROUPS = ("balls", "transforms")
+_OVER = (*_GROUPS, *PERTURBATIONS, COMPOSITION)
 _ATTACK: TypeAdapter[AttackSpec] = TypeAdapter(AnyAttack)
 
 
@@ -102,15 +104,15 @@ def _chosen(
             f"{source}: rows.{pattern}.over: expected balls, transforms, or kinds of "
             f"perturbations, got {row.get('over')!r}"
         ) from None
-    if unknown := [part for part in over if part not in (*_GROUPS, *PERTURBATIONS)]:
-        known = ", ".join((*_GROUPS, *PERTURBATIONS))
+    if unknown := [part for part in over if part not in _OVER]:
+        known = ", ".join(_OVER)
         raise RecipeError(f"{source}: rows.{pattern}.over: no {unknown[0]!r}; there are {known}")
     return [name for name, p in perturbations.items() if any(_is(p, part) for part in over)]
 
 
 def _is(perturbation: Perturbation, part: str) -> bool:
     if part == "balls":
-        return isinstance(perturbation, Ball)
+        return isinstance(perturbation, Ball | Around)
     if part == "transforms":
         return isinstance(perturbation, Transform) and not isinstance(perturbation, Clean)
     return perturbation.name == part

@@ -28,6 +28,8 @@ def _strengths(table: Table) -> Iterator[str]:
 
 
 def _strength(perturbation: Mapping[str, Any]) -> str:
+    if "parts" in perturbation:
+        return " then ".join(_strength(part) or part["kind"] for part in perturbation["parts"])
     values = {key: value for key, value in perturbation.items() if key != "kind"}
     words = (
         f"{key} {value:.4g}" if isinstance(value, int | float) else f"{key} {value}"

@@ -11,23 +11,26 @@ import torch
 from torch import nn
 
 from morex.evaluation import evaluate
+from morex.files import digest_of
 from morex.gating import gate_use
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
-from morex.outcomes import BoolArray
+from morex.networks import ResNet
+from morex.outcomes import BoolArray, Outcomes
 from morex.recipe import Recipe
 from morex.recipe.illustrations import in_pictures
-from morex.recipe.schema import MixtureModel, NetworkModel, UngatedModel, parents
+from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel, TrainedModel
+from morex.regrouping import regrouped
 from morex.run.build import Workshop
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.memory import forget_peak, peak_memory
 from morex.run.partial import PartialRows
 from morex.run.planning import network_passes
 from morex.run.provenance import provenance
-from morex.run.stages import Stage, model_folder
+from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.store import Store
 from morex.run.watching import Watcher
-from morex.saving import DESCRIPTION, load_model, save_model
+from morex.saving import DESCRIPTION, WEIGHTS, ModelError, load_about, load_model, save_model
 from morex.targets import Target
 from morex.training import Progress, train
 
@@ -84,7 +87,7 @@ class Bench:
         model = self.workshop.ready(self._untrained(stage))
         about: dict[str, Any] = {}
         text = ""
-        if not isinstance(spec, UngatedModel):
+        if isinstance(spec, TrainedModel):
             about = self._fit(stage, spec, model, work)
             text = f"validation {100 * about['validation']:.1f}%"
         folder = self.store.root / stage.folder
@@ -95,7 +98,7 @@ class Bench:
     def _fit(
         self, stage: Stage, spec: NetworkModel | MixtureModel, model: nn.Module, work: Path
     ) -> dict[str, Any]:
-        config, target = _lesson(self.workshop, stage, spec)
+        config, target = _lesson(self.workshop, stage, spec, model)
 
         def report(progress: Progress) -> None:
             text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
@@ -111,7 +114,7 @@ class Bench:
         checkpoint = FileCheckpoint(work, self.checkpoint_every, self.watcher.notice)
         fitted = train(
             model,
-            self.workshop.objective(spec),
+            self.workshop.objective(spec, stage.kind),
             self.workshop.training_data,
             config,
             seed=self.recipe.seed,
@@ -131,18 +134,47 @@ class Bench:
     def _untrained(self, stage: Stage) -> nn.Module:
         """Return the model that a stage starts from, on the CPU."""
         spec = self.recipe.models[stage.model]
+        if isinstance(spec, SavedModel):
+            return self._from_elsewhere(spec)
         if isinstance(spec, NetworkModel):
             model = self.workshop.network(stage.model)
             if spec.warm_start:
-                start = load_model(self.store.root / model_folder(spec.warm_start))
-                model.load_state_dict(start.state_dict())
+                model.load_state_dict(self._saved(spec.warm_start).state_dict())
             return model
         if stage.kind == "train" and isinstance(spec, MixtureModel) and spec.gate_warmup:
             return load_model(self.store.root / model_folder(stage.model) / "gate")
-        experts = {name: load_model(self.store.root / model_folder(name)) for name in parents(spec)}
+        if isinstance(spec, MixtureModel) and spec.warm_start:
+            return self._regrouped(spec, self._saved(spec.warm_start))
+        experts = {name: self._saved(name) for name in spec.experts}
         if isinstance(spec, MixtureModel):
             return self.workshop.mixture(stage.model, spec, experts)
         return self.workshop.ungated(spec, experts)
+
+    def _from_elsewhere(self, spec: SavedModel) -> nn.Module:
+        """Return a network that was trained elsewhere.
+
+        Raises:
+            ModelError: if it is a mixture, or tells other classes apart.
+        """
+        ours = self.workshop.data.train.classes
+        model, classes = load_model(spec.model), load_about(spec.model).get("classes", ours)
+        if not isinstance(model, ResNet):
+            raise ModelError(f"{spec.model} is a {type(model).__name__}, expected a single network")
+        if tuple(classes) != ours:
+            raise ModelError(
+                f"{spec.model} tells {', '.join(map(str, classes))} apart, which are not the "
+                f"classes of {self.workshop.data.name}"
+            )
+        return model
+
+    def _regrouped(self, spec: MixtureModel, start: nn.Module) -> Mixture:
+        """Return the mixture that ``start`` becomes with the experts of ``spec``."""
+        assert isinstance(start, Mixture)
+        new = {name: self._saved(name) for name in spec.experts if name not in start.expert_names}
+        return regrouped(start, spec.experts, new)
+
+    def _saved(self, name: str) -> nn.Module:
+        return load_model(self.store.root / model_folder(name))
 
     def _label(self, name: str) -> dict[str, Any]:
         """Return what is kept beside a model, so that it can be evaluated and used by itself."""
@@ -161,6 +193,8 @@ class Bench:
         suite, data = self.workshop.suite(stage.suite), self.workshop.test_data
         counts = {row.name: row.count(len(data)) for row in suite}
         rows = PartialRows(work / "rows.npz", self.checkpoint_every, self.watcher.notice)
+        keys = self._row_keys(stage)
+        rows.done = self._known_rows(stage, keys) | rows.done
 
         def progress(text: str) -> None:
             shares = (len(rows.done.get(name, ())) / n for name, n in counts.items())
@@ -171,7 +205,7 @@ class Bench:
             progress(f"{name} {100 * float(right.mean()):.1f}%")
 
         progress("")
-        model = self._saved(stage)
+        model = self._ready(stage)
         outcomes = evaluate(
             model,
             data,
@@ -185,25 +219,40 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path)
         has_gate = isinstance(model, Mixture) and not stage.suite
-        about = self._gate_use(model) if has_gate else {}
+        about = {"rows": keys} | (self._gate_use(model) if has_gate else {})
         return (
             about,
             f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%",
         )
 
-    def _saved(self, stage: Stage) -> nn.Module:
+    def _ready(self, stage: Stage) -> nn.Module:
         """Return the trained model of a stage, ready to be attacked."""
-        model = load_model(self.store.root / model_folder(stage.model))
-        return self.workshop.ready(model).eval()
+        return self.workshop.ready(self._saved(stage.model)).eval()
 
     def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model on a few images, for the report page."""
         gallery = stage.model == in_pictures(self.recipe)
         data = self.workshop.test_data
-        made = self.workshop.illustrator().illustrate(self._saved(stage), data, gallery=gallery)
+        made = self.workshop.illustrator().illustrate(self._ready(stage), data, gallery=gallery)
         made.save(self.store.root / stage.output)
         shown = f", {len(made.pictures.index)} pictures" if made.pictures else ""
         return {}, f"{len(made.labels)} images{shown}"
+
+    def _row_keys(self, stage: Stage) -> dict[str, str]:
+        """Return what decides each row of an evaluation."""
+        trained = self.store.record(stage_id("train", stage.model))
+        assert trained
+        return stage.row_keys(trained["files"][f"{model_folder(stage.model)}/{WEIGHTS}"])
+
+    def _known_rows(self, stage: Stage, keys: dict[str, str]) -> dict[str, BoolArray]:
+        """Return the rows that an earlier evaluation of the same model had as well."""
+        before = self.store.record(stage.id) or {}
+        same = [name for name, key in before.get("rows", {}).items() if keys.get(name) == key]
+        path = self.store.root / stage.output
+        if not same or not path.is_file() or digest_of(path) != before["files"][stage.output]:
+            return {}
+        right = Outcomes.load(path).right
+        return {name: right[name] for name in same}
 
     def _gate_use(self, model: nn.Module) -> dict[str, Any]:
         assert isinstance(model, Mixture)
@@ -219,9 +268,10 @@ class Bench:
 
 
 def _lesson(
-    workshop: Workshop, stage: Stage, spec: NetworkModel | MixtureModel
+    workshop: Workshop, stage: Stage, spec: NetworkModel | MixtureModel, model: nn.Module
 ) -> tuple[TrainingConfig, Target | None]:
     """Return how long, and towards what, a stage trains."""
     if stage.kind == "gate" and isinstance(spec, MixtureModel) and spec.gate_warmup:
-        return spec.gate_warmup, workshop.gate_target(spec)
+        assert isinstance(model, Mixture)
+        return spec.gate_warmup, workshop.gate_target(spec, model)
     return spec.training, None

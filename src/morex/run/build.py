@@ -1,13 +1,14 @@
 """From the words of a recipe to the objects that do the work."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from morex.attacks import PGD, Attack, WorstOfDraws
+from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
 from morex.illustrator import Illustrator
@@ -24,8 +25,10 @@ from morex.recipe.schema import (
     NetworkSpec,
     UngatedModel,
     expert_for,
+    known_and_new,
 )
-from morex.targets import ExpertForMember
+from morex.run.stages import Kind
+from morex.targets import ExpertForMember, NewExperts, Target
 from morex.training import TrainingData
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -75,13 +78,16 @@ class Workshop:
         augment = Augment(crop=spec.crop, flip=spec.flip)
         return TrainingData(train.to(self.device), validation.to(self.device), augment)
 
+    @property
+    def test_rows(self) -> Tensor:
+        """Which test images are used, in an order drawn once for all: every prefix is a sample."""
+        order = torch.randperm(len(self.data.test), generator=generator_for(0, "test order"))
+        return order[: self.recipe.evaluation.examples]
+
     @cached_property
     def test_data(self) -> ImageSet:
-        """The test images in an order drawn once for all runs, so that every prefix is a sample."""
-        test = self.data.test
-        test = test.take(torch.randperm(len(test), generator=generator_for(0, "test order")))
-        examples = self.recipe.evaluation.examples
-        return (test.first(examples) if examples else test).to(self.device)
+        """The test images at ``test_rows``."""
+        return self.data.test.take(self.test_rows).to(self.device)
 
     @cached_property
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -115,22 +121,48 @@ class Workshop:
         gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
         return Mixture(experts, gate, combine=model.combine)
 
-    def objective(self, model: NetworkModel | MixtureModel) -> Objective:
-        """Return the objective of a model."""
-        perturbations = self.recipe.perturbations_of(model.against)
+    def objective(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> Objective:
+        """Return the objective of a model, or of the warm-up of its gate."""
+        against = self.against(model, kind)
+        if kind == "gate" and isinstance(model, MixtureModel) and model.warm_start:
+            return SideBySide(tuple(self._member(name, model) for name in against))
+        perturbations = self.recipe.perturbations_of(against)
         if model.objective == "msd":
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
-            return Single((PGD(balls, **model.inner.model_dump()),))
-        members = tuple(inner_search(p, model.inner) for p in perturbations)
+            return Single((PGD(balls, **model.inner.model_dump(exclude={"push"})),))
+        members = tuple(self._member(name, model) for name in against)
         if isinstance(model, MixtureModel) and model.shares:
             return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
         return OBJECTIVES[model.objective](members)
 
-    def gate_target(self, model: MixtureModel) -> ExpertForMember:
-        """Return which expert the gate should name for each perturbation."""
-        return ExpertForMember(
-            tuple(expert_for(self.recipe, model, name) for name in model.against)
-        )
+    def against(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> tuple[str, ...]:
+        """Return the names of what a model, or the warm-up of its gate, is trained on."""
+        if kind == "gate" and isinstance(model, MixtureModel) and model.warm_start:
+            return self._of_warmup(model)
+        return model.against
+
+    def _member(self, name: str, model: NetworkModel | MixtureModel) -> Attack:
+        return inner_search(self.recipe.perturbations[name], model.inner)
+
+    def _of_warmup(self, model: MixtureModel) -> tuple[str, ...]:
+        """Return what a gate that knows much already warms up on.
+
+        Balls that it knows are left out: an attack goes through all experts and costs more than all
+        the rest, and what the gate does in a ball it does much the same in its middle.
+        """
+        _, new = known_and_new(self.recipe, model)
+        is_ball = {n: isinstance(p, Ball) for n, p in self.recipe.perturbations.items()}
+        return tuple(name for name in model.against if name in new or not is_ball[name])
+
+    def gate_target(self, model: MixtureModel, mixture: Mixture) -> Target:
+        """Return what the gate learns while it warms up: which expert a perturbation is for."""
+        if model.warm_start:
+            _, new = known_and_new(self.recipe, model)
+            experts = {name: expert_for(self.recipe, model, name) for name in new}
+            named = tuple(experts.get(name) for name in self._of_warmup(model))
+            return NewExperts(deepcopy(mixture.gate).eval().requires_grad_(False), named)
+        found = (expert_for(self.recipe, model, name) for name in model.against)
+        return ExpertForMember(tuple(index for index in found if index is not None))
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
         """Return a mixture without a gate."""
@@ -169,10 +201,14 @@ def inner_search(perturbation: Perturbation, inner: InnerSearch) -> Attack:
     """Return how training searches a perturbation: PGD in a ball, one draw of a transform.
 
     Raises:
-        TypeError: if it is neither.
+        TypeError: if it is neither, nor a composition of them.
     """
-    if isinstance(perturbation, Ball):
-        return PGD(perturbation, **inner.model_dump())
-    if isinstance(perturbation, Transform):
-        return WorstOfDraws(perturbation)
-    raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")
+
+    def search(part: Perturbation) -> Attack:
+        if isinstance(part, Ball):
+            return inner.attack(part)
+        if isinstance(part, Transform):
+            return WorstOfDraws(part)
+        raise TypeError(f"a perturbation is a Ball or a Transform, got {part!r}")
+
+    return attack_on(perturbation, search)

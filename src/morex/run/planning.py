@@ -1,21 +1,30 @@
 """What a run will cost: passes per stage, and time and memory from a short calibration."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from morex.attacks import DeepFool, GateSteering, Passes
+from morex.attacks import DeepFool, GateSteering, Passes, SearchAround
 from morex.evaluation import Suite
 from morex.hyperparameters import TrainingConfig
 from morex.precision import Precision
 from morex.recipe import Recipe
 from morex.recipe.illustrations import in_pictures
-from morex.recipe.schema import AnyModel, MixtureModel, NetworkModel, UngatedModel, parents
+from morex.recipe.schema import (
+    AnyModel,
+    MixtureModel,
+    NetworkModel,
+    SavedModel,
+    SingleModel,
+    TrainedModel,
+)
 from morex.run.build import Workshop
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
+from morex.saving import load_model
 from morex.targets import ClassOfImage
 
 _ENDS_EARLY = 5
@@ -60,12 +69,12 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
         return StageCost(searched.forward + n, searched.backward)
     if stage.kind == "illustrate":
         return _illustration_passes(workshop, spec, stage)
-    if isinstance(spec, UngatedModel):
+    if not isinstance(spec, TrainedModel):
         return StageCost(0, 0)
-    objective, data = workshop.objective(spec), workshop.training_data
+    objective, data = workshop.objective(spec, stage.kind), workshop.training_data
     config = _config(spec, stage)
     training = objective.passes * _examples(workshop, config)
-    validations = -(-config.epochs // config.validate_every)
+    validations = math.ceil(config.epochs / config.validate_every)
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
     total = training + judged * (validations * len(data.validation))
     return StageCost(total.forward, total.backward)
@@ -80,8 +89,7 @@ def _config(spec: NetworkModel | MixtureModel, stage: Stage) -> TrainingConfig:
 
 def _examples(workshop: Workshop, config: TrainingConfig) -> int:
     """Return how many examples all steps of a training take."""
-    steps = len(workshop.training_data.train) // config.batch_size * config.epochs
-    return steps * config.batch_size
+    return config.steps(len(workshop.training_data.train)) * config.batch_size
 
 
 def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
@@ -91,7 +99,7 @@ def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """
     spec = workshop.recipe.models[stage.model]
     networks = 1
-    if not isinstance(spec, NetworkModel):
+    if not isinstance(spec, SingleModel):
         networks = len(spec.experts) + isinstance(spec, MixtureModel)
     cost = stage_passes(workshop, stage)
     return StageCost(networks * cost.forward, networks * cost.backward)
@@ -118,7 +126,7 @@ def _suite_passes(workshop: Workshop, spec: AnyModel, suite: Suite, n: int) -> P
     """Return how many images a suite sends through a model at most, of ``n`` that there are."""
     total = Passes()
     for row in suite:
-        attack = row.attack
+        attack = row.attack.attack if isinstance(row.attack, SearchAround) else row.attack
         if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
             attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))
         searches = 1
@@ -174,9 +182,9 @@ class _Conditions:
 
 def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
     spec = workshop.recipe.models[stage.model]
-    if not stage.makes_a_model or isinstance(spec, UngatedModel):
+    if not stage.makes_a_model or not isinstance(spec, TrainedModel):
         return _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
-    config, updates = _config(spec, stage), workshop.objective(spec).updates
+    config, updates = _config(spec, stage), workshop.objective(spec, stage.kind).updates
     return _Conditions(
         config.batch_size,
         config.precision,
@@ -188,15 +196,19 @@ def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
 def _shape(workshop: Workshop, name: str) -> tuple[object, ...]:
     """Return what distinguishes models that differ in speed."""
     spec = workshop.recipe.models[name]
+    if isinstance(spec, SavedModel):
+        return ("saved", spec.model)
     return ("network",) if isinstance(spec, NetworkModel) else (spec.kind, len(spec.experts))
 
 
 def _example(workshop: Workshop, name: str) -> nn.Module:
     """Return an untrained model of the right shape."""
     spec = workshop.recipe.models[name]
+    if isinstance(spec, SavedModel):
+        return workshop.ready(load_model(spec.model))
     if isinstance(spec, NetworkModel):
         return workshop.ready(workshop.network(name))
-    experts: dict[str, nn.Module] = {n: workshop.network(n) for n in parents(spec)}
+    experts: dict[str, nn.Module] = {n: workshop.network(n) for n in spec.experts}
     if isinstance(spec, MixtureModel):
         return workshop.ready(workshop.mixture(name, spec, experts))
     return workshop.ready(workshop.ungated(spec, experts))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from morex.recipe.pieces import described
-from morex.recipe.schema import UngatedModel
+from morex.recipe.schema import TrainedModel
 from morex.run.build import Workshop
 from morex.run.stages import Stage, stage_id
 
@@ -72,7 +72,7 @@ def _column(
     own = [s.id for s in stages if s.model == name and s.makes_a_model]
     spec = workshop.recipe.models[name]
     trained_on = (
-        "" if isinstance(spec, UngatedModel) else f"{spec.objective}: {', '.join(spec.against)}"
+        f"{spec.objective}: {', '.join(spec.against)}" if isinstance(spec, TrainedModel) else ""
     )
     of_model = (s for s in stages if s.model == name and s.kind == "evaluate")
     evaluation = next(s for s in of_model if s.suite == suite)
@@ -112,8 +112,8 @@ def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
 def _stage(workshop: Workshop, stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
     peaks = {key: value for key, value in record.items() if key.startswith("peak_")}
     spec = workshop.recipe.models[stage.model]
-    against = [] if isinstance(spec, UngatedModel) else list(spec.against)
-    about = {"kind": stage.kind, "model": stage.model, "against": against}
+    against = workshop.against(spec, stage.kind) if isinstance(spec, TrainedModel) else ()
+    about = {"kind": stage.kind, "model": stage.model, "against": list(against)}
     return about | peaks | {key: record[key] for key in ("seconds", "finished", "provenance")}
 
 

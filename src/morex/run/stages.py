@@ -9,7 +9,15 @@ from typing import Any, Literal
 from morex.recipe import Recipe, slug
 from morex.recipe.illustrations import illustrated, in_pictures
 from morex.recipe.pieces import described
-from morex.recipe.schema import AnyModel, MixtureModel, NetworkModel, UngatedModel, parents
+from morex.recipe.schema import (
+    AnyModel,
+    MixtureModel,
+    NetworkModel,
+    SavedModel,
+    UngatedModel,
+    parents,
+)
+from morex.saving import weights_digest
 
 FORMAT = 1
 """Raised whenever the same inputs would give another result, so that old stages are redone."""
@@ -62,14 +70,28 @@ class Stage:
 
     def key(self, digests: Mapping[str, str]) -> str:
         """Hash what decides the result, given the digests of what the stage reads."""
-        content = {
-            "format": FORMAT,
-            "kind": self.kind,
-            "model": self.model,
-            "reads": [digests[need] for need in self.needs],
-            "decided_by": self.decided_by,
+        return _hash(
+            {
+                "format": FORMAT,
+                "kind": self.kind,
+                "model": self.model,
+                "reads": [digests[need] for need in self.needs],
+                "decided_by": self.decided_by,
+            }
+        )
+
+    def row_keys(self, model_digest: str) -> dict[str, str]:
+        """Hash what decides each row of an evaluation by itself, given the model's checksum."""
+        common = {name: value for name, value in self.decided_by.items() if name != "rows"}
+        common |= {"format": FORMAT, "model": model_digest}
+        return {
+            name: _hash(common | {"name": name, "row": row})
+            for name, row in self.decided_by["rows"].items()
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def stage_id(kind: Kind, model: str, suite: str = "") -> str:
@@ -123,6 +145,12 @@ def _training_stages(recipe: Recipe, name: str, fingerprint: str) -> list[Stage]
 
 def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]:
     """Return what decides how a model is trained."""
+    if isinstance(model, SavedModel):
+        return {
+            "kind": model.kind,
+            "weights": weights_digest(model.model),
+            "saved_precision": recipe.saved_precision,
+        }
     if isinstance(model, UngatedModel):
         return {
             "kind": model.kind,
@@ -135,11 +163,15 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     described_model = model.model_dump(
         mode="json", exclude={"training", "gate_warmup", "against", "shares", "combine"}
     )
+    if not model.inner.push:
+        del described_model["inner"]["push"]
     if isinstance(model, MixtureModel):  # what is usual leaves the keys of older runs as they are
         if model.shares:
             described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
         if model.combine != "logits":
             described_model["combine"] = model.combine
+        if not model.warm_start:
+            del described_model["warm_start"]
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
     return {
         "seed": recipe.seed,

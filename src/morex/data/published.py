@@ -1,0 +1,108 @@
+"""Published corruptions of a test set, in the layout of CIFAR-10-C.
+
+A folder holds ``labels.npy``, and for every corruption a file such as ``gaussian_noise.npy``:
+uint8 of shape (5 n, H, W, 3), the n test images in their order at severity 1, then at severity 2,
+and so on to 5 (Hendrycks & Dietterich 2019). Files are mapped into memory: only the images that are
+asked for are read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from morex.data.errors import DataError
+from morex.data.images import ImageSet
+
+SEVERITIES = (1, 2, 3, 4, 5)
+_LABELS = "labels.npy"
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedCorruptions:
+    """The files of a folder, checked against the test set that they are made from."""
+
+    test: ImageSet
+    files: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, test: ImageSet) -> Self:
+        """Check all files of ``folder`` and map them into memory.
+
+        Args:
+            folder: with one file per corruption, and the labels.
+            test: the whole test set, in its published order.
+
+        Raises:
+            DataError: if a file is missing, unreadable or of another shape, or labels differ from
+                those of the test set.
+        """
+        if not folder.is_dir():
+            raise DataError(f"{folder}: there is no such folder; correct the path")
+        paths = sorted(path for path in folder.glob("*.npy") if path.name != _LABELS)
+        if not paths or not (folder / _LABELS).is_file():
+            there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+            raise DataError(
+                f"{folder}: expected {_LABELS} and a file such as gaussian_noise.npy for every "
+                f"corruption, found {there}; name the unpacked folder of CIFAR-10-C"
+            )
+        _check_labels(folder / _LABELS, test)
+        return cls(test, {path.stem: _images(path, test) for path in paths})
+
+    def images(self, corruption: str, severity: int, rows: Tensor) -> ImageSet:
+        """Return the corrupted versions of the test images at ``rows``, int64 (n,).
+
+        Raises:
+            DataError: if there is no such corruption or severity.
+        """
+        if corruption not in self.files:
+            raise DataError(f"no corruption {corruption!r}; there are {', '.join(self.files)}")
+        if severity not in SEVERITIES:
+            raise DataError(f"severity: expected one of 1 to 5, got {severity}")
+        chosen = rows.cpu() + (severity - 1) * len(self.test)
+        # in the order of the file: a disk does not jump
+        order = chosen.argsort()
+        read = torch.from_numpy(self.files[corruption][chosen[order].numpy()])
+        pixels = read[order.argsort()].permute(0, 3, 1, 2).contiguous()
+        labels = self.test.labels.cpu()[rows.cpu()]
+        return ImageSet(pixels, labels, self.test.classes).to(self.test.device)
+
+
+def _check_labels(path: Path, test: ImageSet) -> None:
+    labels, expected = _mapped(path), test.labels.cpu().numpy()
+    count = len(SEVERITIES) * len(expected)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: expected {count} whole numbers, five times the {len(expected)} test images, "
+            f"got {labels.dtype} {labels.shape}"
+        )
+    wrong = np.flatnonzero(labels.reshape(len(SEVERITIES), -1) != expected)
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{path}: label {row} is {labels[row]} and that of test image {row % len(expected)} is "
+            f"{expected[row % len(expected)]}; both must be the same test set in the same order"
+        )
+
+
+def _images(path: Path, test: ImageSet) -> Any:
+    images = _mapped(path)
+    channels, height, width = test.shape
+    expected = (len(SEVERITIES) * len(test), height, width, channels)
+    if images.dtype != np.uint8 or images.shape != expected:
+        raise DataError(f"{path}: expected uint8 {expected}, got {images.dtype} {images.shape}")
+    return images
+
+
+def _mapped(path: Path) -> Any:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{path}: not a readable array ({reason}); copy or download it again"
+        ) from error

@@ -1,0 +1,191 @@
+"""Recipes that go on from a trained mixture: with a further perturbation, or with fewer experts.
+
+A recipe with a new perturbation has three things more: an expert for it, a mixture that starts from
+the old one and has that expert too, and rows that attack with it. All else is as it was, so nothing
+that is trained is trained again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from morex.perturbations import Ball, Perturbation, Transform
+from morex.recipe.errors import RecipeError
+from morex.recipe.load import parse_recipe
+from morex.recipe.pieces import AttackSpec
+from morex.recipe.schema import MixtureModel, NetworkModel, Recipe, SingleModel
+
+_SHORT: Mapping[str, Mapping[str, float]] = {
+    "expert": {"epochs": 0.2, "learning_rate": 0.5},
+    "gate_warmup": {"learning_rate": 0.3},
+    "training": {"epochs": 0.05, "learning_rate": 0.1},
+}
+"""Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
+and the training of the old mixture: what has been learnt before need not be learnt again."""
+
+
+def extended(
+    recipe: Recipe,
+    mixture: str,
+    new: Mapping[str, Mapping[str, Any]],
+    trained: Mapping[str, str] | None = None,
+) -> Recipe:
+    """Return ``recipe`` with perturbations, an expert for each, and a mixture that has them too.
+
+    A new expert starts from the mixture's first expert for a ball and goes on training in all balls
+    of the mixture beside the new perturbation: an expert that gives way to small changes would be
+    one more to which an attacker can steer the gate.
+
+    Args:
+        recipe: of a run.
+        mixture: the model to extend.
+        new: perturbations as recipes write them, by name.
+        trained: for some of them an expert that is trained already: a saved model.
+
+    Raises:
+        RecipeError: if the mixture is none, a name is taken, a perturbation is wrong, or an expert
+            is for none of them.
+    """
+    trained = trained or {}
+    if strangers := [name for name in trained if name not in new]:
+        raise RecipeError(f"an expert for {strangers[0]!r}, which is not among {', '.join(new)}")
+    base, source = _mixture(recipe, mixture), f"the extension by {', '.join(new)}"
+    experts = {name: f"M{name}" for name in new}
+    for name in (*new, *experts.values()):
+        if name in recipe.perturbations or name in recipe.models:
+            raise RecipeError(f"{name!r} is in the recipe already; choose another name")
+    raw = recipe.model_dump(mode="json")
+    raw["perturbations"] |= {name: dict(spec) for name, spec in new.items()}
+    recipe = parse_recipe(raw, source)  # which says what is wrong with the perturbations
+    for name, expert in experts.items():
+        given = {"kind": "saved", "model": trained.get(name), "against": [name]}
+        raw["models"][expert] = given if name in trained else _expert(recipe, base, name)
+        raw["evaluation"]["rows"] |= _rows(recipe, name)
+    old = raw["models"][mixture]
+    grown = " + ".join((mixture, *new))
+    raw["models"][grown] = _short(old, mixture) | {
+        "experts": [*base.experts, *experts.values()],
+        "against": [*base.against, *new],
+        "gate_warmup": _scaled(old["gate_warmup"] or old["training"], "gate_warmup"),
+    }
+    raw["columns"] += [*experts.values(), grown]
+    raw["name"] = "-".join((recipe.name, *new))
+    return parse_recipe(raw, source)
+
+
+def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
+    """Return ``recipe`` with a mixture that starts from ``mixture`` and lacks some of its experts.
+
+    Perturbations that only those experts are for are trained against no more; their rows stay.
+
+    Raises:
+        RecipeError: if the mixture is none, it has no such expert, or none would be left.
+    """
+    raw, base = recipe.model_dump(mode="json"), _mixture(recipe, mixture)
+    if strangers := [name for name in without if name not in base.experts]:
+        known = ", ".join(base.experts)
+        raise RecipeError(f"{mixture!r} has no expert {strangers[0]!r}; it has {known}")
+    experts = [name for name in base.experts if name not in without]
+    if not experts:
+        raise RecipeError(f"no expert of {mixture!r} would be left")
+    kept, gone = _purposes(recipe, experts), _purposes(recipe, without)
+    against = [name for name in base.against if name in kept or name not in gone]
+    name = " - ".join((mixture, *without))
+    raw["models"][name] = _short(raw["models"][mixture], mixture) | {
+        "experts": experts,
+        "against": against,
+        "shares": {n: share for n, share in base.shares.items() if n in against},
+    }
+    raw["columns"].append(name)
+    raw["name"] = "-without-".join((recipe.name, *without))
+    return parse_recipe(raw, f"the recipe without {', '.join(without)}")
+
+
+def last_mixture(recipe: Recipe) -> str:
+    """Return the last column that is a mixture with a gate.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    found = [name for name in recipe.columns if isinstance(recipe.models[name], MixtureModel)]
+    if not found:
+        raise RecipeError(f"{recipe.name} has no mixture to extend")
+    return found[-1]
+
+
+def _mixture(recipe: Recipe, name: str) -> MixtureModel:
+    model = recipe.models.get(name)
+    if not isinstance(model, MixtureModel):
+        mixtures = [n for n, m in recipe.models.items() if isinstance(m, MixtureModel)]
+        raise RecipeError(f"no mixture {name!r}; there are {', '.join(mixtures) or 'none'}")
+    return model
+
+
+def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
+    """Return a new expert as a recipe writes it."""
+    robust_itself = not isinstance(recipe.perturbations[name], Transform)
+    balls = [] if robust_itself else [n for n in base.against if _is_ball(recipe, n)]
+    ours = [e for e in base.experts if isinstance(recipe.models[e], NetworkModel)]
+    if not ours:
+        raise RecipeError(
+            f"no expert of the mixture was trained here that one for {name!r} could "
+            "start from; give a trained one"
+        )
+    robust = [e for e in ours if _is_ball(recipe, _against(recipe, e)[0])]
+    start = (robust or ours)[0]
+    model = recipe.model_dump(mode="json")["models"][start]
+    return {
+        "kind": "network",
+        "objective": "side-by-side" if balls else "single",
+        "against": [name, *balls],
+        "warm_start": start,
+        "inner": model["inner"],
+        "training": _scaled(model["training"], "expert"),
+    }
+
+
+def _scaled(training: dict[str, Any], which: str) -> dict[str, Any]:
+    return training | {key: factor * training[key] for key, factor in _SHORT[which].items()}
+
+
+def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
+    model = recipe.models[expert]
+    assert isinstance(model, SingleModel)  # the recipe has been checked: experts are networks
+    return model.against
+
+
+def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a mixture as a recipe writes it that goes on from a trained one."""
+    training = _scaled(mixture["training"], "training")
+    return mixture | {"warm_start": name, "gate_warmup": None, "training": training}
+
+
+def _rows(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return rows for a new perturbation: a draw of a transform, or the attacks of a ball."""
+    perturbation = recipe.perturbations[name]
+    if isinstance(perturbation, Transform):
+        return {name: {"attack": "draws", "perturbation": name}}
+    rows = [r for r in recipe.evaluation.rows.values() if _is_ball(recipe, r.perturbation)]
+    found = {}
+    for row in rows:
+        like = row.model_copy(update={"perturbation": name})
+        if row.perturbation == rows[0].perturbation and _fits(like, perturbation):
+            found[f"{row.attack}-{name}"] = like.model_dump(mode="json")
+    return found or {f"pgd-{name}": {"attack": "pgd", "perturbation": name}}
+
+
+def _fits(row: AttackSpec, perturbation: Perturbation) -> bool:
+    """Say whether an attack works on a perturbation: RayS knows no L1, for example."""
+    try:
+        row.build({row.perturbation: perturbation})
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ball(recipe: Recipe, name: str) -> bool:
+    return isinstance(recipe.perturbations[name], Ball)
+
+
+def _purposes(recipe: Recipe, experts: Sequence[str]) -> set[str]:
+    """Return what experts are for: that which each is trained on before all else."""
+    return {name for expert in experts for name in _against(recipe, expert)[:1]}
