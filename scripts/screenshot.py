@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=1720, help="how much of the page is shown")
+    parser.add_argument("--height", type=int, default=1800, help="how much of the page is shown")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--whole", action="store_true", help="the page down to its end")
     options = parser.parse_args()

@@ -31,7 +31,7 @@ def predict_pictures(model: str, pictures: Sequence[Path], page: Path | None) ->
     found = predictions(model, pictures)
     yield from map(_line, found)
     if page:
-        write_predictions(page, model, found)
+        write_predictions(page, load_about(model).get("name", model), found)
         yield f"report: {page}"
 
 
