@@ -28,6 +28,7 @@ COMMANDS = [
     "recipes",
     "models",
     "table",
+    "report",
     "gate",
     "evaluate",
     "audit",

@@ -168,7 +168,8 @@ def test_costs_with_parents_count_every_ancestor_once(whole: tuple[Path, Spy]) -
 def test_a_finished_run_leaves_results_and_nothing_else(whole: tuple[Path, Spy]) -> None:
     out, spy = whole
     names = {path.name for path in out.iterdir()} - {".lock", ".owner.json"}
-    assert names == {"recipe.yaml", "results.json", "models", "outcomes", "stages"}
+    files = {"recipe.yaml", "results.json", "test-labels.json", "models", "outcomes", "stages"}
+    assert names == files
     assert {path.stem for path in (out / "stages").iterdir()} == {s.id for s in spy.stages}
     assert not [*out.rglob("*.part")]
 

@@ -44,6 +44,7 @@ models:
   mean: {kind: mean-of-experts, experts: [clean, Minf]}
   largest: {kind: largest-logit, experts: [clean, Minf]}
 columns: [clean, Minf, Mfog, MAX, MSD, drawn, MoRE, MoRE (in turn), mean, largest]
+report: null  # has tests of its own
 evaluation:
   examples: 30
   batch_size: 16

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import log
 
 import torch
 from torch import Tensor
 
-from morex.attacks import PGD, Attack, SearchAround, WorstOfDraws, frozen
+from morex.attacks import PGD, Attack, Model, SearchAround, WorstOfDraws, frozen
 from morex.data import ImageSet
 from morex.evaluation import Suite
 from morex.mixture import Mixture
@@ -21,12 +22,15 @@ class GateUse:
         experts: the mixture's experts.
         weights: for each row the mean weight of every expert, which sum to 1.
         leads: for each row the share of images on which an expert has the largest weight.
+        entropy: for each row the mean over the images of -sum_i w_i log2 w_i, in bits: 0 where one
+            expert has all the weight, log2(experts) where all have the same.
         n: number of images.
     """
 
     experts: tuple[str, ...]
     weights: dict[str, tuple[float, ...]]
     leads: dict[str, tuple[float, ...]]
+    entropy: dict[str, float]
     n: int
 
 
@@ -53,36 +57,58 @@ def gate_use(
         batch_size: images at a time.
     """
     images = data.first(examples)
-    weights, leads = {}, {}
-    with frozen(mixture):
+    weights, leads, entropy = {}, {}, {}
+    with frozen(mixture), torch.no_grad():
         for row in suite:
-            if attack := _once(row.attack):
-                batches = _weights(mixture, images, attack, row.name, seed, batch_size)
-                found = torch.cat([*batches])
+            if attack := one_run(row.attack):
+                place = ("gate", row.name)
+                batches = moved_batches(mixture, images, attack, place, seed, batch_size)
+                found = torch.cat([mixture.gate_weights(moved) for moved in batches])
                 first = torch.nn.functional.one_hot(found.argmax(1), found.shape[1]).float()
                 weights[row.name], leads[row.name] = _means(found), _means(first)
-    return GateUse(mixture.expert_names, weights, leads, len(images))
+                entropy[row.name] = _means(_bits(found))[0]
+    return GateUse(mixture.expert_names, weights, leads, entropy, len(images))
 
 
-def _once(attack: Attack) -> Attack | None:
+def one_run(attack: Attack) -> Attack | None:
     """Return one run of an attack to its end; None for attacks that are left out."""
     if isinstance(attack, PGD):
         return replace(attack, restarts=1, stop_when_fooled=False)
     if isinstance(attack, SearchAround):
-        once = _once(attack.attack)
+        once = one_run(attack.attack)
         return once and replace(attack, attack=once)
     return attack if isinstance(attack, WorstOfDraws) else None
 
 
-def _weights(
-    mixture: Mixture, images: ImageSet, attack: Attack, row: str, seed: int, batch_size: int
+def moved_batches(
+    model: Model,
+    images: ImageSet,
+    attack: Attack,
+    place: tuple[str, ...],
+    seed: int,
+    batch_size: int,
 ) -> Iterator[Tensor]:
+    """Yield what an attack makes of the images, batch by batch, (batch, C, H, W).
+
+    Args:
+        model: what is attacked.
+        images: all of them.
+        attack: what is done.
+        place: where in the work this is, for the random draws.
+        seed: of the attack.
+        batch_size: images at a time.
+    """
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
-        generator = generator_for(seed, "gate", row, start, device=images.device)
-        moved = attack(mixture, images.pixels(rows), images.labels[rows], generator=generator)
-        with torch.no_grad():
-            yield mixture.gate_weights(moved)
+        generator = generator_for(seed, *place, start, device=images.device)
+        with torch.enable_grad():  # whatever the caller does with the images
+            moved = attack(model, images.pixels(rows), images.labels[rows], generator=generator)
+        yield moved
+
+
+def _bits(weights: Tensor) -> Tensor:
+    """Return the entropy of every image's weights in bits, (n, 1)."""
+    return -torch.xlogy(weights, weights).sum(1, keepdim=True) / log(2)
 
 
 def _means(values: Tensor) -> tuple[float, ...]:

@@ -50,6 +50,7 @@ class TrainingData:
 class Progress:
     """What a training says of itself while it runs; ``loss`` is NaN before the first step."""
 
+    step: int
     epoch: float
     epochs: float
     loss: float
@@ -295,6 +296,7 @@ class _Training:
             loss = float(self.loss_sum) / position
         scores = [entry["score"] for entry in self.history if "score" in entry]
         return Progress(
+            step=self.step,
             epoch=self.step / self.steps_per_epoch,
             epochs=self.config.epochs,
             loss=loss,

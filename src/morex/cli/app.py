@@ -87,8 +87,11 @@ def run(
         int | None,
         typer.Option(min=1, help="Stages at a time; by default what the recipe's threads allow."),
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write event files to RUN/events while training.")
+    ] = False,
 ) -> None:
-    """Train and evaluate everything in a recipe, and print its Table 1.
+    """Train and evaluate everything in a recipe, print its Table 1, and write its report page.
 
     Finished stages are not done again. It may be killed at any moment: the same command goes on
     where it was and ends with the same bits.
@@ -96,7 +99,9 @@ def run(
     Example: `morex run digits seed=1 training.epochs=20 --out runs/digits-1`
     """
     with _told_plainly():
+        from morex.cli.events import with_events
         from morex.cli.live import live_watcher
+        from morex.cli.report import report_pages, reporting
         from morex.cli.words import duration
         from morex.run import run as do_run
 
@@ -104,12 +109,14 @@ def run(
         loaded = _recipe(recipe, [*(overrides or []), *further], data)
         folder = out or Path("runs") / loaded.name
         started = time.monotonic()
-        with live_watcher(Console(stderr=True)) as watcher:
+        events = folder / "events" if tensorboard else None
+        to_stderr = Console(stderr=True)
+        with reporting(folder, to_stderr.print), live_watcher(to_stderr) as watcher:
             do_run(
                 loaded,
                 folder,
                 device=_device(device),
-                watcher=watcher,
+                watcher=with_events(watcher, events),
                 checkpoint_every=checkpoint_every,
                 jobs=jobs,
             )
@@ -120,6 +127,7 @@ def run(
             f"done in {duration(time.monotonic() - started)}; results are in {folder}; "
             f"show them again with: morex table {folder}"
         )
+        typer.echo(f"report: {report_pages([folder], show=False)}")
 
 
 @app.command()
@@ -291,6 +299,26 @@ def table(
 
 
 @app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories; several are compared.")
+    ],
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Write a run's report page, report.html in its directory: one file, for any browser.
+
+    A run that is not finished gets a page of what there is so far. Several runs get a page that
+    compares them, comparison.html in the current folder. Audits that lie in RUN/audits are shown.
+
+    Example: `morex report runs/digits --open`
+    """
+    with _told_plainly():
+        from morex.cli.report import report_pages
+
+        typer.echo(f"report: {report_pages(runs, show=show)}")
+
+
+@app.command()
 def gate(
     run: RunFolder,
     model: Annotated[
@@ -449,7 +477,12 @@ def audit(
     mean: Annotated[str, typer.Option(help="As of evaluate.")] = "",
     std: Annotated[str, typer.Option(help="As of evaluate.")] = "",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the findings here, as JSON.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the findings here, as JSON; the report shows those in RUN/audits."
+        ),
+    ] = None,
 ) -> None:
     """Say whether a model is robust or only hides its gradients: seven points, each measured.
 
@@ -483,6 +516,9 @@ def predict(
     pictures: Annotated[
         list[Path], typer.Argument(metavar="PICTURE...", help="Picture files, of any size.")
     ],
+    page: Annotated[
+        Path | None, typer.Option("--report", help="Write a page about them to this file.")
+    ] = None,
 ) -> None:
     """Say what is in pictures: the class, its probability, and for a mixture the gate's weights.
 
@@ -493,7 +529,7 @@ def predict(
     with _told_plainly():
         from morex.cli.predict import predict_pictures
 
-        for line in predict_pictures(model, pictures):
+        for line in predict_pictures(model, pictures, page):
             typer.echo(line)
 
 

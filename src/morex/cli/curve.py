@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
 from morex.cli.opening import Request, opened, write_json
-from morex.evaluation import Row, evaluate
-from morex.perturbations import Ball, Perturbation, Transform
+from morex.curves import curve_suite
+from morex.evaluation import evaluate
 from morex.run.cores import threads
 
 
@@ -32,8 +31,7 @@ def curve(
     known = workshop.recipe.perturbations
     if name not in known:
         raise ValueError(f"no perturbation {name!r}; there are {', '.join(known)}")
-    scaled = {f"at-{factor:g}": known[name].scaled(factor) for factor in factors}
-    suite = tuple(Row(row, attack_on(p, _attack)) for row, p in scaled.items())
+    suite = curve_suite(known[name], factors)
     with threads(workshop.recipe.threads):
         outcomes = evaluate(
             network,
@@ -43,8 +41,8 @@ def curve(
             batch_size=workshop.recipe.evaluation.batch_size,
         )
     points = []
-    for factor, (row, perturbation) in zip(factors, scaled.items(), strict=True):
-        share = outcomes.accuracy(row)
+    for factor, row in zip(factors, suite, strict=True):
+        share, perturbation = outcomes.accuracy(row.name), known[name].scaled(factor)
         low, high = (100 * end for end in share.interval)
         say(f"{perturbation!s:40} {100 * share.value:5.1f}%  {low:.1f} to {high:.1f}, n {share.n}")
         points.append(
@@ -59,11 +57,3 @@ def curve(
     if request.out:
         write_json(request, request.out, {"points": points})
     return points
-
-
-def _attack(perturbation: Perturbation) -> Attack:
-    if isinstance(perturbation, Ball):
-        return PGD(perturbation, relative_step=10, restarts=2, stop_when_fooled=True)
-    if isinstance(perturbation, Transform):
-        return WorstOfDraws(perturbation)
-    raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")

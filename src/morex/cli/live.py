@@ -1,7 +1,7 @@
 """Progress of a run: live lines with the time left on a terminal, plain lines otherwise."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,6 +48,9 @@ class PlainLines:
         """Say nothing."""
 
     def progress(self, stage: Stage, share: float, text: str) -> None:
+        """Say nothing."""
+
+    def measures(self, stage: Stage, step: int, values: Mapping[str, float]) -> None:
         """Say nothing."""
 
     def ends(self, stage: Stage, seconds: float, text: str) -> None:
@@ -189,7 +192,7 @@ class Clock:
 
 
 def _doing(stage: Stage) -> str:
-    verb = {"gate": "warm up gate of", "train": "train", "evaluate": "evaluate"}[stage.kind]
+    verb = {"gate": "warm up gate of"}.get(stage.kind, stage.kind)
     return f"{verb} {stage.model}" + (f" ({stage.suite})" if stage.suite else "")
 
 

@@ -23,7 +23,7 @@ def plan_table(estimates: list[Estimate], device: torch.device, jobs: int) -> Ta
     table.add_column("time", justify="right", footer=duration(seconds))
     table.add_column("memory", justify="right", footer=memory(max(e.bytes for e in estimates)))
     for e in estimates:
-        bound = "≤ " if e.stage.kind == "evaluate" else ""
+        bound = "" if e.stage.makes_a_model else "≤ "
         table.add_row(
             e.stage.id,
             count(e.parameters),

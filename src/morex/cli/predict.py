@@ -4,14 +4,40 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from morex.data import DataError, read_pictures
-from morex.mixture import Mixture
+from morex.mixture import Ensemble, Mixture
+from morex.report.predictions import ExpertSays, Prediction, write_predictions
 from morex.saving import load_about, load_model
 
+_MOST = 5
+"""How many of the most probable classes are kept."""
 
-def predict_pictures(model: str, pictures: Sequence[Path]) -> Iterator[str]:
+
+def predict_pictures(model: str, pictures: Sequence[Path], page: Path | None) -> Iterator[str]:
     """Yield one line per picture: file, class, probability, and the gate's weights of a mixture.
+
+    Args:
+        model: a saved model.
+        pictures: files.
+        page: where to write a page about them as well.
+
+    Raises:
+        ModelError: if there is no such model.
+        DataError: if a picture cannot be read.
+        OSError: if the page cannot be written.
+    """
+    found = predictions(model, pictures)
+    yield from map(_line, found)
+    if page:
+        write_predictions(page, load_about(model).get("name", model), found)
+        yield f"report: {page}"
+
+
+@torch.no_grad()
+def predictions(model: str, pictures: Sequence[Path]) -> list[Prediction]:
+    """Return what a saved model says of pictures.
 
     Raises:
         ModelError: if there is no such model.
@@ -19,20 +45,47 @@ def predict_pictures(model: str, pictures: Sequence[Path]) -> Iterator[str]:
     """
     network, about = load_model(model), load_about(model)
     x = _read(pictures, tuple(about.get("image_size", ()))) / 255
-    with torch.no_grad():
-        probabilities = torch.softmax(network(x).float(), dim=1)
-        gate = network.gate_weights(x) if isinstance(network, Mixture) else None
+    probabilities = torch.softmax(network(x).float(), dim=1)
     classes = about.get("classes") or [str(k) for k in range(probabilities.shape[1])]
-    for n, picture in enumerate(pictures):
-        best = int(probabilities[n].argmax())
-        line = f"{picture}: {classes[best]} ({100 * float(probabilities[n, best]):.1f}%)"
-        if isinstance(network, Mixture) and gate is not None:
-            weights = zip(network.expert_names, gate[n].tolist(), strict=True)
-            line += "; gate: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
-        yield line
+    experts = _experts(network, x, classes)
+    return [
+        Prediction(str(picture), pixels, _probable(shares, classes), said)
+        for picture, pixels, shares, said in zip(
+            pictures, x.numpy(), probabilities, experts, strict=True
+        )
+    ]
 
 
-def _read(pictures: Sequence[Path], size: tuple[int, ...]) -> torch.Tensor:
+def _probable(shares: Tensor, classes: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    top = shares.topk(min(_MOST, len(shares)))
+    found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return tuple((classes[k], share) for k, share in found)
+
+
+def _experts(network: nn.Module, x: Tensor, classes: Sequence[str]) -> list[tuple[ExpertSays, ...]]:
+    """Return for every picture what the experts say; nothing for a single network."""
+    if not isinstance(network, Ensemble):
+        return [() for _ in x]
+    said = network.expert_logits(x).argmax(2).tolist()
+    nothing = [[None] * len(network.expert_names)] * len(x)
+    weights = network.gate_weights(x).tolist() if isinstance(network, Mixture) else nothing
+    return [
+        tuple(
+            ExpertSays(name, classes[k], weight)
+            for name, k, weight in zip(network.expert_names, answers, shares, strict=True)
+        )
+        for answers, shares in zip(said, weights, strict=True)
+    ]
+
+
+def _line(prediction: Prediction) -> str:
+    name, share = prediction.classes[0]
+    line = f"{prediction.source}: {name} ({100 * share:.1f}%)"
+    weights = [f"{e.name} {e.weight:.2f}" for e in prediction.experts if e.weight is not None]
+    return line + ("; gate: " + ", ".join(weights) if weights else "")
+
+
+def _read(pictures: Sequence[Path], size: tuple[int, ...]) -> Tensor:
     """Read pictures at the size (H, W) that a model was trained on; resize to squares only."""
     if len(set(size)) == 1:
         return read_pictures(pictures, size[0])

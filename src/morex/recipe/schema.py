@@ -192,6 +192,24 @@ class Evaluation(Strict):
     )
 
 
+class Report(Strict):
+    """What the report page shows of some models beside the table.
+
+    Args:
+        models: whose curves and confusions are shown; None leaves the choice to morex.
+        examples: test images that those rest on.
+        steps: of PGD in the curves.
+        factors: strengths in the curves, as factors on those of the table.
+        pictures: how many test images the gallery has.
+    """
+
+    models: Names | None = None
+    examples: int = Field(default=100, ge=1)
+    steps: int = Field(default=10, ge=1)
+    factors: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
+    pictures: int = Field(default=12, ge=0)
+
+
 class Recipe(Strict):
     """A whole run: data, networks, perturbations, models, and what they are attacked with.
 
@@ -200,6 +218,7 @@ class Recipe(Strict):
     are then done side by side. It decides the order of sums, hence the last bits of a result; None
     leaves it to PyTorch. ``saved_precision`` is the number format of finished models on disk. All
     that follows, other models included, reads them from there: what is measured is what was saved.
+    ``report: null`` leaves out what the report page shows beside the tables.
     """
 
     name: str
@@ -218,6 +237,7 @@ class Recipe(Strict):
     models: dict[str, ModelSpec] = Field(min_length=1)
     columns: Names
     evaluation: Evaluation
+    report: Report | None = Report()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -286,6 +306,8 @@ def _unknown_names(recipe: Recipe) -> list[str]:
                 check(f"models.{key}.against", name, recipe.perturbations, "perturbation")
     for key in recipe.columns:
         check("columns", key, recipe.models, "model")
+    for key in (recipe.report and recipe.report.models) or ():
+        check("report.models", key, dict.fromkeys(recipe.columns), "column")
     for key, row in recipe.rows().items():
         check(
             f"evaluation.rows.{key}.perturbation",

@@ -1,4 +1,4 @@
-"""Tables from a run's stored results: JSON and arrays in, text out; torch is never imported."""
+"""Tables and pages from a run's stored results: files in, text out; torch is never imported."""
 
 from collections.abc import Callable, Mapping
 

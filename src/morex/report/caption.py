@@ -12,7 +12,7 @@ def caption(table: Table) -> tuple[str, ...]:
     source = table.source
     hardware = _plain(source.provenance.get("hardware"))
     return (
-        f"{_examples(table)}; 95% Wilson intervals: up to ±{_widest(table):.1f} points",
+        _examples(table) + _intervals(table),
         *_strengths(table),
         f"seed {source.seed}" + (f"; measured on {hardware}" if hardware else ""),
         *_legend(table),
@@ -66,10 +66,13 @@ def _examples(table: Table) -> str:
     return f"n = {usual[0][0]} test images" + (f" ({listed})" if listed else "")
 
 
-def _widest(table: Table) -> float:
-    """Return half the width of the widest interval, in percentage points."""
+def _intervals(table: Table) -> str:
+    """Say how wide the widest interval is, in percentage points; nothing where there is none."""
     intervals = [cell.interval for cells in table.measured.values() for cell in cells if cell]
-    return max((100 * (high - low) / 2 for low, high in intervals), default=0.0)
+    if not intervals:
+        return ""
+    widest = max(100 * (high - low) / 2 for low, high in intervals)
+    return f"; 95% Wilson intervals: up to ±{widest:.1f} points"
 
 
 def _plain(value: Any) -> str:

@@ -36,7 +36,8 @@ class Cost(BaseModel):
 class Gate(BaseModel):
     """How a mixture spreads its weight: by row, the mean weight of every expert.
 
-    ``leads`` has the share of the ``n`` images on which an expert has the largest weight.
+    ``leads`` has the share of the ``n`` images on which an expert has the largest weight,
+    ``entropy`` the mean entropy of the weights in bits, where it was measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +45,7 @@ class Gate(BaseModel):
     experts: tuple[str, ...]
     weights: dict[str, tuple[float, ...]]
     leads: dict[str, tuple[float, ...]]
+    entropy: dict[str, float] = {}
     n: int
 
 
@@ -65,7 +67,11 @@ class ColumnEntry(BaseModel):
 
 
 class ResultsFile(BaseModel):
-    """The content of ``results.json``. ``missing`` names models that are not evaluated yet."""
+    """The content of ``results.json``.
+
+    ``missing`` names models that are not evaluated yet, ``illustrations`` where the files are that
+    show what a model does on some images, relative to the run.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,7 +79,8 @@ class ResultsFile(BaseModel):
     seed: int
     setting: dict[str, Any]
     rows: dict[str, RowEntry] = Field(min_length=1)
-    columns: dict[str, ColumnEntry] = Field(min_length=1)
+    columns: dict[str, ColumnEntry]
+    illustrations: dict[str, str] = {}
     missing: tuple[str, ...] = ()
     stages: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
@@ -94,8 +101,13 @@ class RunResults:
     outcomes: Mapping[str, Outcomes]
 
 
-def read_results(run: Path | str, suite: str = "") -> RunResults:
+def read_results(run: Path | str, suite: str = "", *, unfinished: bool = False) -> RunResults:
     """Read the results of the run directory ``run``, or those of one of its further suites.
+
+    Args:
+        run: the run directory.
+        suite: the name of a further suite; empty for the table's.
+        unfinished: whether a run in which no model is evaluated yet will do.
 
     Raises:
         FileNotFoundError: if there is no such run, it has no results yet, or a file is missing.
@@ -103,6 +115,8 @@ def read_results(run: Path | str, suite: str = "") -> RunResults:
     """
     run = Path(run)
     file = _read_file(run, f"results-{suite}.json" if suite else RESULTS)
+    if not file.columns and not unfinished:
+        raise _nothing_yet(run)
     outcomes = {
         name: _read_outcomes(run / column.outcomes, name, file)
         for name, column in file.columns.items()
@@ -121,8 +135,6 @@ def _read_file(run: Path, name: str) -> ResultsFile:
     try:
         content = json.loads(path.read_bytes())
         _check_format(path, content)
-        if content.get("columns") == {}:
-            raise _nothing_yet(run)
         return ResultsFile.model_validate(content)
     except ValidationError as error:
         raise ValueError(f"{path} does not fit format {FORMAT}: {_problems(error)}") from None

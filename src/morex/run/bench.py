@@ -18,6 +18,7 @@ from morex.mixture import Mixture
 from morex.networks import ResNet
 from morex.outcomes import BoolArray, Outcomes
 from morex.recipe import Recipe
+from morex.recipe.illustrations import in_pictures
 from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel, TrainedModel
 from morex.regrouping import regrouped
 from morex.run.build import Workshop
@@ -65,8 +66,9 @@ class Bench:
         self.watcher.starts(stage)
         forget_peak(self.workshop.device)
         started = time.monotonic()
-        action = {"gate": self._train, "train": self._train, "evaluate": self._evaluate}
-        about, text = action[stage.kind](stage, self.store.work(stage, key))
+        action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
+        work = self.store.work(stage, key)
+        about, text = action.get(stage.kind, self._train)(stage, work)
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {
             "seconds": round(seconds, 3),
@@ -74,7 +76,7 @@ class Bench:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": provenance(self.workshop.device),
         }
-        description = () if stage.kind == "evaluate" else (f"{stage.folder}/{DESCRIPTION}",)
+        description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
         record = self.store.finish(stage, key, (stage.output, *description), about)
         self.watcher.ends(stage, seconds, text)
         return record
@@ -99,12 +101,15 @@ class Bench:
         config, target = _lesson(self.workshop, stage, spec, model)
 
         def report(progress: Progress) -> None:
-            text = f"epoch {progress.epoch:.1f}/{progress.epochs}"
+            text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
             if not math.isnan(progress.loss):
                 text += f", loss {progress.loss:.3f}"
+                values["loss"] = progress.loss
             if progress.validation is not None:
                 text += f", validation {100 * progress.validation:.1f}%"
+                values["validation"] = progress.validation
             self.watcher.progress(stage, progress.epoch / progress.epochs, text)
+            self.watcher.measures(stage, progress.step, values)
 
         checkpoint = FileCheckpoint(work, self.checkpoint_every, self.watcher.notice)
         fitted = train(
@@ -200,8 +205,7 @@ class Bench:
             progress(f"{name} {100 * float(right.mean()):.1f}%")
 
         progress("")
-        model = load_model(self.store.root / model_folder(stage.model))
-        model = self.workshop.ready(model).eval()
+        model = self._ready(stage)
         outcomes = evaluate(
             model,
             data,
@@ -220,6 +224,19 @@ class Bench:
             about,
             f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%",
         )
+
+    def _ready(self, stage: Stage) -> nn.Module:
+        """Return the trained model of a stage, ready to be attacked."""
+        return self.workshop.ready(self._saved(stage.model)).eval()
+
+    def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
+        """Attack a saved model on a few images, for the report page."""
+        gallery = stage.model == in_pictures(self.recipe)
+        data = self.workshop.test_data
+        made = self.workshop.illustrator().illustrate(self._ready(stage), data, gallery=gallery)
+        made.save(self.store.root / stage.output)
+        shown = f", {len(made.pictures.index)} pictures" if made.pictures else ""
+        return {}, f"{len(made.labels)} images{shown}"
 
     def _row_keys(self, stage: Stage) -> dict[str, str]:
         """Return what decides each row of an evaluation."""

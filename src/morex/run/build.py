@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
+from morex.illustrator import Illustrator
 from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
@@ -122,9 +123,8 @@ class Workshop:
 
     def objective(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> Objective:
         """Return the objective of a model, or of the warm-up of its gate."""
-        against = model.against
+        against = self.against(model, kind)
         if kind == "gate" and isinstance(model, MixtureModel) and model.warm_start:
-            against = self._of_warmup(model)
             return SideBySide(tuple(self._member(name, model) for name in against))
         perturbations = self.recipe.perturbations_of(against)
         if model.objective == "msd":
@@ -134,6 +134,12 @@ class Workshop:
         if isinstance(model, MixtureModel) and model.shares:
             return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
         return OBJECTIVES[model.objective](members)
+
+    def against(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> tuple[str, ...]:
+        """Return the names of what a model, or the warm-up of its gate, is trained on."""
+        if kind == "gate" and isinstance(model, MixtureModel) and model.warm_start:
+            return self._of_warmup(model)
+        return model.against
 
     def _member(self, name: str, model: NetworkModel | MixtureModel) -> Attack:
         return inner_search(self.recipe.perturbations[name], model.inner)
@@ -167,6 +173,23 @@ class Workshop:
         return tuple(
             Row(key, row.build(self.recipe.perturbations), row.examples)
             for key, row in self.recipe.rows(name).items()
+        )
+
+    def illustrator(self) -> Illustrator:
+        """Return what makes the report's illustrations.
+
+        Raises:
+            ValueError: if the recipe wants none.
+        """
+        recipe, wanted = self.recipe, self.recipe.report
+        if wanted is None:
+            raise ValueError(f"the recipe {recipe.name!r} has report: null, hence no illustrations")
+        return Illustrator(
+            self.suite(),
+            recipe.attacked(),
+            **wanted.model_dump(exclude={"models"}),
+            seed=recipe.seed,
+            batch_size=recipe.evaluation.batch_size,
         )
 
     def ready(self, model: nn.Module) -> nn.Module:

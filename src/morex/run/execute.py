@@ -14,7 +14,7 @@ from morex.run.bench import Bench
 from morex.run.cores import default_jobs, threads
 from morex.run.planning import stage_work
 from morex.run.provenance import provenance
-from morex.run.results import results
+from morex.run.results import results, test_labels
 from morex.run.stages import Stage, plan_stages
 from morex.run.store import Store
 from morex.run.watching import Silence, Watcher
@@ -88,6 +88,8 @@ class _Run:
         work = {stage.id: stage_work(self.bench.workshop, stage) for stage in self.stages}
         self.urgency = _urgency(self.stages, work)
         self.bench.watcher.begins(self.stages, work)
+        labels = test_labels(self.bench.workshop)
+        self.bench.store.write("test-labels.json", json.dumps(labels).encode())
         waiting = list(self.stages)
         while waiting or self.workers.busy:
             while self.workers.free and (stage := self._next(waiting)):

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from morex.attacks import DeepFool, GateSteering, Passes, SearchAround
+from morex.evaluation import Suite
 from morex.hyperparameters import TrainingConfig
 from morex.precision import Precision
 from morex.recipe import Recipe
+from morex.recipe.illustrations import in_pictures
 from morex.recipe.schema import (
     AnyModel,
     MixtureModel,
@@ -62,7 +64,11 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through its model, at most."""
     spec = workshop.recipe.models[stage.model]
     if stage.kind == "evaluate":
-        return _evaluation_passes(workshop, spec, stage.suite)
+        n = len(workshop.test_data)
+        searched = _suite_passes(workshop, spec, workshop.suite(stage.suite), n)
+        return StageCost(searched.forward + n, searched.backward)
+    if stage.kind == "illustrate":
+        return _illustration_passes(workshop, spec, stage)
     if not isinstance(spec, TrainedModel):
         return StageCost(0, 0)
     objective, data = workshop.objective(spec, stage.kind), workshop.training_data
@@ -102,21 +108,32 @@ def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
 def stage_work(workshop: Workshop, stage: Stage) -> float:
     """Return the usual work of a stage, in forward passes of one network."""
     work = network_passes(workshop, stage).total
-    return work / _ENDS_EARLY if stage.kind == "evaluate" else work
+    return work if stage.makes_a_model else work / _ENDS_EARLY
 
 
-def _evaluation_passes(workshop: Workshop, spec: AnyModel, suite: str) -> StageCost:
-    n = len(workshop.test_data)
-    total = Passes(forward=n)
-    for row in workshop.suite(suite):
+def _illustration_passes(workshop: Workshop, spec: AnyModel, stage: Stage) -> StageCost:
+    draws = workshop.illustrator()
+    curves = tuple(row for _, suite in draws.curve_suites().values() for row in suite)
+    n = min(draws.examples, len(workshop.test_data))
+    total = _suite_passes(workshop, spec, (*draws.answered, *curves), n)
+    total += Passes(forward=n * len(draws.curve_suites()))  # which are right as they are
+    if stage.model == in_pictures(workshop.recipe):
+        total += _suite_passes(workshop, spec, draws.shown, min(draws.pictures, n))
+    return StageCost(total.forward, total.backward)
+
+
+def _suite_passes(workshop: Workshop, spec: AnyModel, suite: Suite, n: int) -> Passes:
+    """Return how many images a suite sends through a model at most, of ``n`` that there are."""
+    total = Passes()
+    for row in suite:
         attack = row.attack.attack if isinstance(row.attack, SearchAround) else row.attack
         if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
             attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))
         searches = 1
         if isinstance(attack, GateSteering) and isinstance(spec, MixtureModel):
             searches = len(spec.experts)
-        total += (attack.passes * searches + Passes(forward=1)) * min(row.examples or n, n)
-    return StageCost(total.forward, total.backward)
+        total += (attack.passes * searches + Passes(forward=1)) * row.count(n)
+    return total
 
 
 def estimate(recipe: Recipe, device: torch.device) -> list[Estimate]:
@@ -165,7 +182,7 @@ class _Conditions:
 
 def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
     spec = workshop.recipe.models[stage.model]
-    if stage.kind == "evaluate" or not isinstance(spec, TrainedModel):
+    if not stage.makes_a_model or not isinstance(spec, TrainedModel):
         return _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
     config, updates = _config(spec, stage), workshop.objective(spec, stage.kind).updates
     return _Conditions(

@@ -40,8 +40,11 @@ def results(
         },
         "rows": _rows(workshop, suite),
         "columns": {name: _column(workshop, name, stages, records, suite) for name in evaluated},
+        "illustrations": {
+            s.model: s.output for s in stages if s.kind == "illustrate" and s.id in records
+        },
         "missing": [name for name in recipe.columns if name not in evaluated],
-        "stages": {name: _stage(record) for name, record in records.items()},
+        "stages": {s.id: _stage(workshop, s, records[s.id]) for s in stages if s.id in records},
         "provenance": dict(made_by),
     }
 
@@ -66,7 +69,7 @@ def _column(
     suite: str,
 ) -> dict[str, Any]:
     """Return where a model's outcomes are and what the model cost."""
-    own = [s.id for s in stages if s.model == name and s.kind != "evaluate"]
+    own = [s.id for s in stages if s.model == name and s.makes_a_model]
     spec = workshop.recipe.models[name]
     trained_on = (
         f"{spec.objective}: {', '.join(spec.against)}" if isinstance(spec, TrainedModel) else ""
@@ -106,6 +109,15 @@ def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
     return list(found)
 
 
-def _stage(record: Mapping[str, Any]) -> dict[str, Any]:
+def _stage(workshop: Workshop, stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
     peaks = {key: value for key, value in record.items() if key.startswith("peak_")}
-    return peaks | {key: record[key] for key in ("seconds", "finished", "provenance")}
+    spec = workshop.recipe.models[stage.model]
+    against = workshop.against(spec, stage.kind) if isinstance(spec, TrainedModel) else ()
+    about = {"kind": stage.kind, "model": stage.model, "against": list(against)}
+    return about | peaks | {key: record[key] for key in ("seconds", "finished", "provenance")}
+
+
+def test_labels(workshop: Workshop) -> dict[str, Any]:
+    """Return the names of the classes, and which of them the test images are, in their order."""
+    images = workshop.test_data
+    return {"classes": list(images.classes), "labels": images.labels.tolist()}

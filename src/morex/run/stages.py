@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from morex.recipe import Recipe, slug
+from morex.recipe.illustrations import illustrated, in_pictures
 from morex.recipe.pieces import described
 from morex.recipe.schema import (
     AnyModel,
@@ -21,7 +22,7 @@ from morex.saving import weights_digest
 FORMAT = 1
 """Raised whenever the same inputs would give another result, so that old stages are redone."""
 
-Kind = Literal["gate", "train", "evaluate"]
+Kind = Literal["gate", "train", "evaluate", "illustrate"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Stage:
     """One step of a run that is done as a whole or not at all.
 
     Args:
-        kind: warming up a gate, training (or assembling) a model, or evaluating it.
+        kind: warming up a gate, training (or assembling) a model, evaluating it, or illustrating
+            it for the report page.
         model: the model's name in the recipe.
         needs: ids of the stages whose results this one reads.
         decided_by: everything else that decides the result, as JSON.
@@ -52,7 +54,14 @@ class Stage:
         """The file that other stages read, relative to the run directory."""
         if self.kind == "evaluate":
             return "/".join(filter(None, ["outcomes", self.suite, f"{slug(self.model)}.npz"]))
+        if self.kind == "illustrate":
+            return f"illustrations/{slug(self.model)}.npz"
         return f"{self.folder}/model.safetensors"
+
+    @property
+    def makes_a_model(self) -> bool:
+        """Whether its output is weights, and not something that is measured of them."""
+        return self.kind in ("gate", "train")
 
     @property
     def folder(self) -> str:
@@ -98,8 +107,8 @@ def model_folder(model: str) -> str:
 def plan_stages(recipe: Recipe, train_fingerprint: str, test_fingerprint: str) -> list[Stage]:
     """Return the stages of a recipe in an order in which each finds what it needs.
 
-    Only columns are evaluated, each as soon as its model is there, and only what they need is
-    trained.
+    Only columns are evaluated, each as soon as its model is there, and some of them illustrated;
+    only what they need is trained.
     """
     stages: dict[str, Stage] = {}
 
@@ -114,6 +123,9 @@ def plan_stages(recipe: Recipe, train_fingerprint: str, test_fingerprint: str) -
             for suite in ("", *recipe.evaluation.suites):
                 stage = _evaluation_stage(recipe, name, test_fingerprint, suite)
                 stages[stage.id] = stage
+        if name in illustrated(recipe):
+            stage = _illustration_stage(recipe, name, test_fingerprint)
+            stages[stage.id] = stage
 
     for column in recipe.columns:
         add(column)
@@ -187,6 +199,19 @@ def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str, suite: str) -
         "rows": rows,
     }
     return Stage("evaluate", name, (stage_id("train", name),), decided_by, suite)
+
+
+def _illustration_stage(recipe: Recipe, name: str, fingerprint: str) -> Stage:
+    assert recipe.report is not None
+    evaluation = _evaluation_stage(recipe, name, fingerprint, "").decided_by
+    perturbations = {key: described(p) for key, p in recipe.attacked().items()}
+    decided_by = {
+        **evaluation,
+        "curves": perturbations,
+        "gallery": name == in_pictures(recipe),
+        "report": recipe.report.model_dump(mode="json", exclude={"models"}),
+    }
+    return Stage("illustrate", name, (stage_id("train", name),), decided_by)
 
 
 def _plain(config: Any) -> Any:

@@ -4,6 +4,8 @@ recipe.yaml            what the run does
 results.json           what is known so far, for tables and reports
 models/NAME/           a trained model: model.json, model.safetensors
 outcomes/NAME.npz      one boolean per row and test image
+illustrations/NAME.npz what the report page shows of a model
+test-labels.json       the true classes of the test images
 stages/STAGE.json      a finished stage: its key, its files with checksums, cost, provenance
 work/STAGE-KEY/        an unfinished stage: checkpoint, rows evaluated so far
 """
@@ -79,7 +81,7 @@ class Store:
     def _torn(self) -> Iterator[Path]:
         """Yield what was left half written in the places of the run."""
         yield from self.root.glob(".*.part")
-        for place in ("models", "outcomes", "stages", "work"):
+        for place in ("models", "outcomes", "illustrations", "stages", "work"):
             yield from (self.root / place).rglob(".*.part")
 
     def _owner(self) -> str:

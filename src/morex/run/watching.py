@@ -1,5 +1,6 @@
 """How a run says how it is going, without printing."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from morex.run.stages import Stage
@@ -20,6 +21,9 @@ class Watcher(Protocol):
     def progress(self, stage: Stage, share: float, text: str) -> None:
         """The stage has come so far; ``share`` is in [0, 1]."""
 
+    def measures(self, stage: Stage, step: int, values: Mapping[str, float]) -> None:
+        """The training has these values after ``step`` of its updates."""
+
     def ends(self, stage: Stage, seconds: float, text: str) -> None:
         """The stage is finished."""
 
@@ -34,5 +38,6 @@ class Silence:
     def skips(self, stage: Stage) -> None: ...  # noqa: D102
     def starts(self, stage: Stage) -> None: ...  # noqa: D102
     def progress(self, stage: Stage, share: float, text: str) -> None: ...  # noqa: D102
+    def measures(self, stage: Stage, step: int, values: Mapping[str, float]) -> None: ...  # noqa: D102
     def ends(self, stage: Stage, seconds: float, text: str) -> None: ...  # noqa: D102
     def notice(self, text: str) -> None: ...  # noqa: D102

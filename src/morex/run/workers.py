@@ -9,6 +9,7 @@ import signal
 import threading
 import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -206,6 +207,10 @@ class _Herald:
     def progress(self, stage: Stage, share: float, text: str) -> None:
         """Pass on the call."""
         self.connection.send(("progress", (stage, share, text)))
+
+    def measures(self, stage: Stage, step: int, values: Mapping[str, float]) -> None:
+        """Pass on the call."""
+        self.connection.send(("measures", (stage, step, values)))
 
     def ends(self, stage: Stage, seconds: float, text: str) -> None:
         """Pass on the call."""

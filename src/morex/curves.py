@@ -1,0 +1,48 @@
+"""Accuracy against strength: the suite whose rows are one perturbation, weaker and stronger."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
+from morex.evaluation import Row, Suite
+from morex.perturbations import Ball, Clean, Perturbation, Transform
+
+
+def curve_suite(
+    perturbation: Perturbation, factors: Sequence[float], *, steps: int = 20, restarts: int = 2
+) -> Suite:
+    """Return a row per factor on the strength of a perturbation, called ``at-`` and the factor.
+
+    Balls are searched by PGD, with steps that add up to ten radii; transforms are drawn once; at 0
+    times its strength nothing happens.
+
+    Args:
+        perturbation: at its full strength.
+        factors: on it.
+        steps, restarts: of PGD.
+
+    Raises:
+        ValueError: if the perturbation has no such strength.
+        TypeError: if it is neither a ball nor a transform, nor a composition of them.
+    """
+    scaled = ((factor, perturbation.scaled(factor) if factor else Clean()) for factor in factors)
+    search = partial(_attack, steps=steps, restarts=restarts)
+    return tuple(Row(f"at-{factor:g}", attack_on(p, search)) for factor, p in scaled)
+
+
+def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[float]:
+    """Yield the factors at which the perturbation has a meaning."""
+    for factor in factors:
+        try:
+            perturbation.scaled(factor)
+        except ValueError:  # fog that is more than opaque, for example
+            continue
+        yield factor
+
+
+def _attack(perturbation: Perturbation, steps: int, restarts: int) -> Attack:
+    if isinstance(perturbation, Ball):
+        return PGD(perturbation, steps, relative_step=10, restarts=restarts, stop_when_fooled=True)
+    if isinstance(perturbation, Transform):
+        return WorstOfDraws(perturbation)
+    raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")

@@ -1,0 +1,37 @@
+"""Which models of a recipe the report page illustrates."""
+
+from morex.recipe.schema import MixtureModel, NetworkModel, Recipe
+
+_ENOUGH = 5
+"""More lines than these are hard to tell apart in one chart."""
+
+
+def illustrated(recipe: Recipe) -> tuple[str, ...]:
+    """Return the models with curves and confusions, in the order of the columns.
+
+    The recipe's own choice; else the first column, the last mixture, and the networks that were
+    trained against everything the mixture was, or against the most of it.
+    """
+    if recipe.report is None:
+        return ()
+    wanted = recipe.report.models or _chosen(recipe)
+    return tuple(name for name in recipe.columns if name in wanted)
+
+
+def in_pictures(recipe: Recipe) -> str | None:
+    """Return the model that the gallery is about: the last mixture, else the last model."""
+    models = illustrated(recipe)
+    mixtures = [name for name in models if isinstance(recipe.models[name], MixtureModel)]
+    return next(reversed(mixtures or models), None)
+
+
+def _chosen(recipe: Recipe) -> tuple[str, ...]:
+    columns = recipe.columns
+    mixtures = [name for name in columns if isinstance(recipe.models[name], MixtureModel)]
+    breadth = {
+        name: len(model.against)
+        for name in columns
+        if isinstance(model := recipe.models[name], NetworkModel)
+    }
+    networks = sorted(breadth, key=lambda name: breadth[name], reverse=True)  # stable
+    return tuple(dict.fromkeys((columns[0], *mixtures[-1:], *networks)))[:_ENOUGH]

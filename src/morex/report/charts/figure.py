@@ -1,0 +1,65 @@
+"""What surrounds the marks of a chart: its message, how to read it, a legend, and its numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from morex.report.charts.svg import marker, picture, segment
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """The numbers of a chart; None is a cell without one."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One series of a legend: its name, its slot (colour, marker, dash), and a line or a mark."""
+
+    name: str
+    slot: int
+    line: bool = False
+
+    @property
+    def sample(self) -> Markup:
+        """A small picture of the series."""
+        stroke = [segment(1, 7, 25, 7, f"line s{self.slot} d{self.slot}")] if self.line else []
+        return picture(26, 14, self.name, *stroke, marker(self.slot, 13, 7, "", self.name))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing of a figure, with a caption if there are several."""
+
+    drawing: Markup
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart.
+
+    Attributes:
+        message: what it shows, as a sentence.
+        note: how to read it, with units and n.
+        panels: the drawings.
+        numbers: what they show, for those who cannot see them.
+        keys: the legend; its series can be switched off.
+    """
+
+    message: str
+    note: str
+    panels: Sequence[Panel]
+    numbers: DataTable
+    keys: Sequence[Key] = ()
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs the whole width of the page."""
+        return len(self.panels) > 1

@@ -1,0 +1,70 @@
+"""Lines with markers: something against a number."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from morex.report.charts.svg import Scale, element, marker, nice_ticks, picture, segment, text
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 14, 24, 38
+
+
+@dataclass(frozen=True)
+class Line:
+    """A series: its name, its slot, and points (x, y, what is said on hover)."""
+
+    name: str
+    slot: int
+    points: Sequence[tuple[float, float, str]]
+
+
+@dataclass(frozen=True)
+class LineAxes:
+    """Titles, ends and ticks of the axes, and the size; ``rule`` is an x that is marked."""
+
+    x_title: str
+    y_title: str
+    y: tuple[float, float]
+    x_ticks: Sequence[float] = ()
+    rule: tuple[float, str] | None = None
+    width: int = 350
+    height: int = 230
+    unit: str = ""
+
+
+def line_chart(lines: Sequence[Line], axes: LineAxes, description: str) -> Markup:
+    """Return lines over a grid whose x begins at 0."""
+    last = max(x for line in lines for x, _, _ in line.points)
+    ticks = [*axes.x_ticks] or [t for t in nice_ticks(0, last, 4) if t <= last]
+    across = Scale((0, max(last, *ticks)), (_LEFT + 6, axes.width - _RIGHT))
+    up = Scale(axes.y, (axes.height - _BOTTOM, _TOP))
+    marks = [mark for line in lines for mark in _marks(line, across, up)]
+    frame = [*_frame(axes, ticks, across, up)]
+    return picture(axes.width, axes.height, description, *frame, *marks)
+
+
+def _frame(axes: LineAxes, ticks: Sequence[float], across: Scale, up: Scale) -> Iterator[Markup]:
+    yield text(4, 13, axes.y_title, class_="axis")
+    for y in nice_ticks(*axes.y, 5 if axes.height > 200 else 3):
+        if axes.y[0] <= y <= axes.y[1]:
+            yield segment(_LEFT, up(y), axes.width - _RIGHT, up(y), "grid")
+            yield text(_LEFT - 5, up(y) + 4, f"{y:g}{axes.unit}", anchor="end", class_="tick")
+    for x in ticks:
+        yield text(across(x), axes.height - _BOTTOM + 16, f"{x:g}", anchor="middle", class_="tick")
+    middle = (_LEFT + axes.width - _RIGHT) / 2
+    yield text(middle, axes.height - 5, axes.x_title, anchor="middle", class_="axis")
+    if axes.rule:
+        at, words = axes.rule
+        yield segment(across(at), _TOP - 18, across(at), axes.height - _BOTTOM, "rule")
+        yield text(across(at) + 4, _TOP - 9, words, class_="tick")
+
+
+def _marks(line: Line, across: Scale, up: Scale) -> Iterator[Markup]:
+    places = [(across(x), up(y)) for x, y, _ in line.points]
+    path = "M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    look = f"line s{line.slot} d{line.slot}"
+    yield element("path", d=path, class_=look, data_series=line.name)
+    size = 3.8 if len(places) <= 12 else 2.2
+    for (x, y), (_, _, tip) in zip(places, line.points, strict=True):
+        yield marker(line.slot, x, y, tip, line.name, size)

@@ -1,0 +1,147 @@
+"""The few words of SVG that charts are written in."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import ceil, floor, log10
+
+from markupsafe import Markup, escape
+
+SERIES = 8
+"""How many series look different."""
+
+_NARROW = frozenset(" ()[]-.,:;'|!ijlftr1")
+
+
+def element(name: str, /, *children: object, **attributes: object) -> Markup:
+    """Return an element; names lose a trailing ``_`` and get ``-`` for ``_``, all is escaped."""
+    written = (
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inner = Markup("").join(map(escape, children))
+    return Markup(f"<{name}{''.join(written)}>{inner}</{name}>")
+
+
+def _plain(value: object) -> object:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+def picture(width: float, height: float, description: str, *marks: object) -> Markup:
+    """Return an SVG of ``width`` x ``height`` that keeps its size where there is room."""
+    return element(
+        "svg",
+        element("title", description),
+        *marks,
+        viewBox=f"0 0 {width:g} {height:g}",
+        width=f"{width:g}",
+        height=f"{height:g}",
+        role="img",
+        class_="chart-svg",
+    )
+
+
+def text(x: float, y: float, words: object, *, anchor: str = "start", class_: str = "") -> Markup:
+    """Return words; ``anchor`` is start, middle or end."""
+    return element("text", words, x=x, y=y, text_anchor=anchor, class_=class_ or None)
+
+
+def width_of(words: str) -> float:
+    """Return about how wide words are in a label, in pixels: rather too much than too little."""
+    wide = sum(c.isupper() or c in "mw%" for c in words)
+    narrow = sum(c in _NARROW for c in words)
+    return 9.0 * wide + 5.0 * narrow + 7.5 * (len(words) - wide - narrow)
+
+
+def segment(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    """Return a straight line."""
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+
+
+def marker(slot: int, x: float, y: float, tip: str, series: str, size: float = 4.5) -> Markup:
+    """Return the mark of a series: a shape of its own, with what it says on hover."""
+    return element(
+        "path",
+        element("title", tip),
+        d=_SHAPES[slot % len(_SHAPES)](x, y, size),
+        class_=f"mark s{slot % SERIES}",
+        data_series=series,
+    )
+
+
+def _polygon(corners: Sequence[tuple[float, float]], x: float, y: float, size: float) -> str:
+    points = (f"{x + size * dx:.1f},{y + size * dy:.1f}" for dx, dy in corners)
+    return f"M{' L'.join(points)} Z"
+
+
+def _circle(x: float, y: float, size: float) -> str:
+    half = f"a{size},{size} 0 1,0"
+    return f"M{x - size:.1f},{y:.1f} {half} {2 * size},0 {half} {-2 * size},0 Z"
+
+
+_SQUARE = ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85))
+_UP = ((0, -1.15), (1.1, 0.8), (-1.1, 0.8))
+_DIAMOND = ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0))
+_DOWN = tuple((x, -y) for x, y in _UP)
+_PLUS = (
+    (-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4),
+    (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4),
+)  # fmt: skip
+_CROSS = tuple(((x - y) * 0.75, (x + y) * 0.75) for x, y in _PLUS)
+_LEFT = tuple((y, x) for x, y in _UP)
+
+
+_CORNERS = (_DIAMOND, _SQUARE, _UP, _CROSS, _DOWN, _PLUS, _LEFT)
+_SHAPES: tuple[Callable[[float, float, float], str], ...] = (
+    _circle,
+    *(partial(_polygon, corners) for corners in _CORNERS),
+)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear map from numbers to places, or with ``log`` one of their logarithms."""
+
+    domain: tuple[float, float]
+    range: tuple[float, float]
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Return the place of a number."""
+        low, high, at = (self._unit(v) for v in (*self.domain, value))
+        share = (at - low) / (high - low) if high > low else 0.5
+        return self.range[0] + share * (self.range[1] - self.range[0])
+
+    def _unit(self, value: float) -> float:
+        return log10(value) if self.log else value
+
+
+def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Return about ``count`` round numbers that cover [low, high]: steps of 1, 2 or 5."""
+    raw = max(high - low, 1e-12) / count
+    power = 10.0 ** floor(log10(raw))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * 0.999)
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    return [round(step * k, 10) for k in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> Iterator[float]:
+    """Yield 1, 2 and 5 times powers of ten within [low, high]."""
+    for power in range(floor(log10(low)), ceil(log10(high)) + 1):
+        for m in (1, 2, 5):
+            if low <= m * 10.0**power <= high:
+                yield m * 10.0**power
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as a percentage with one decimal."""
+    return f"{100 * share:.1f}%"
+
+
+def short(number: float) -> str:
+    """Return a round number with a unit: 500, 20k, 1M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:g}{unit}"
+    return f"{number:g}"

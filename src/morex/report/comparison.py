@@ -1,0 +1,183 @@
+"""Several runs side by side: which model is best in how many of them, and by how much."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from morex.files import write_atomically
+from morex.outcomes import Comparison
+from morex.report.charts import Cell, DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
+from morex.report.charts.svg import percent
+from morex.report.material import Material, read_material
+from morex.report.page import render
+from morex.report.sections.base import Section, listed, plural
+from morex.report.sections.table1 import table_section
+from morex.report.sections.trust import provenance_section
+
+Figures = dict[str, dict[str, float]]
+"""By model and run, accuracies in [0, 1]."""
+
+
+def write_comparison(runs: Sequence[Path], target: Path) -> None:
+    """Write a page that compares runs.
+
+    Raises:
+        FileNotFoundError: if one is not there or has no results file yet.
+        ValueError: if the results or outcomes of one are damaged.
+    """
+    write_atomically(target, to_comparison([read_material(run) for run in runs]).encode())
+
+
+def to_comparison(materials: Sequence[Material]) -> str:
+    """Return a page that compares runs."""
+    runs = dict(zip(names(materials), materials, strict=True))
+    means, unions = _means(runs), _unions(runs)
+    figures = [_figure("mean", means, [*runs]), _figure("union", unions, [*runs])]
+    compared = Section("models", "The models", figures=[f for f in figures if f])
+    return render(
+        title=f"{plural(len(runs), 'run')}: morex report",
+        heading=f"{plural(len(runs), 'run')} compared",
+        subject=listed([*runs]),
+        result=_result(means, unions, len(runs)),
+        missing=(),
+        sections=[compared, *_pairs(runs), *_each(runs)],
+    )
+
+
+def names(materials: Sequence[Material]) -> list[str]:
+    """Return a name for every run: the recipe's with the seed, and the folder if need be."""
+    plain = [f"{m.file.name}, seed {m.file.seed}" for m in materials]
+    count = Counter(plain)
+    return [
+        name if count[name] == 1 else f"{name} ({material.run})"
+        for name, material in zip(plain, materials, strict=True)
+    ]
+
+
+def _means(runs: Mapping[str, Material]) -> Figures:
+    lines = {run: (m.table.columns, m.table.mean) for run, m in runs.items()}
+    return _by_model(lines)
+
+
+def _unions(runs: Mapping[str, Material]) -> Figures:
+    lines = {
+        run: (m.table.columns, [cell.value if cell else None for cell in m.table.union])
+        for run, m in runs.items()
+    }
+    return _by_model(lines)
+
+
+def _by_model(lines: Mapping[str, tuple[Sequence[str], Sequence[float | None]]]) -> Figures:
+    found: Figures = {}
+    for run, (columns, values) in lines.items():
+        for model, value in zip(columns, values, strict=True):
+            if value is not None:
+                found.setdefault(model, {})[run] = value
+    return found
+
+
+def _average(by_run: Mapping[str, float]) -> float:
+    return sum(by_run.values()) / len(by_run)
+
+
+def _best(figures: Figures, runs: int) -> tuple[str, str] | None:
+    """Return the model with the best average over all runs, and its figures in words."""
+    complete = {model: by_run for model, by_run in figures.items() if len(by_run) == runs}
+    if not complete:
+        return None
+    best = max(complete, key=lambda model: _average(complete[model]))
+    low, high = min(complete[best].values()), max(complete[best].values())
+    return best, f"{percent(_average(complete[best]))} ({percent(low)} to {percent(high)})"
+
+
+def _result(means: Figures, unions: Figures, runs: int) -> str:
+    mean, union = _best(means, runs), _best(unions, runs)
+    if not mean or not union:
+        return "No model is evaluated in all of these runs."
+    return (
+        f"Averaged over {plural(runs, 'run')}, {mean[0]} has the best mean over the rows, "
+        f"{mean[1]}, and {union[0]} the best union, {union[1]}."
+    )
+
+
+def _figure(kind: str, figures: Figures, runs: Sequence[str]) -> Figure | None:
+    if not figures:
+        return None
+    rows = [DotRow(model, [*_dots(model, by_run, runs)]) for model, by_run in figures.items()]
+    drawing = dot_chart(rows, f"{kind} of every model in every run", title=f"{kind} accuracy")
+    table: list[list[Cell]] = [
+        [model, *(round(100 * by_run[r], 1) if r in by_run else None for r in runs)]
+        for model, by_run in figures.items()
+    ]
+    return Figure(
+        message=_wins(kind, figures, runs),
+        note=_SAID[kind],
+        panels=[Panel(drawing)],
+        numbers=DataTable(["model", *(f"{run} (%)" for run in runs)], table),
+        keys=[Key(run, slot) for slot, run in enumerate(runs)],
+    )
+
+
+_SAID = {
+    "mean": "Plain mean of a run's rows, in every run.",
+    "union": "Share of images that are right under every row of a run.",
+}
+
+
+def _dots(model: str, by_run: Mapping[str, float], runs: Sequence[str]) -> Iterator[Dot]:
+    for slot, run in enumerate(runs):
+        if run in by_run:
+            yield Dot(run, slot, by_run[run], f"{model} in {run}: {percent(by_run[run])}")
+
+
+def _wins(kind: str, figures: Figures, runs: Sequence[str]) -> str:
+    """Say which model is best in how many runs."""
+    wins: Counter[str] = Counter()
+    for run in runs:
+        there = {model: by_run[run] for model, by_run in figures.items() if run in by_run}
+        if there:
+            wins[max(there, key=lambda model: there[model])] += 1
+    words = [
+        f"{model} in {count} of {plural(len(runs), 'run')}" for model, count in wins.most_common()
+    ]
+    return f"The best {kind}: {listed(words)}"
+
+
+def _pairs(runs: Mapping[str, Material]) -> Iterator[Section]:
+    """Yield the paired comparison of the first run with each other one on the same test images."""
+    (first, one), *others = runs.items()
+    rows = [
+        [other, model, *_paired(one, two, model)]
+        for other, two in others
+        if one.labels and one.labels == two.labels
+        for model in one.outcomes
+        if model in two.outcomes and one.file.rows.keys() == two.file.rows.keys()
+    ]
+    if rows:
+        header = ["run", "model", f"union in {first} (%)", "there (%)", "difference", "n", "p"]
+        lead = (
+            f"Models of the same name, in {first} and in another run, on the same test images: the "
+            "union, and McNemar's exact test on the images where the two differ."
+        )
+        content = {"header": header, "rows": rows}
+        yield Section("pairs", "Paired", lead, part="plain_table.html", content=content)
+
+
+def _paired(one: Material, two: Material, model: str) -> list[str]:
+    rows = one.file.rows
+    c = Comparison.of(one.outcomes[model].union(rows), two.outcomes[model].union(rows))
+    figures = [f"{100 * value:.1f}" for value in (c.first, c.second)]
+    return [*figures, f"{100 * (c.second - c.first):+.1f}", str(c.n), f"{c.p:.2g}"]
+
+
+def _each(runs: Mapping[str, Material]) -> Iterator[Section]:
+    """Yield the table and the provenance of every run."""
+    for n, (name, material) in enumerate(runs.items(), 1):
+        for section in (table_section(material), provenance_section(material)):
+            yield Section(
+                f"{section.id}-{n}",
+                f"{section.title}: {name}",
+                section.lead,
+                part=section.part,
+                content=section.content,
+            )

@@ -1,0 +1,40 @@
+"""Pictures inside the page: small arrays as PNG or WebP in data addresses."""
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_EXACT = 40
+"""Up to this many pixels a side pictures are lossless; beyond, that would fill the page."""
+_LARGEST = 64
+
+
+def data_address(pixels: NDArray[np.floating]) -> str:
+    """Return an image (3, H, W) with values in [0, 1] as a ``data:`` address, at most 64 x 64."""
+    rounded = np.clip(np.rint(np.moveaxis(pixels, 0, -1) * 255.0), 0, 255).astype(np.uint8)
+    picture = Image.fromarray(rounded)
+    buffer = io.BytesIO()
+    if max(picture.size) <= _EXACT:
+        picture.save(buffer, "PNG", optimize=True)
+        kind = "png"
+    else:
+        picture.thumbnail((_LARGEST, _LARGEST))
+        picture.save(buffer, "WEBP", quality=82)
+        kind = "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def magnification(differences: NDArray[np.floating]) -> int:
+    """Return the round factor that spreads differences in [-1, 1] over half the grey scale."""
+    largest = float(np.abs(differences).max(initial=0.0))
+    fitting = [f for f in (1, 2, 3, 5, 10, 20, 50) if f * largest <= 0.55]
+    return max(fitting, default=1)
+
+
+def magnified(difference: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
+    """Return grey where nothing changed, lighter and darker by ``factor`` times what did."""
+    shown: NDArray[np.floating] = np.clip(0.5 + factor * difference, 0, 1)
+    return shown

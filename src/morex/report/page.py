@@ -1,0 +1,92 @@
+"""The report page: one HTML file that needs nothing else."""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from morex.files import write_atomically
+from morex.report.material import Material, read_material
+from morex.report.sections.base import Section
+from morex.report.sections.breaks import breaks_section
+from morex.report.sections.cost import cost_figure
+from morex.report.sections.curves import curves_section
+from morex.report.sections.gallery import gallery_section
+from morex.report.sections.gate import gate_section
+from morex.report.sections.summary import headline, result, standing
+from morex.report.sections.table1 import suite_sections, table_section
+from morex.report.sections.training import training_section
+from morex.report.sections.trust import audit_section, provenance_section
+
+PAGE = "report.html"
+"""Its name in a run directory."""
+
+
+def write_report(run: Path | str) -> Path:
+    """Write the report page of a run into its directory and return where it is.
+
+    A run that is not finished gets a page of what there is so far.
+
+    Raises:
+        FileNotFoundError: if there is no such run, or it has no results file yet.
+        ValueError: if the results or the outcomes are damaged.
+    """
+    target = Path(run) / PAGE
+    write_atomically(target, to_report(read_material(run)).encode())
+    return target
+
+
+def to_report(material: Material) -> str:
+    """Return the report page of a run."""
+    compared = [figure for figure in (standing(material), cost_figure(material)) if figure]
+    summary = Section("models", "The models", figures=compared)
+    return render(
+        title=f"{material.file.name}: morex report",
+        heading=material.file.name,
+        subject=headline(material),
+        result=result(material),
+        missing=material.file.missing,
+        sections=[table_section(material), summary, *_sections(material)],
+    )
+
+
+def _sections(material: Material) -> Iterator[Section]:
+    makers = (gate_section, gallery_section, curves_section, breaks_section, training_section)
+    for make in makers:
+        if section := make(material):
+            yield section
+    yield from suite_sections(material)
+    if audit := audit_section(material):
+        yield audit
+    yield provenance_section(material)
+
+
+def render(*, sections: Sequence[Section], template: str = "page.html", **context: Any) -> str:
+    """Return a page made of sections, with style and script inside; empty sections are left out."""
+    shown = [section for section in sections if section.figures or section.part]
+    return (
+        _environment()
+        .get_template(template)
+        .render(sections=shown, style=_asset("style.css"), script=_asset("page.js"), **context)
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("morex.report"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _asset(name: str) -> Markup:
+    """Return a file of ours that goes into the page as it is."""
+    text = files("morex.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return Markup(text)

@@ -1,0 +1,76 @@
+"""The page about a user's own pictures: what a model says of them, and the gate's weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morex.files import write_atomically
+from morex.report.images import data_address
+from morex.report.page import render
+from morex.report.sections.base import Section, plural
+
+
+@dataclass(frozen=True)
+class ExpertSays:
+    """An expert's name, the class that it names, and the gate's weight, None without a gate."""
+
+    name: str
+    said: str
+    weight: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of a picture.
+
+    Attributes:
+        source: the picture's file.
+        pixels: what the model saw, (3, H, W) in [0, 1].
+        classes: the most probable classes with their probabilities, the first one first.
+        experts: what a mixture's experts say; none for a single network.
+    """
+
+    source: str
+    pixels: NDArray[np.floating]
+    classes: tuple[tuple[str, float], ...]
+    experts: tuple[ExpertSays, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """The picture as the page shows it."""
+        return data_address(self.pixels)
+
+
+def write_predictions(path: Path, model: str, predictions: Sequence[Prediction]) -> None:
+    """Write the page to ``path``.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    write_atomically(path, to_predictions(model, predictions).encode())
+
+
+def to_predictions(model: str, predictions: Sequence[Prediction]) -> str:
+    """Return the page."""
+    content = {"model": model, "predictions": predictions}
+    lead = "Pictures as the model sees them, its most probable classes, and what its experts say."
+    return render(
+        title=f"{model}: morex predictions",
+        heading=model,
+        subject=plural(len(predictions), "picture"),
+        result=_result(predictions),
+        missing=(),
+        sections=[Section("pictures", "Pictures", lead, part="predictions.html", content=content)],
+    )
+
+
+def _result(predictions: Sequence[Prediction]) -> str:
+    said = (
+        f"{Path(p.source).name} is {p.classes[0][0]} ({100 * p.classes[0][1]:.1f}%)"
+        for p in predictions[:3]
+    )
+    more = len(predictions) - 3
+    return ", ".join(said) + (f", and {more} more." if more > 0 else ".")

@@ -1,0 +1,1 @@
+"""The parts of the report page: each a function from a run's material to a section, or to None."""

@@ -1,0 +1,73 @@
+"""What accuracy costs."""
+
+from collections.abc import Sequence
+
+from morex.report.charts import DataTable, Figure, Key, Panel, Spot, scatter_chart
+from morex.report.charts.svg import percent
+from morex.report.formats import cost_cell
+from morex.report.material import Material
+from morex.report.sections.summary import ranked
+
+_SERIES = ("single expert", "one network, several perturbations", "mixture")
+
+
+def cost_figure(material: Material) -> Figure | None:
+    """Return mean accuracy against the passes of training, with all that a model is made of."""
+    table = material.table
+    found = [
+        (name, entry.training_with_parents, mean)
+        for name, mean in zip(table.columns, table.mean, strict=True)
+        if (entry := table.source.columns.get(name)) and mean is not None
+    ]
+    spots = [
+        Spot(
+            name,
+            _SERIES[kind := _kind(material, name)],
+            kind,
+            x=cost.forward + cost.backward,
+            y=mean,
+            tip=f"{name}: {percent(mean)} for {cost_cell(cost.forward + cost.backward)} passes",
+        )
+        for name, cost, mean in found
+        if cost and cost.forward + cost.backward > 0
+    ]
+    if len(spots) < 2:
+        return None
+    drawing = scatter_chart(
+        spots,
+        "Mean accuracy against the cost of training",
+        x_title="images through networks in training, ancestors included",
+        y_title="mean accuracy over the rows",
+    )
+    kinds = sorted({spot.slot for spot in spots})
+    return Figure(
+        message=_worth(material, spots),
+        note="Passes forward and backward, log scale. Up and to the left is better.",
+        panels=[Panel(drawing)],
+        numbers=DataTable(
+            ["model", "kind", "passes in all", "mean (%)"],
+            [[s.name, s.series, round(s.x), round(100 * s.y, 1)] for s in spots],
+        ),
+        keys=[Key(_SERIES[kind], kind) for kind in kinds],
+    )
+
+
+def _kind(material: Material, name: str) -> int:
+    entry = material.file.columns[name]
+    if entry.gate or not entry.trained_on:
+        return 2
+    return 0 if entry.trained_on.startswith("single") else 1
+
+
+def _worth(material: Material, spots: Sequence[Spot]) -> str:
+    best = ranked(material.table, material.table.mean)[0][0]
+    by_name = {spot.name: spot for spot in spots}
+    if best not in by_name:
+        return "What accuracy costs"
+    leader = by_name[best]
+    cheaper = [s for s in spots if s.x < leader.x]
+    if not cheaper:
+        return f"{best} has the best mean and is the cheapest to train"
+    rival = max(cheaper, key=lambda spot: spot.y)
+    points, share = 100 * (leader.y - rival.y), leader.x / rival.x
+    return f"{best} is {points:.1f} points above {rival.name} for {share:.1f} times the passes"

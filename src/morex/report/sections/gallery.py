@@ -1,0 +1,110 @@
+"""Pictures: test images under every attack, and what gate, experts and mixture make of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from morex.illustrations import Pictures
+from morex.report.images import data_address, magnification, magnified
+from morex.report.material import Material
+from morex.report.sections.base import Section, listed
+
+
+@dataclass(frozen=True)
+class ExpertCell:
+    """What an expert says of an image: the class, whether it is right, its weight in percent."""
+
+    said: str
+    right: bool
+    weight: int | None
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One image under one attack; the addresses are of pictures, the confidence in percent."""
+
+    row: str
+    image: str
+    difference: str
+    said: str
+    right: bool
+    confidence: int
+    experts: tuple[ExpertCell, ...]
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A test image with everything that was done to it."""
+
+    index: int
+    label: str
+    broken_by: str
+    cells: tuple[Attacked, ...]
+
+
+def gallery_section(material: Material) -> Section | None:
+    """Return the gallery of the one model that has pictures."""
+    galleries = ((n, i.pictures) for n, i in material.illustrations.items() if i.pictures)
+    name, pictures = next(galleries, ("", None))
+    if pictures is None:
+        return None
+    exhibits = list(_exhibits(material, pictures))
+    standing = sum(not exhibit.broken_by for exhibit in exhibits)
+    gate = " The bars are the gate's weights." if pictures.weights.shape[2] else ""
+    lead = (
+        f"{len(exhibits)} test images and what {name} makes of them: {standing} it gets right "
+        f"whatever is done to them here. Drawn by seed {material.file.seed}, not by hand, half of "
+        f"them from those that a quick attack breaks.{gate} Attacks are on the whole model, in one "
+        "run each; differences are magnified around grey."
+    )
+    content = {
+        "model": name,
+        "rows": pictures.rows.tolist(),
+        "factors": _factors(pictures),
+        "experts": pictures.experts.tolist(),
+        "exhibits": exhibits,
+    }
+    return Section("pictures", "Pictures", lead, part="gallery.html", content=content)
+
+
+def _factors(pictures: Pictures) -> list[int]:
+    """Return by attack how much its differences are magnified."""
+    moved = pictures.moved.astype(np.float32)
+    return [magnification(images - moved[0]) for images in moved]
+
+
+def _exhibits(material: Material, pictures: Pictures) -> Iterator[Exhibit]:
+    right = pictures.said == pictures.labels
+    rows = pictures.rows
+    for p, index in enumerate(pictures.index.tolist()):
+        yield Exhibit(
+            index=index,
+            label=material.class_name(int(pictures.labels[p])),
+            broken_by=listed(rows[~right[:, p]].tolist()),
+            cells=tuple(_attacked(material, pictures, r, p) for r in range(len(rows))),
+        )
+
+
+def _attacked(material: Material, pictures: Pictures, row: int, p: int) -> Attacked:
+    image = pictures.moved[row, p].astype(np.float32)
+    change = image - pictures.moved[0, p].astype(np.float32)
+    label, said = int(pictures.labels[p]), int(pictures.said[row, p])
+    return Attacked(
+        row=str(pictures.rows[row]),
+        image=data_address(image),
+        difference=data_address(magnified(change, _factors(pictures)[row])) if row else "",
+        said=material.class_name(said),
+        right=said == label,
+        confidence=round(100 * float(pictures.confidence[row, p])),
+        experts=tuple(_experts(material, pictures, row, p, label)),
+    )
+
+
+def _experts(
+    material: Material, pictures: Pictures, row: int, p: int, label: int
+) -> Iterator[ExpertCell]:
+    weights = pictures.weights[row, p]
+    for m, said in enumerate(pictures.experts_say[row, p].astype(int).tolist()):
+        weight = round(100 * float(weights[m])) if len(weights) else None
+        yield ExpertCell(material.class_name(said), said == label, weight)

@@ -1,0 +1,95 @@
+"""The gate: how it spreads its weight over the experts, under every perturbation."""
+
+from collections.abc import Sequence
+from math import log2
+
+from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
+from morex.report.material import Material
+from morex.report.results import Gate
+from morex.report.sections.base import Section, listed
+
+_SURE = 0.8
+"""From this mean weight on a perturbation is said to go to an expert."""
+
+
+def gate_section(material: Material) -> Section | None:
+    """Return the heat maps of all mixtures, the last one first."""
+    gates = reversed(material.gates.items())
+    figures = [_figure(name, gate) for name, gate in gates]
+    if not figures:
+        return None
+    lead = (
+        "A mixture's gate looks at the image and gives every expert a weight; they sum to 1. "
+        "Entropy is 0 bits where one expert has all of it, and largest where all have the same."
+    )
+    return Section("gate", "Where the gate puts its weight", lead, figures)
+
+
+def _figure(name: str, gate: Gate) -> Figure:
+    entropy = [f"{gate.entropy[row]:.2f} bits" for row in gate.weights if row in gate.entropy]
+    complete = len(entropy) == len(gate.weights)
+    weights = _heat(gate, gate.weights, "has a mean weight of", entropy if complete else ())
+    leads = _heat(gate, gate.leads, "has the largest weight on a share of", ())
+    rows = [*gate.weights]
+    return Figure(
+        message=f"{name}: {_message(gate)}",
+        note=(
+            f"{gate.n} test images, attacked as the row says (PGD against the whole mixture). "
+            f"Entropy of all weights equal: {log2(len(gate.experts)):.2f} bits."
+        ),
+        panels=[
+            Panel(heat_chart(weights, f"{name}: mean weight"), "mean weight"),
+            Panel(
+                heat_chart(leads, f"{name}: share of images led"),
+                "share of images on which the expert dominates",
+            ),
+        ],
+        numbers=DataTable(
+            [
+                "perturbation",
+                *(f"{expert}: mean weight" for expert in gate.experts),
+                *(f"{expert}: dominates" for expert in gate.experts),
+                "entropy (bits)",
+            ],
+            [[r, *gate.weights[r], *gate.leads[r], gate.entropy.get(r)] for r in rows],
+        ),
+    )
+
+
+def _heat(
+    gate: Gate, values: dict[str, tuple[float, ...]], said: str, entropy: Sequence[str]
+) -> Heat:
+    return Heat(
+        rows=[*values],
+        columns=gate.experts,
+        cells=[
+            [
+                HeatCell(value, f"{value:.2f}", f"{row}: {expert} {said} {value:.3f}")
+                for expert, value in zip(gate.experts, line, strict=True)
+            ]
+            for row, line in values.items()
+        ],
+        aside=entropy,
+        aside_title="entropy" if entropy else "",
+        cell=(56 if len(gate.experts) < 7 else 46, 28),
+    )
+
+
+def _message(gate: Gate) -> str:
+    """Say where the weight goes, or that one expert leads whatever happens."""
+    tops = {row: max(zip(w, gate.experts, strict=True)) for row, w in gate.weights.items()}
+    leaders = {expert for _, expert in tops.values()}
+    least, most = min(tops.values())[0], max(tops.values())[0]
+    if len(leaders) == 1 and len(tops) > 1:
+        weights = f"{least:.2f} to {most:.2f} of the weight"
+        return f"{leaders.pop()} leads whatever the perturbation, with {weights}"
+    sure: dict[str, list[str]] = {}
+    for row, (weight, expert) in tops.items():
+        if weight >= _SURE:
+            sure.setdefault(expert, []).append(row)
+    if not sure:
+        return "no perturbation goes to one expert alone"
+    goes = (f"{expert} gets {listed(rows)}" for expert, rows in sure.items())
+    spread = [row for row, (weight, _) in tops.items() if weight < _SURE]
+    rest = f"; the weight of {listed(spread)} is spread" if spread else ""
+    return ", ".join(goes) + rest

@@ -1,0 +1,134 @@
+"""The top of the page: what was trained on what, and the result in one sentence."""
+
+from collections.abc import Sequence
+
+from morex.outcomes import Comparison, Proportion
+from morex.report.charts import DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
+from morex.report.charts.svg import percent
+from morex.report.material import Material
+from morex.report.sections.base import plural
+from morex.report.table import Table
+
+_CHANCE = 0.05
+"""A p-value above it is called chance."""
+
+Known = list[tuple[str, float]]
+"""Models with a figure, the best first."""
+
+
+def headline(material: Material) -> str:
+    """Return what was trained on what, in one line."""
+    table, setting = material.table, material.file.setting
+    width = f" of width {setting['width']}" if "width" in setting else ""
+    note = f" ({setting['data_note']})" if setting.get("data_note") else ""
+    images = f", {setting['n_test']:,} test images" if "n_test" in setting else ""
+    return (
+        f"{plural(len(table.columns), 'model')} trained on {setting.get('data', 'unknown data')}"
+        f"{note}, {setting.get('network', 'networks')}{width}; {plural(len(table.rows), 'attack')}"
+        f"{images}; seed {material.file.seed}"
+    )
+
+
+def result(material: Material) -> str:
+    """Return the run's result as one sentence, with what chance may explain."""
+    table = material.table
+    means = ranked(table, table.mean)
+    unions = ranked(table, tuple(cell.value if cell else None for cell in table.union))
+    if not means:
+        return "No model is evaluated yet: this page shows what there is so far."
+    best, mean = means[0]
+    rows = plural(len(table.rows), "row")
+    first = f"{best} has the best mean over the {rows}, {percent(mean)}{_ahead(means)}"
+    name, union = unions[0]
+    if not union:
+        return f"{first}; no model keeps a single image under every attack at once."
+    same = "it also keeps" if name == best else f"{name} keeps"
+    second = f"{same} the most images under every attack at once, {percent(union)}"
+    return f"{first}; {second}{_against_lead(material, name, unions)}."
+
+
+def ranked(table: Table, line: Sequence[float | None]) -> Known:
+    """Return the models that have a figure, the best first."""
+    known = zip(table.columns, line, strict=True)
+    return sorted(((n, v) for n, v in known if v is not None), key=lambda pair: -pair[1])
+
+
+def _ahead(ranking: Known) -> str:
+    if len(ranking) < 2:
+        return ""
+    (_, best), (second, value) = ranking[:2]
+    points = 100 * (best - value)
+    return f", {points:.1f} points ahead of {second}" if points >= 0.05 else f", as has {second}"
+
+
+def _against_lead(material: Material, best: str, unions: Known) -> str:
+    """Compare the best union with that of the model that the page is about, or of the second."""
+    others = [name for name, _ in unions if name != best]
+    if not others:
+        return ""
+    other = material.lead if material.lead in others else others[0]
+    assert other is not None
+    rows = material.table.rows
+    pair = (material.outcomes[name].union(rows) for name in (best, other))
+    compared = Comparison.of(*pair)
+    points = 100 * (compared.first - compared.second)
+    verdict = "which may be chance" if compared.p > _CHANCE else "more than chance would give"
+    return f", {points:.1f} points more than {other}, {verdict} (p = {compared.p:.2g})"
+
+
+def standing(material: Material) -> Figure | None:
+    """Return the chart of mean and union of every model."""
+    table = material.table
+    if not any(mean is not None for mean in table.mean):
+        return None
+    rows = [
+        DotRow(name, _dots(name, mean, union), strong=name == material.lead)
+        for name, mean, union in zip(table.columns, table.mean, table.union, strict=True)
+        if mean is not None and union is not None
+    ]
+    return Figure(
+        message=_message(table),
+        note=(
+            f"Mean: of the {len(table.rows)} rows, each counting the same. Union: the share of "
+            "images that are right under every one of them, with its 95% interval."
+        ),
+        panels=[Panel(dot_chart(rows, "Mean and union of every model", title="test accuracy"))],
+        numbers=DataTable(
+            ["model", "mean (%)", "union (%)", "low", "high", "n"],
+            [
+                [name, _points(mean), *_counted(union)]
+                for name, mean, union in zip(table.columns, table.mean, table.union, strict=True)
+            ],
+        ),
+        keys=[Key("mean", 0), Key("union", 1)],
+    )
+
+
+def _dots(name: str, mean: float, union: Proportion) -> list[Dot]:
+    low, high = union.interval
+    said = f"{name}: union {percent(union.value)}, {percent(low)} to {percent(high)}, n {union.n}"
+    return [
+        Dot("union", 1, union.value, said, union.interval),
+        Dot("mean", 0, mean, f"{name}: mean {percent(mean)}"),
+    ]
+
+
+def _message(table: Table) -> str:
+    means = ranked(table, table.mean)
+    unions = ranked(table, tuple(cell.value if cell else None for cell in table.union))
+    (name, mean), (best, union) = means[0], unions[0]
+    if name == best:
+        return f"{name} leads in the mean ({percent(mean)}) and in the union ({percent(union)})"
+    if not union:
+        return f"{name} leads in the mean ({percent(mean)}); every union is empty"
+    return f"{name} leads in the mean ({percent(mean)}), {best} in the union ({percent(union)})"
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 1)
+
+
+def _counted(cell: Proportion | None) -> list[float | int | None]:
+    if cell is None:
+        return [None] * 4
+    return [_points(cell.value), *map(_points, cell.interval), cell.n]

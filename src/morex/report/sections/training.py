@@ -1,0 +1,126 @@
+"""The trainings: loss and validation, stage by stage."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from morex.report.charts import (
+    Cell,
+    DataTable,
+    Figure,
+    Key,
+    Line,
+    LineAxes,
+    Panel,
+    line_chart,
+)
+from morex.report.charts.svg import percent
+from morex.report.material import Material, Training
+from morex.report.sections.base import Section, plural
+
+
+def training_section(material: Material) -> Section | None:
+    """Return how accuracy on validation images and loss went."""
+    figures = [f for f in (_validations(material), _losses(material)) if f]
+    if not figures:
+        return None
+    lead = "Models are chosen on validation images that are cut from the training set."
+    return Section("training", "Training", lead, figures)
+
+
+def _members(trainings: Sequence[Training]) -> dict[str, int]:
+    """Return a slot for everything that is trained against."""
+    names = dict.fromkeys(name for training in trainings for name in training.against)
+    return {name: slot for slot, name in enumerate(names)}
+
+
+def _validations(material: Material) -> Figure | None:
+    judged = [t for t in material.trainings if any(e.validation for e in t.epochs)]
+    if not judged:
+        return None
+    slots = _members(judged)
+    panels = [Panel(_validation(t, slots), _name(t)) for t in judged]
+    rows: list[list[Cell]] = [
+        [_name(t), e.epoch, name, round(100 * value, 1)]
+        for t in judged
+        for e in t.epochs
+        for name, value in zip(t.against, e.validation, strict=False)
+    ]
+    return Figure(
+        message=_still_rising(judged),
+        note=(
+            "Accuracy on validation images under each perturbation of the training (PGD in its few "
+            "steps). For the warm-up of a gate: how often it names the right expert."
+        ),
+        panels=panels,
+        numbers=DataTable(["training", "epoch", "perturbation", "accuracy (%)"], rows),
+        keys=[Key(name, slot, line=True) for name, slot in slots.items()],
+    )
+
+
+def _name(training: Training) -> str:
+    return f"{training.model}, warm-up of the gate" if training.warms_up else training.model
+
+
+def _validation(training: Training, slots: dict[str, int]) -> Markup:
+    lines = []
+    for member, name in enumerate(training.against):
+        points = [
+            (
+                e.epoch,
+                100 * e.validation[member],
+                f"epoch {e.epoch}: {percent(e.validation[member])} on {name}",
+            )
+            for e in training.epochs
+            if len(e.validation) > member
+        ]
+        if points:
+            lines.append(Line(name, slots[name], points))
+    axes = LineAxes("epoch", "accuracy", (0, 100), unit="%", width=262, height=180)
+    return line_chart(lines, axes, f"Validation of {_name(training)}")
+
+
+def _still_rising(judged: Sequence[Training]) -> str:
+    """Say how many trainings were at their best when they ended."""
+    fitted = [t for t in judged if not t.warms_up] or list(judged)
+    scores = [[e.score for e in t.epochs if e.score is not None] for t in fitted]
+    rising = sum(s[-1] == max(s) for s in scores if s)
+    end = "more epochs may help" if 2 * rising > len(fitted) else "more epochs would not help most"
+    return (
+        f"{rising} of {plural(len(fitted), 'training')} were at their best when they ended: {end}"
+    )
+
+
+def _losses(material: Material) -> Figure | None:
+    trainings = [t for t in material.trainings if t.epochs]
+    if not trainings:
+        return None
+    panels = [Panel(_loss(t), _name(t)) for t in trainings]
+    falls = sum(t.epochs[-1].loss < t.epochs[0].loss for t in trainings if len(t.epochs) > 1)
+    several = sum(len(t.epochs) > 1 for t in trainings)
+    return Figure(
+        message=f"The loss ended below its start in {falls} of {plural(several, 'training')}",
+        note=(
+            "Mean loss of every epoch, in nats, on what the objective made of the images; each "
+            "training has a scale of its own."
+        ),
+        panels=panels,
+        numbers=DataTable(
+            ["training", "epoch", "loss", "learning rate"],
+            [
+                [_name(t), e.epoch, round(e.loss, 4), f"{e.learning_rate:.3g}"]
+                for t in trainings
+                for e in t.epochs
+            ],
+        ),
+    )
+
+
+def _loss(training: Training) -> Markup:
+    points = [
+        (float(e.epoch), e.loss, f"epoch {e.epoch}: loss {e.loss:.3f}") for e in training.epochs
+    ]
+    axes = LineAxes(
+        "epoch", "loss", (0, 1.05 * max(loss for _, loss, _ in points)), width=262, height=150
+    )
+    return line_chart([Line("loss", 0, points)], axes, f"Loss of {_name(training)}")

@@ -1,0 +1,105 @@
+"""What the figures rest on: audits with their evidence, and where everything comes from."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from morex.report.formats import to_csv, to_json
+from morex.report.material import Material
+from morex.report.sections.base import Section, plural
+
+_SIGNS = {"pass": "✓", "flag": "⚑", "does not apply": "–"}
+
+
+def audit_section(material: Material) -> Section | None:
+    """Return the verdicts of the audits in the run's folder, the flagged points first."""
+    audits = {name: _findings(content) for name, content in material.audits.items()}
+    if not audits:
+        return None
+    flags = sum(f["verdict"] == "flag" for found in audits.values() for f in found)
+    points = sum(map(len, audits.values()))
+    verdict = f"{flags} of {points} points are flagged." if flags else "No sign of masking."
+    lead = f"Is it robust, or does it hide its gradients? Each point is a measurement. {verdict}"
+    return Section("audit", "Audit", lead, part="audit.html", content={"audits": audits})
+
+
+def _findings(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = [
+        {
+            "sign": _SIGNS.get(f.get("verdict", ""), "?"),
+            "verdict": f.get("verdict", "?"),
+            "name": f"{f.get('point', '')}. {f.get('name', '')}",
+            "ball": f.get("ball") or "",
+            "reason": f.get("reason", ""),
+            "evidence": ", ".join(f"{k} {v:g}" for k, v in f.get("evidence", {}).items()),
+        }
+        for f in content["findings"]
+    ]
+    return sorted(found, key=lambda f: f["verdict"] != "flag")  # stable
+
+
+def provenance_section(material: Material) -> Section:
+    """Return recipe, seed, versions, hardware, commit and command, and the raw figures."""
+    file = material.file
+    made_by = file.provenance
+    facts = {
+        "run": file.name,
+        "seed": str(file.seed),
+        "command": str(made_by.get("command", "unknown")),
+        "commit": str(made_by.get("commit") or "not from a repository"),
+        "hardware": _joined(made_by.get("hardware")),
+        "versions": _joined(made_by.get("versions")),
+        "stages": _stages(file.stages),
+    }
+    content = {
+        "facts": {name: fact for name, fact in facts.items() if fact},
+        "recipe": material.recipe,
+        "downloads": list(_downloads(material)),
+        "notes": material.notes,
+    }
+    lead = "What a reader needs to repeat these figures, and the figures themselves."
+    return Section("provenance", "Provenance", lead, part="provenance.html", content=content)
+
+
+def _joined(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {inner}" for key, inner in value.items())
+    return "" if value is None else str(value)
+
+
+def _stages(stages: Mapping[str, Any]) -> str:
+    """Say how many stages are done, how long they took, when the last ended, from which commits."""
+    known = [stage for stage in stages.values() if isinstance(stage, dict)]
+    if not known:
+        return ""
+    seconds = sum(stage.get("seconds", 0.0) for stage in known)
+    last = max(str(stage.get("finished", "")) for stage in known)
+    made_by = ((stage.get("provenance") or {}).get("commit") for stage in known)
+    commits = sorted({str(commit)[:9] for commit in made_by if commit})
+    return (
+        f"{plural(len(known), 'stage')} done in {_duration(seconds)} of work, the last at {last}"
+        + (f", from {plural(len(commits), 'commit')} ({', '.join(commits)})" if commits else "")
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _downloads(material: Material) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of a file, what it holds, and its ``data:`` address."""
+    tables = {"table": material.table, **material.suites}
+    for name, table in tables.items():
+        yield f"{name}.json", "all figures and provenance", _address("json", to_json(table))
+        yield f"{name}.csv", "one line per cell", _address("csv", to_csv(table))
+    if material.trainings:
+        histories = {t.stage: [e.model_dump() for e in t.epochs] for t in material.trainings}
+        yield "trainings.json", "every epoch", _address("json", json.dumps(histories))
+
+
+def _address(kind: str, text: str) -> str:
+    mime = {"json": "application/json", "csv": "text/csv"}[kind]
+    return f"data:{mime};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
