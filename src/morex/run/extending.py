@@ -10,7 +10,7 @@ from morex.run.execute import run
 from morex.run.stages import stage_id
 from morex.run.store import RunError, Store
 
-_SHARED = ("models", "outcomes", "stages")
+_SHARED = ("models", "outcomes", "illustrations", "stages")
 
 
 def go_on_from(source: Path, recipe: Recipe, out: Path, **options: Any) -> None:

@@ -93,23 +93,25 @@ class Store:
 
     def record(self, stage_id: str) -> dict[str, Any] | None:
         """Return what was written when the stage was finished, or None."""
-        path = self._record_path(stage_id)
+        return self._read(stage_id) or None
+
+    def _read(self, stage_id: str) -> dict[str, Any] | None:
+        """Return a stage's record; None if there is none, and an empty one if it is damaged."""
         try:
-            record: dict[str, Any] = json.loads(path.read_bytes())
+            record: dict[str, Any] = json.loads(self._record_path(stage_id).read_bytes())
             checksum = record.pop("checksum")
         except FileNotFoundError:
             return None
         except (ValueError, LookupError, TypeError, AttributeError):
-            checksum = record = {}
-        if checksum != _checksum(record):
-            self.damaged.append(f"{path} is damaged")
-            return None
-        return record
+            return {}
+        return record if checksum == _checksum(record) else {}
 
     def finished(self, stage: Stage, key: str) -> dict[str, Any] | None:
         """Return the stage's record if it is finished, up to date and undamaged."""
-        record = self.record(stage.id)
-        if record is None or record.get("key") != key:
+        record = self._read(stage.id)
+        if record == {}:
+            self.damaged.append(f"{self._record_path(stage.id)} is damaged")
+        if not record or record.get("key") != key:
             return None
         for name, digest in record["files"].items():
             path = self.root / name
