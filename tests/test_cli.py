@@ -12,10 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 from rich.console import Console
-from typer.testing import CliRunner
 
 import morex.run.partial
-from morex.cli.app import app
+from calling import call
 from morex.cli.live import Clock, LiveLines, live_watcher
 from morex.data import load_data
 from morex.outcomes import Outcomes
@@ -35,14 +34,6 @@ COMMANDS = [
     "compare",
     "predict",
 ]
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    """Call the command line and return exit code, standard output and standard error."""
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

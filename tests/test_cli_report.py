@@ -7,23 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
 
 import morex.run
-from morex.cli.app import app
+from calling import call
 from morex.data import load_data
 from morex.run import Stage, Watcher
 from report_run import write_run
 from tiny import changed, raw_recipe
 
 REPORT = {"models": ["MoRE"], "examples": 6, "pictures": 2, "steps": 1, "factors": [0, 1]}
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

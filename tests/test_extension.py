@@ -1,11 +1,11 @@
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from calling import call
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.outcomes import Outcomes
@@ -15,20 +15,13 @@ from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel
 from morex.run import RunError, run
 from morex.run.extending import go_on_from, recipe_of, training_seconds
 from morex.saving import ModelError, load_model, save_model
-from test_cli import call
 from tiny import Spy, changed, raw_recipe, results_of, tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FEW = ("clean", "Minf", "Mfog", "MoRE")
 RAIN = {"rain": {"kind": "rain", "drops": 20}}
 GROWN = "MoRE + rain"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

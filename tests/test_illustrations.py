@@ -1,7 +1,6 @@
 """Illustrations are what the models do, and a run makes them once."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ from morex.run.planning import stage_passes
 from morex.run.stages import plan_stages
 from tiny import Spy, changed, raw_recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LINF = Linf(0.1)
 SUITE: Suite = (
     Row("clean", WorstOfDraws(Clean())),
@@ -41,14 +42,6 @@ EXAMPLES = 20
 
 def network(outputs: int, seed: int) -> ResNet:
     return ResNet(NetworkConfig("resnet10", 4, outputs, (8, 8)), seed=seed)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,17 +36,11 @@ from morex.snapshots import Snapshot
 from morex.training import NotFiniteError
 from tiny import Spy, changed, raw_recipe, results_of, tiny
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FEW = ("clean", "Minf", "Mfog", "MoRE")
 TWO = ("clean", "Minf")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
