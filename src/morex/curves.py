@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
+from morex.attacks import PGD, search_of
 from morex.evaluation import Row, Suite
-from morex.perturbations import Ball, Clean, Perturbation, Transform
+from morex.perturbations import Clean, Perturbation
 
 
 def curve_suite(
@@ -26,8 +26,8 @@ def curve_suite(
         TypeError: if it is neither a ball nor a transform, nor a composition of them.
     """
     scaled = ((factor, perturbation.scaled(factor) if factor else Clean()) for factor in factors)
-    search = partial(_attack, steps=steps, restarts=restarts)
-    return tuple(Row(f"at-{factor:g}", attack_on(p, search)) for factor, p in scaled)
+    pgd = partial(PGD, steps=steps, relative_step=10, restarts=restarts, stop_when_fooled=True)
+    return tuple(Row(f"at-{factor:g}", search_of(p, pgd)) for factor, p in scaled)
 
 
 def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[float]:
@@ -38,11 +38,3 @@ def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[f
         except ValueError:  # fog that is more than opaque, for example
             continue
         yield factor
-
-
-def _attack(perturbation: Perturbation, steps: int, restarts: int) -> Attack:
-    if isinstance(perturbation, Ball):
-        return PGD(perturbation, steps, relative_step=10, restarts=restarts, stop_when_fooled=True)
-    if isinstance(perturbation, Transform):
-        return WorstOfDraws(perturbation)
-    raise TypeError(f"a perturbation is a Ball or a Transform, got {perturbation!r}")

@@ -1,6 +1,6 @@
 """Attacks: searches inside a perturbation for images that a model gets wrong."""
 
-from morex.attacks.around import SearchAround, attack_on
+from morex.attacks.around import SearchAround, attack_on, search_of
 from morex.attacks.autoattack import AutoAttack
 from morex.attacks.base import Attack, Model, Passes, frozen, is_right
 from morex.attacks.deepfool import DeepFool
@@ -36,4 +36,5 @@ __all__ = [
     "cross_entropy",
     "frozen",
     "is_right",
+    "search_of",
 ]

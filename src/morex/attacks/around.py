@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
-from morex.perturbations import Around, Perturbation
+from morex.attacks.draws import WorstOfDraws
+from morex.perturbations import Around, Ball, Perturbation, Transform
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,20 @@ def attack_on(perturbation: Perturbation, make: Callable[[Perturbation], Attack]
     if isinstance(perturbation, Around):
         return SearchAround(perturbation, make(perturbation.ball))
     return make(perturbation)
+
+
+def search_of(perturbation: Perturbation, in_ball: Callable[[Ball], Attack]) -> Attack:
+    """Return one draw of a transform, what ``in_ball`` gives for a ball, or both in a composition.
+
+    Raises:
+        TypeError: if the perturbation is neither, nor a composition of them.
+    """
+
+    def search(part: Perturbation) -> Attack:
+        if isinstance(part, Ball):
+            return in_ball(part)
+        if isinstance(part, Transform):
+            return WorstOfDraws(part)
+        raise TypeError(f"a perturbation is a Ball or a Transform, got {part!r}")
+
+    return attack_on(perturbation, search)

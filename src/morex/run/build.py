@@ -8,18 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from morex.attacks import PGD, Attack, WorstOfDraws, attack_on
+from morex.attacks import PGD, Attack, search_of
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
 from morex.illustrator import Illustrator
 from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
-from morex.perturbations import Ball, Perturbation, Transform
+from morex.perturbations import Ball
 from morex.randomness import derived_seed, generator_for
 from morex.recipe import Recipe
 from morex.recipe.schema import (
-    InnerSearch,
     MixtureModel,
     NetworkModel,
     NetworkSpec,
@@ -142,7 +141,7 @@ class Workshop:
         return model.against
 
     def _member(self, name: str, model: NetworkModel | MixtureModel) -> Attack:
-        return inner_search(self.recipe.perturbations[name], model.inner)
+        return search_of(self.recipe.perturbations[name], model.inner.attack)
 
     def _of_warmup(self, model: MixtureModel) -> tuple[str, ...]:
         """Return what a gate that knows much already warms up on.
@@ -195,20 +194,3 @@ class Workshop:
     def ready(self, model: nn.Module) -> nn.Module:
         """Put a model on the device with its channels innermost in memory."""
         return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def inner_search(perturbation: Perturbation, inner: InnerSearch) -> Attack:
-    """Return how training searches a perturbation: PGD in a ball, one draw of a transform.
-
-    Raises:
-        TypeError: if it is neither, nor a composition of them.
-    """
-
-    def search(part: Perturbation) -> Attack:
-        if isinstance(part, Ball):
-            return inner.attack(part)
-        if isinstance(part, Transform):
-            return WorstOfDraws(part)
-        raise TypeError(f"a perturbation is a Ball or a Transform, got {part!r}")
-
-    return attack_on(perturbation, search)
