@@ -101,7 +101,7 @@ def run(
     with _told_plainly():
         from morex.cli.events import with_events
         from morex.cli.live import live_watcher
-        from morex.cli.report import report_pages, reporting
+        from morex.cli.report import reporting
         from morex.cli.words import duration
         from morex.run import run as do_run
 
@@ -120,14 +120,7 @@ def run(
                 checkpoint_every=checkpoint_every,
                 jobs=jobs,
             )
-        _print_table(folder, "text")
-        for name in loaded.evaluation.suites:
-            _print_table(folder, "text", name)
-        typer.echo(
-            f"done in {duration(time.monotonic() - started)}; results are in {folder}; "
-            f"show them again with: morex table {folder}"
-        )
-        typer.echo(f"report: {report_pages([folder], show=False)}")
+        _show(folder, loaded, f"done in {duration(time.monotonic() - started)}")
 
 
 @app.command()
@@ -237,18 +230,27 @@ def _go_on(
     data: Path | None,
     device: str | None,
 ) -> None:
-    """Do a recipe that goes on from the run ``source``, and print its table and cost."""
+    """Do a recipe that goes on from the run ``source``, and show what came of it."""
     from morex.cli.extend import changed, cost
     from morex.cli.live import live_watcher
+    from morex.cli.report import reporting
     from morex.run.extending import go_on_from
 
-    folder = [f"data.folder={json.dumps(str(data))}"] if data else []
-    recipe = changed(recipe, [*(overrides or []), *folder])
-    with live_watcher(Console(stderr=True)) as watcher:
+    recipe = changed(recipe, [*(overrides or []), *_folder(data)])
+    to_stderr = Console(stderr=True)
+    with reporting(out, to_stderr.print), live_watcher(to_stderr) as watcher:
         go_on_from(source, recipe, out, device=_device(device), watcher=watcher)
-    _print_table(out, "text")
-    typer.echo(cost(out, recipe, before))
-    typer.echo(f"results are in {out}; show them again with: morex table {out}")
+    _show(out, recipe, cost(out, recipe, before))
+
+
+def _show(out: Path, recipe: "Recipe", done: str) -> None:
+    """Print the tables of a finished run, how it went, and where to find its results and page."""
+    from morex.cli.report import report_pages
+
+    for suite in ("", *recipe.evaluation.suites):
+        _print_table(out, "text", suite)
+    typer.echo(f"{done}; results are in {out}; show them again with: morex table {out}")
+    typer.echo(f"report: {report_pages([out], show=False)}")
 
 
 @app.command()
@@ -552,8 +554,11 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _recipe(name: str, overrides: list[str] | None, data: Path | None) -> "Recipe":
     from morex.recipe import load_recipe
 
-    folder = [f"data.folder={json.dumps(str(data))}"] if data else []
-    return load_recipe(name, [*(overrides or []), *folder])
+    return load_recipe(name, [*(overrides or []), *_folder(data)])
+
+
+def _folder(data: Path | None) -> list[str]:
+    return [f"data.folder={json.dumps(str(data))}"] if data else []
 
 
 def _device(name: str | None) -> "torch.device":

@@ -34,7 +34,7 @@ def make_own(spec: dict[str, Any]) -> Perturbation:
     """
     kind = spec["kind"]
     cls = load_class(kind)
-    numbers = {k: _number(v) for k, v in spec.items() if k not in ("kind", _CODE)}
+    numbers = {k: read_number(v) for k, v in spec.items() if k not in ("kind", _CODE)}
     fields = [field.name for field in dataclasses.fields(cls)]
     if unknown := [key for key in numbers if key not in fields]:
         raise RecipeError(f"{kind} has no {unknown[0]!r}; it has {', '.join(fields) or 'nothing'}")
@@ -46,14 +46,14 @@ def make_own(spec: dict[str, Any]) -> Perturbation:
     return made
 
 
-def _number(value: Any) -> Any:
-    """Read ``8/255`` and ``1e-3``, which YAML takes for text, as numbers."""
-    if isinstance(value, str):
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            return value
-    return value
+def read_number(value: Any) -> Any:
+    """Read ``8/255`` and ``1e-3``, which YAML takes for text, as numbers; leave all else."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(Fraction(value.replace(" ", "")))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return value
 
 
 def load_class(kind: str) -> type[Perturbation]:

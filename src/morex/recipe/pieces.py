@@ -6,7 +6,6 @@ in ``PERTURBATIONS`` or ``ATTACKS`` to be usable in recipes; one's own needs non
 
 import dataclasses
 from collections.abc import Mapping
-from fractions import Fraction
 from functools import reduce
 from itertools import starmap
 from operator import or_
@@ -65,7 +64,7 @@ from morex.perturbations import (
     ZoomBlur,
     compose,
 )
-from morex.recipe.own import described, is_own, make_own
+from morex.recipe.own import described, is_own, make_own, read_number
 
 __all__ = [
     "ATTACKS",
@@ -114,17 +113,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _number(value: object) -> object:
-    """Read ``8/255`` as a number; leave everything else to pydantic."""
-    if isinstance(value, str) and "/" in value:
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError, OverflowError):
-            return value
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(read_number)]
 
 
 class _Composition(Strict):

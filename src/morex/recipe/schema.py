@@ -350,19 +350,18 @@ def _wrong_shares(key: str, model: MixtureModel) -> list[str]:
 def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
     """Say which parents are of the wrong kind: an expert is a network, a start as the model."""
     problems = []
-    start = model.warm_start if isinstance(model, TrainedModel) else None
     for parent in parents(model):
         of_mixture = isinstance(model, MixtureModel) and parent not in model.experts
         found = recipe.models.get(parent)
         if found and not isinstance(found, MixtureModel if of_mixture else SingleModel):
             wanted = "mixture" if of_mixture else "network"
             problems.append(f"models.{key}: {parent!r} is a {found.kind}, expected a {wanted}")
-    base = recipe.models.get(start or "")
-    if isinstance(model, MixtureModel) and isinstance(base, MixtureModel):
+    if isinstance(model, MixtureModel) and (base := _warm_start(recipe, model)):
+        start = f"its warm start {model.warm_start!r}"
         if not {*model.experts} & {*base.experts}:
-            problems.append(f"models.{key}: has no expert in common with its warm start {start!r}")
+            problems.append(f"models.{key}: has no expert in common with {start}")
         if model.combine != base.combine:
-            problems.append(f"models.{key}: combine is not that of its warm start {start!r}")
+            problems.append(f"models.{key}: combine is not that of {start}")
     return problems
 
 
@@ -410,10 +409,16 @@ def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]
 
 def known_and_new(recipe: Recipe, model: MixtureModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what of ``against`` the mixture's warm start was trained on, and what it was not."""
-    base = recipe.models.get(model.warm_start or "")
-    before = base.against if isinstance(base, MixtureModel) else ()
+    base = _warm_start(recipe, model)
+    before = base.against if base else ()
     known = tuple(name for name in model.against if name in before)
     return known, tuple(name for name in model.against if name not in before)
+
+
+def _warm_start(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
+    """Return the mixture that a mixture starts from, if any."""
+    base = recipe.models.get(model.warm_start or "")
+    return base if isinstance(base, MixtureModel) else None
 
 
 def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | None:
@@ -422,8 +427,8 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
     It is the first that is trained on it alone, else the first that is trained on it before all
     else; those of a warm start are left out. None if there is no such expert.
     """
-    base = recipe.models.get(model.warm_start or "")
-    old = base.experts if isinstance(base, MixtureModel) else ()
+    base = _warm_start(recipe, model)
+    old = base.experts if base else ()
     against = {
         index: spec.against
         for index, expert in enumerate(model.experts)
