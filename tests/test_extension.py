@@ -1,4 +1,6 @@
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +8,7 @@ import pytest
 import torch
 
 from calling import call
+from morex.foreign import import_model
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.outcomes import Outcomes
@@ -268,6 +271,69 @@ def test_an_expert_from_elsewhere_joins_with_its_own_architecture(
     save_model(theirs, tmp_path / "theirs")
     go_on_from(finished, recipe, out, watcher=again, jobs=1)
     assert "train-mrain" in again.done
+
+
+THEIRS = """
+import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(5)
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)
+    return nn.Sequential(*layers)
+"""
+
+
+@pytest.fixture
+def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of somebody else's with a classifier, which is found where morex is called."""
+    module = f"theirs_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(THEIRS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    return f"{module}:make"
+
+
+def test_any_torch_classifier_joins_by_its_factory(
+    factory: str, finished: Path, tmp_path: Path
+) -> None:
+    recipe = extended(recipe_of(finished), "MoRE", RAIN, {"rain": factory})
+    given = {"last_layer": "4", "input_range": "-1..1", "mean": (0.1,) * 3, "std": (0.7,) * 3}
+    raw = recipe.model_dump(mode="json")
+    raw["models"]["Mrain"] |= given
+    recipe, out, spy = parse_recipe(raw), tmp_path / "run", Spy()
+    go_on_from(finished, recipe, out, jobs=1)
+    go_on_from(finished, recipe, out, watcher=spy, jobs=1)
+    assert not spy.done
+    mixture, alone = load_model(out / "models/more-+-rain"), load_model(out / "models/mrain")
+    assert isinstance(mixture, Mixture)
+    x = torch.rand(6, 3, 8, 8)
+    theirs = import_model(factory).eval()
+    torch.testing.assert_close(alone(x), theirs((2 * x - 1 - 0.1) / 0.7), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        mixture.experts[3].state_dict()["classifier.0.weight"], theirs[0].weight.detach()
+    )
+    again = tmp_path / "again"
+    save_model(mixture, again)
+    torch.testing.assert_close(load_model(again)(x), mixture(x))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"last_layer": "fc"}, "has no layer 'classifier.fc'"),
+        ({"last_layer": "0"}, "is a Conv2d, expected nn.Linear"),
+        ({"last_layer": "4", "mean": [0.1], "std": [0.0]}, "std > 0"),
+        ({"model": "nowhere:make"}, "nowhere:make: ModuleNotFoundError"),
+    ],
+)
+def test_what_a_factory_makes_is_checked(
+    given: dict[str, Any], message: str, factory: str, finished: Path, tmp_path: Path
+) -> None:
+    raw = extended(recipe_of(finished), "MoRE", RAIN, {"rain": factory}).model_dump(mode="json")
+    raw["models"]["Mrain"] |= given
+    with pytest.raises(ValueError, match=re.escape(message)):
+        go_on_from(finished, parse_recipe(raw), tmp_path / "run", jobs=1)
 
 
 @pytest.mark.parametrize("what", ["a mixture", "other classes", "nothing"])

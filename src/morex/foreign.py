@@ -4,10 +4,13 @@ Attacks work on pixels in [0, 1]. A classifier that wants another range, or norm
 wrapped here; that the declared range is the right one is checked by trying the others.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,13 +56,78 @@ class Rescaled(nn.Module):
             raise ForeignModelError(f"mean and std need the same length and std > 0: {mean}, {std}")
         self.classifier = classifier
         deviation = torch.tensor(std).view(-1, 1, 1)
-        self.register_buffer("scale", (high - low) / deviation)
-        self.register_buffer("shift", (low - torch.tensor(mean).view(-1, 1, 1)) / deviation)
+        shift = (low - torch.tensor(mean).view(-1, 1, 1)) / deviation
+        self.register_buffer("scale", (high - low) / deviation, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of images in [0, 1]."""
         logits: Tensor = self.classifier(x * self.scale + self.shift)
         return logits
+
+
+@dataclass(frozen=True)
+class ForeignConfig:
+    """What a foreign classifier is made from.
+
+    Args:
+        factory: ``package.module:factory``.
+        input_range: the pixels that it wants, a key of ``RANGES``.
+        mean, std: per channel, what is subtracted and divided by afterwards; empty for nothing.
+        last_layer: the dotted name of its last linear layer, which a mixture fine-tunes.
+
+    Raises:
+        ForeignModelError: if the range is unknown.
+    """
+
+    factory: str
+    input_range: str = "0..1"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    last_layer: str = "fc"
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.input_range not in RANGES:
+            known = ", ".join(RANGES)
+            raise ForeignModelError(f"input range {self.input_range}: expected one of {known}")
+
+    @property
+    def path(self) -> str:
+        """The dotted name of the last linear layer within ``Foreign``."""
+        return f"classifier.{self.last_layer}"
+
+
+class Foreign(Rescaled):
+    """What a factory makes, as a model of pixels in [0, 1].
+
+    Raises:
+        ForeignModelError: if it cannot be made.
+    """
+
+    def __init__(self, config: ForeignConfig) -> None:
+        low, high = RANGES[config.input_range]
+        numbers = {"mean": config.mean, "std": config.std} if config.mean or config.std else {}
+        super().__init__(import_model(config.factory), low, high, **numbers)
+        self.config = config
+
+    @property
+    def last_layer(self) -> str:
+        """The dotted name of the last linear layer."""
+        return self.config.path
+
+    def digest(self) -> str:
+        """Return a checksum of the weights."""
+        found = hashlib.sha256()
+        for name, tensor in self.state_dict().items():
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return found.hexdigest()
+
+
+def is_factory(name: str) -> bool:
+    """Say whether ``name`` stands for ``package.module:factory`` rather than a folder."""
+    return ":" in name and not Path(name).exists()
 
 
 def import_model(name: str) -> nn.Module:

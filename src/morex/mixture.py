@@ -28,7 +28,8 @@ class Ensemble(nn.Module, ABC):
     Args:
         experts: networks from images in [0, 1] to logits over the same classes, by name.
         last_layers: the dotted name of every expert's last linear layer, one name for all experts
-            or one per expert; ``"head"`` fits the networks of morex.
+            or one per expert; by default what an expert itself has as ``last_layer``, else
+            ``"head"``, as in the networks of morex.
 
     Raises:
         ValueError: if there is no expert, or a last layer is missing, not linear, or of another
@@ -39,12 +40,14 @@ class Ensemble(nn.Module, ABC):
         self,
         experts: Mapping[str, nn.Module],
         *,
-        last_layers: str | Mapping[str, str] = LAST_LAYER,
+        last_layers: str | Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         if not experts:
             raise ValueError("a mixture needs at least one expert, got none")
         self.expert_names = tuple(experts)
+        if last_layers is None:
+            last_layers = {name: last_layer_of(expert) for name, expert in experts.items()}
         self.last_layer_names = tuple(
             last_layers if isinstance(last_layers, str) else _layer_of(last_layers, name)
             for name in experts
@@ -69,7 +72,7 @@ class Ensemble(nn.Module, ABC):
     def last_layers(self) -> list[nn.Linear]:
         """Return every expert's last linear layer."""
         return [
-            _linear(expert, layer, name)
+            last_linear(expert, layer, name)
             for expert, layer, name in zip(
                 self.experts, self.last_layer_names, self.expert_names, strict=True
             )
@@ -115,7 +118,7 @@ class Mixture(Ensemble):
         experts: Mapping[str, nn.Module],
         gate: nn.Module,
         *,
-        last_layers: str | Mapping[str, str] = LAST_LAYER,
+        last_layers: str | Mapping[str, str] | None = None,
         combine: Combine = "logits",
     ) -> None:
         super().__init__(experts, last_layers=last_layers)
@@ -177,7 +180,17 @@ def _layer_of(last_layers: Mapping[str, str], name: str) -> str:
     return last_layers[name]
 
 
-def _linear(expert: nn.Module, layer: str, name: str) -> nn.Linear:
+def last_layer_of(expert: nn.Module) -> str:
+    """Return the dotted name of an expert's last linear layer, as far as it says."""
+    return str(getattr(expert, "last_layer", LAST_LAYER))
+
+
+def last_linear(expert: nn.Module, layer: str, name: str) -> nn.Linear:
+    """Return the layer of an expert that a mixture fine-tunes.
+
+    Raises:
+        ValueError: if there is none of that name, or it is not linear.
+    """
     try:
         module = expert.get_submodule(layer)
     except AttributeError:

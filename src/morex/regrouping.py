@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from morex.mixture import Mixture
+from morex.mixture import Mixture, last_layer_of
 from morex.networks import LAST_LAYER, ResNet
 
 
@@ -29,7 +29,7 @@ def regrouped(
     new: Mapping[str, nn.Module] | None = None,
     *,
     gate_layer: str = LAST_LAYER,
-    last_layers: str | Mapping[str, str] = LAST_LAYER,
+    last_layers: str | Mapping[str, str] | None = None,
 ) -> Mixture:
     """Return a mixture of the experts ``names`` that starts from ``mixture``, which stays as it is.
 
@@ -48,6 +48,8 @@ def regrouped(
     _check(mixture, names, new)
     old = dict(zip(mixture.expert_names, mixture.experts, strict=True))
     layers = dict(zip(mixture.expert_names, mixture.last_layer_names, strict=True))
+    if last_layers is None:
+        last_layers = {name: last_layer_of(expert) for name, expert in new.items()}
     for name in new:
         layers[name] = last_layers if isinstance(last_layers, str) else last_layers[name]
     gate = deepcopy(mixture.gate)

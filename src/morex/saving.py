@@ -1,7 +1,9 @@
 """Models on disk: a folder with ``model.json`` (what it is) and ``model.safetensors`` (weights).
 
 Nothing is unpickled. Floating-point weights may be stored at lower precision; models are float32.
-A mixture may share weights with networks in folders beside its own.
+A mixture may share weights with networks in folders beside its own. A foreign expert is made by its
+factory (``package.module:factory``), which loading imports and calls: that module must be there,
+and whoever wrote the ``model.json`` names it.
 """
 
 import hashlib
@@ -18,12 +20,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from morex.files import write_atomically
+from morex.foreign import Foreign, ForeignConfig, ForeignModelError
 from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import LAST_LAYER, NetworkConfig, ResNet
 from morex.shipped import find_model, shipped_sets
 
 _KINDS: dict[type[nn.Module], str] = {
     ResNet: "resnet",
+    Foreign: "foreign",
     Mixture: "mixture",
     **{cls: kind for kind, cls in UNGATED.items()},
 }
@@ -47,7 +51,7 @@ def save_model(
     """Write ``model`` to ``folder``, each file atomically, the description last.
 
     Args:
-        model: a ``ResNet``, or a mixture of them.
+        model: a ``ResNet``, a ``Foreign`` classifier, or a mixture of them.
         folder: made if it does not exist.
         about: JSON values to keep beside it, for example class names; ``load_about`` returns them.
         dtype: store floating-point weights in this type, for example ``torch.bfloat16``.
@@ -93,6 +97,8 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
     described = _read_description(folder)
     try:
         model = _build(described["model"])
+    except ForeignModelError as error:
+        raise ModelError(f"{folder}: an expert comes from elsewhere: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / DESCRIPTION} is damaged ({error!r}); {_AGAIN}") from None
     weights = _read_weights(folder / WEIGHTS, described["weights_sha256"])
@@ -129,7 +135,7 @@ def weights_digest(folder: Path | str) -> str:
 def _describe(model: nn.Module) -> dict[str, Any]:
     kind = _KINDS.get(type(model))  # a subclass may compute something else: it has no kind
     described: dict[str, Any] = {"kind": kind}
-    if kind and isinstance(model, ResNet):
+    if kind and isinstance(model, ResNet | Foreign):
         return described | asdict(model.config)
     if kind and isinstance(model, Ensemble):
         parts = map(_describe, model.experts)
@@ -147,16 +153,24 @@ def _describe(model: nn.Module) -> dict[str, Any]:
 
 def _build(description: dict[str, Any]) -> nn.Module:
     kind = description["kind"]
-    if kind == "resnet":
+    if kind in ("resnet", "foreign"):
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in description.items() if k != "kind"
         }
+        if kind == "foreign":
+            return Foreign(ForeignConfig(**fields))
         return ResNet(NetworkConfig(**fields))
     experts = {name: _build(part) for name, part in description["experts"].items()}
     if kind == "mixture":
         combine = description.get("combine", "logits")
         return Mixture(experts, _build(description["gate"]), combine=combine)
     return UNGATED[kind](experts)
+
+
+def _last_layer(description: Mapping[str, Any]) -> str:
+    if description["kind"] == "foreign":
+        return ForeignConfig(description["factory"], last_layer=description["last_layer"]).path
+    return LAST_LAYER
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -207,11 +221,12 @@ def _take_out_shared(
     prefixes = {".".join(name.split(".")[:2]) + "." for name in weights if name[:8] == "experts."}
     shared: dict[str, dict[str, str]] = {}
     for other in beside:
-        digest = _read_description(home / other)["weights_sha256"]
+        described = _read_description(home / other)
+        digest, last = described["weights_sha256"], _last_layer(described["model"])
         theirs = _read_weights(home / other / WEIGHTS, digest)
         for prefix in sorted(prefixes - shared.keys()):
             same = [n for n, t in theirs.items() if _identical(t, weights.get(prefix + n))]
-            if {name for name in theirs if not name.startswith(LAST_LAYER)} <= {*same}:
+            if {name for name in theirs if not name.startswith(last)} <= {*same}:
                 shared[prefix] = {"folder": other, "weights_sha256": digest}
                 for name in same:
                     del weights[prefix + name]

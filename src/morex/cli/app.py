@@ -159,7 +159,8 @@ def extend(
     expert: Annotated[
         list[str] | None,
         typer.Option(
-            help="An expert that is trained already: rain=FOLDER, or rain=NAME of a shipped model."
+            help="An expert that is trained already: rain=FOLDER, rain=NAME of a shipped model, or "
+            "rain=package.module:factory for any torch classifier."
         ),
     ] = None,
     mixture: Annotated[

@@ -11,7 +11,7 @@ from torch import nn
 
 from morex.data.published import SEVERITIES
 from morex.files import write_atomically
-from morex.foreign import RANGES, Rescaled, better_range, check_answers, import_model
+from morex.foreign import Foreign, ForeignConfig, better_range, check_answers, is_factory
 from morex.precision import default_device
 from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
 from morex.run import Workshop
@@ -64,7 +64,7 @@ def opened(request: Request, say: Callable[[str], None]) -> tuple[nn.Module, Wor
     """
     if request.out:
         request.out.parent.mkdir(parents=True, exist_ok=True)  # may fail: before the work
-    foreign = ":" in request.model and not Path(request.model).exists()
+    foreign = is_factory(request.model)
     network = _foreign(request) if foreign else load_model(request.model, device=request.device)
     workshop = Workshop.open(_chosen(request, foreign), request.device)
     network = workshop.ready(network).eval()
@@ -83,12 +83,8 @@ def write_json(request: Request, path: Path, content: dict[str, Any]) -> None:
 
 def _foreign(request: Request) -> nn.Module:
     """Return a foreign classifier as a model of pixels in [0, 1]."""
-    if request.input_range not in RANGES:
-        known = ", ".join(RANGES)
-        raise ValueError(f"--input-range {request.input_range}: expected one of {known}")
-    low, high = RANGES[request.input_range]
-    normalised = {"mean": request.mean, "std": request.std} if request.mean else {}
-    return Rescaled(import_model(request.model), low, high, **normalised).to(request.device)
+    config = ForeignConfig(request.model, request.input_range, request.mean, request.std)
+    return Foreign(config).to(request.device)
 
 
 def _chosen(request: Request, foreign: bool) -> Recipe:
@@ -128,7 +124,7 @@ def _check_foreign(network: nn.Module, workshop: Workshop, say: Callable[[str], 
     images = workshop.test_data.first(256)
     x, y = images.pixels(slice(0, 256)), images.labels
     check_answers(network, x[:2], len(images.classes))
-    assert isinstance(network, Rescaled)
+    assert isinstance(network, Foreign)
     better = better_range(network.classifier, network, x, y, workshop.pixel_statistics)
     if better:
         say(f"warning: the declared range of pixels looks wrong: {better}")

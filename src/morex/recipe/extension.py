@@ -39,7 +39,8 @@ def extended(
         recipe: of a run.
         mixture: the model to extend.
         new: perturbations as recipes write them, by name.
-        trained: for some of them an expert that is trained already: a saved model.
+        trained: for some of them an expert that is trained already: a saved model, or
+            ``package.module:factory``.
 
     Raises:
         RecipeError: if the mixture is none, a name is taken, a perturbation is wrong, or an expert

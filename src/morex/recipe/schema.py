@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from morex.attacks import PGD, Attack, DrawnSteering
+from morex.foreign import ForeignConfig, is_factory
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Combine
 from morex.networks import ARCHITECTURES
@@ -135,15 +136,30 @@ class UngatedModel(Strict):
 
 
 class SavedModel(Strict):
-    """A network that was trained elsewhere, of any of morex's architectures: an expert to take in.
+    """A network that was trained elsewhere: an expert to take in.
 
-    ``model`` is its folder, or the name of a shipped one; ``against`` what it was trained on, for
-    mixtures whose gate is to name it.
+    Args:
+        model: its folder, or the name of a shipped one; or ``package.module:factory``, which makes
+            a torch classifier of any architecture.
+        against: what it was trained on, for mixtures whose gate is to name it.
+        last_layer: of a factory's classifier, the dotted name of its last linear layer.
+        input_range, mean, std: the pixels that it wants.
     """
 
     kind: Literal["saved"]
     model: str
     against: tuple[str, ...] = ()
+    last_layer: str = "fc"
+    input_range: Literal["0..1", "-1..1", "0..255"] = "0..1"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def foreign(self) -> ForeignConfig | None:
+        """What a classifier by a factory is made from; None for a saved model."""
+        if not is_factory(self.model):
+            return None
+        return ForeignConfig(self.model, self.input_range, self.mean, self.std, self.last_layer)
 
 
 def _kind(value: Any) -> str:

@@ -15,7 +15,6 @@ from morex.files import digest_of
 from morex.gating import gate_use
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
-from morex.networks import ResNet
 from morex.outcomes import BoolArray, Outcomes
 from morex.recipe import Recipe
 from morex.recipe.illustrations import in_pictures
@@ -30,7 +29,7 @@ from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.store import Store
 from morex.run.watching import Watcher
-from morex.saving import DESCRIPTION, WEIGHTS, ModelError, load_about, load_model, save_model
+from morex.saving import DESCRIPTION, WEIGHTS, load_model, save_model
 from morex.targets import Target
 from morex.training import Progress, train
 
@@ -135,7 +134,7 @@ class Bench:
         """Return the model that a stage starts from, on the CPU."""
         spec = self.recipe.models[stage.model]
         if isinstance(spec, SavedModel):
-            return self._from_elsewhere(spec)
+            return self.workshop.from_elsewhere(spec)
         if isinstance(spec, NetworkModel):
             model = self.workshop.network(stage.model)
             if spec.warm_start:
@@ -149,23 +148,6 @@ class Bench:
         if isinstance(spec, MixtureModel):
             return self.workshop.mixture(stage.model, spec, experts)
         return self.workshop.ungated(spec, experts)
-
-    def _from_elsewhere(self, spec: SavedModel) -> nn.Module:
-        """Return a network that was trained elsewhere.
-
-        Raises:
-            ModelError: if it is a mixture, or tells other classes apart.
-        """
-        ours = self.workshop.data.train.classes
-        model, classes = load_model(spec.model), load_about(spec.model).get("classes", ours)
-        if not isinstance(model, ResNet):
-            raise ModelError(f"{spec.model} is a {type(model).__name__}, expected a single network")
-        if tuple(classes) != ours:
-            raise ModelError(
-                f"{spec.model} tells {', '.join(map(str, classes))} apart, which are not the "
-                f"classes of {self.workshop.data.name}"
-            )
-        return model
 
     def _regrouped(self, spec: MixtureModel, start: nn.Module) -> Mixture:
         """Return the mixture that ``start`` becomes with the experts of ``spec``."""

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from morex.attacks import PGD, Attack, search_of
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
+from morex.foreign import Foreign, check_answers
 from morex.illustrator import Illustrator
-from morex.mixture import UNGATED, Ensemble, Mixture
+from morex.mixture import UNGATED, Ensemble, Mixture, last_linear
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
 from morex.perturbations import Ball
@@ -22,11 +23,13 @@ from morex.recipe.schema import (
     MixtureModel,
     NetworkModel,
     NetworkSpec,
+    SavedModel,
     UngatedModel,
     expert_for,
     known_and_new,
 )
 from morex.run.stages import Kind
+from morex.saving import ModelError, load_about, load_model
 from morex.targets import ExpertForMember, NewExperts, Target
 from morex.training import TrainingData
 
@@ -113,6 +116,30 @@ class Workshop:
         """Return a new network for the classes of the data, drawn for the model ``name``."""
         config = self.network_config(self.recipe.network, len(self.data.train.classes))
         return ResNet(config, seed=derived_seed(self.recipe.seed, name, "weights"))
+
+    def from_elsewhere(self, spec: SavedModel) -> nn.Module:
+        """Return a network that was trained elsewhere.
+
+        Raises:
+            ModelError: if there is none, it is a mixture, or tells other classes apart.
+            ForeignModelError: if a classifier cannot be made, or its answers are not logits.
+            ValueError: if it has no such last layer.
+        """
+        data = self.data.train
+        if config := spec.foreign:
+            foreign = Foreign(config).eval()
+            last_linear(foreign, foreign.last_layer, config.factory)
+            check_answers(foreign, data.pixels(slice(0, 2)), len(data.classes))
+            return foreign
+        model, classes = load_model(spec.model), load_about(spec.model).get("classes", data.classes)
+        if not isinstance(model, ResNet | Foreign):
+            raise ModelError(f"{spec.model} is a {type(model).__name__}, expected a single network")
+        if tuple(classes) != data.classes:
+            raise ModelError(
+                f"{spec.model} tells {', '.join(map(str, classes))} apart, which are not the "
+                f"classes of {self.data.name}"
+            )
+        return model
 
     def mixture(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
         """Return a mixture of ``experts`` with a new gate."""

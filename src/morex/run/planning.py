@@ -24,7 +24,6 @@ from morex.run.build import Workshop
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
-from morex.saving import load_model
 from morex.targets import ClassOfImage
 
 _ENDS_EARLY = 5
@@ -205,7 +204,7 @@ def _example(workshop: Workshop, name: str) -> nn.Module:
     """Return an untrained model of the right shape."""
     spec = workshop.recipe.models[name]
     if isinstance(spec, SavedModel):
-        return workshop.ready(load_model(spec.model))
+        return workshop.ready(workshop.from_elsewhere(spec))
     if isinstance(spec, NetworkModel):
         return workshop.ready(workshop.network(name))
     experts: dict[str, nn.Module] = {n: workshop.network(n) for n in spec.experts}

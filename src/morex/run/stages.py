@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from morex.foreign import Foreign
 from morex.recipe import Recipe, slug
 from morex.recipe.illustrations import illustrated, in_pictures
 from morex.recipe.pieces import described
@@ -143,12 +144,18 @@ def _training_stages(recipe: Recipe, name: str, fingerprint: str) -> list[Stage]
     return [Stage("train", name, needs, common)]
 
 
+def _weights_elsewhere(model: SavedModel) -> dict[str, Any]:
+    if config := model.foreign:
+        return {"made_by": asdict(config), "weights": Foreign(config).digest()}
+    return {"weights": weights_digest(model.model)}
+
+
 def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]:
     """Return what decides how a model is trained."""
     if isinstance(model, SavedModel):
         return {
             "kind": model.kind,
-            "weights": weights_digest(model.model),
+            **_weights_elsewhere(model),
             "saved_precision": recipe.saved_precision,
         }
     if isinstance(model, UngatedModel):
