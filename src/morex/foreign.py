@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from morex.hub import on_hub
+
 RANGES: Mapping[str, tuple[float, float]] = {
     "0..1": (0.0, 1.0),
     "-1..1": (-1.0, 1.0),
@@ -127,7 +129,7 @@ class Foreign(Rescaled):
 
 def is_factory(name: str) -> bool:
     """Say whether ``name`` stands for ``package.module:factory`` rather than a folder."""
-    return ":" in name and not Path(name).exists()
+    return ":" in name and not on_hub(name) and not Path(name).exists()
 
 
 def import_model(name: str) -> nn.Module:

@@ -9,7 +9,7 @@ and whoever wrote the ``model.json`` names it.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from morex.files import write_atomically
 from morex.foreign import Foreign, ForeignConfig, ForeignModelError
+from morex.hub import on_hub
 from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import LAST_LAYER, NetworkConfig, ResNet
 from morex.shipped import find_model, shipped_sets
@@ -87,14 +88,23 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
 
     Args:
         folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
-            (its MoRE over all perturbations) or ``cifar10-small/minf``.
+            (its MoRE over all perturbations) or ``cifar10-small/minf``, or ``hf://owner/name`` on
+            the Hugging Face hub.
         device: where to put it.
 
     Raises:
-        ModelError: if the folder holds no model, or a file is damaged.
+        ModelError: if the folder holds no model, a file is damaged, or a model of the hub has an
+            expert whose factory would have to be imported.
+        HubError: if it cannot be had from the hub.
     """
+    from_hub = on_hub(os.fspath(folder))
     folder = find_model(folder)
     described = _read_description(folder)
+    if from_hub and (factories := [*_factories(described["model"])]):
+        raise ModelError(
+            f"an expert of this model is made by {factories[0]}, which is not imported for models "
+            f"of the hub; if you trust it, load {folder}"
+        )
     try:
         model = _build(described["model"])
     except ForeignModelError as error:
@@ -165,6 +175,14 @@ def _build(description: dict[str, Any]) -> nn.Module:
         combine = description.get("combine", "logits")
         return Mixture(experts, _build(description["gate"]), combine=combine)
     return UNGATED[kind](experts)
+
+
+def _factories(description: Mapping[str, Any]) -> Iterator[str]:
+    """Give what the foreign parts of a model are made by."""
+    if description.get("kind") == "foreign":
+        yield description["factory"]
+    for part in description.get("experts", {}).values():
+        yield from _factories(part)
 
 
 def _last_layer(description: Mapping[str, Any]) -> str:

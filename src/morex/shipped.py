@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from morex.hub import hub_model, on_hub
+
 
 @dataclass(frozen=True)
 class ShippedSet:
@@ -42,12 +44,17 @@ def shipped_sets() -> dict[str, ShippedSet]:
 
 
 def find_model(name: Path | str) -> Path:
-    """Return the folder of a model: one on disk, else a shipped one.
+    """Return the folder of a model: one on disk, a shipped one, or one on the hub.
 
     Args:
         name: a folder; or a shipped set such as ``cifar10-small``, which stands for its best
-            mixture; or one of its models, such as ``cifar10-small/minf``.
+            mixture; or one of its models, such as ``cifar10-small/minf``; or ``hf://owner/name``.
+
+    Raises:
+        HubError: if it is on the hub and cannot be had.
     """
+    if on_hub(os.fspath(name)):
+        return hub_model(os.fspath(name))
     folder = Path(name)
     if folder.exists():
         return folder

@@ -41,7 +41,10 @@ DataFolder = Annotated[
     typer.Option(help="A folder with the data set; by default $MOREX_DATA, else a download."),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-_MODEL = "A saved model's folder, or the name of a shipped one (`morex models`)."
+_MODEL = (
+    "A saved model's folder, the name of a shipped one (`morex models`), or hf://owner/name on the "
+    "Hugging Face hub."
+)
 
 
 def main() -> None:
@@ -381,9 +384,10 @@ def evaluate(
 ) -> None:
     """Attack a model with a suite and print its accuracies.
 
-    MODEL is a saved model's folder, a shipped name, or `package.module:factory` for any torch
-    classifier. With `--out` a killed evaluation goes on where it was. `--corrupted` reads the
-    published files of CIFAR-10-C: one row per corruption and severity, on the same test images.
+    MODEL is a saved model's folder, a shipped name, `hf://owner/name` on the Hugging Face hub, or
+    `package.module:factory` for any torch classifier. With `--out` a killed evaluation goes on
+    where it was. `--corrupted` reads the published files of CIFAR-10-C: one row per corruption and
+    severity, on the same test images.
 
     Example: `morex evaluate runs/digits/models/more-all --suite adaptive --examples 100`
     """
