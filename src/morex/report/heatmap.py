@@ -1,45 +1,36 @@
-"""The gate's weights as a picture: a heat map in SVG, legible without colour."""
+"""The gate's weights as a picture of its own: the report's heat map, which brings its colours."""
 
-from html import escape
+from markupsafe import Markup
 
+from morex.report.charts.heat import heat_marks
+from morex.report.charts.svg import element, text, width_of
 from morex.report.results import Gate
+from morex.report.sections.gate import weights_chart
 
-_CELL, _ROW, _LABEL, _TOP = 74, 34, 96, 74
-_DARK = 0.55
-"""From this weight on the number in a cell is white."""
+_STYLE = (
+    "text { font: 12px sans-serif; fill: #1a1d21 } .title { font-size: 15px; font-weight: bold } "
+    ".axis, .note { fill: #59616b } .cell { fill: #0b5cad; stroke: #d9dde3 } .on { fill: #ffffff }"
+)
+_HEAD, _FOOT = 34, 26
 
 
 def to_heatmap(gate: Gate, title: str) -> str:
     """Return an SVG with a row per attack and a column per expert, the mean weight in each cell."""
-    width = _LABEL + _CELL * len(gate.experts) + 16
-    height = _TOP + _ROW * len(gate.weights) + 34
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="13" role="img">',
-        f"<title>{escape(title)}</title>",
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="10" y="24" font-size="15" font-weight="bold">{escape(title)}</text>',
-    ]
-    for i, expert in enumerate(gate.experts):
-        parts.append(_text(_LABEL + _CELL * (i + 0.5), _TOP - 12, expert))
-    for j, (row, weights) in enumerate(gate.weights.items()):
-        y = _TOP + _ROW * j
-        parts.append(_text(_LABEL - 10, y + 22, row, anchor="end"))
-        parts += [_cell(_LABEL + _CELL * i, y, weight) for i, weight in enumerate(weights)]
+    width, height, marks = heat_marks(weights_chart(gate))
+    width, height = max(width, 20 + 1.3 * width_of(title)), height + _HEAD + _FOOT
     note = f"mean weight of each expert; n = {gate.n} test images"
-    parts.append(_text(10, height - 12, note, anchor="start", fill="#555"))
-    return "\n".join([*parts, "</svg>\n"])
-
-
-def _cell(x: int, y: int, weight: float) -> str:
-    shade = [round(255 - weight * (255 - dark)) for dark in (8, 69, 148)]
-    box = (
-        f'<rect x="{x + 1}" y="{y + 1}" width="{_CELL - 2}" height="{_ROW - 2}" '
-        f'fill="rgb({shade[0]},{shade[1]},{shade[2]})" stroke="#ccc"/>'
+    drawn = element(
+        "svg",
+        element("title", title),
+        element("style", Markup(_STYLE)),
+        element("rect", width=width, height=height, fill="#ffffff"),
+        text(10, 22, title, class_="title"),
+        element("g", *marks, transform=f"translate(0 {_HEAD})"),
+        text(10, height - 9, note, class_="note"),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width:g} {height:g}",
+        width=width,
+        height=height,
+        role="img",
     )
-    fill = "white" if weight >= _DARK else "black"
-    return box + _text(x + _CELL / 2, y + 22, f"{weight:.2f}", fill=fill)
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "middle", fill: str = "black") -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{fill}">{escape(text)}</text>'
+    return f"{drawn}\n"

@@ -41,6 +41,12 @@ class Heat:
 
 def heat_chart(heat: Heat, description: str) -> Markup:
     """Return the heat map; column names that are wider than a cell are slanted."""
+    width, height, marks = heat_marks(heat)
+    return picture(width, height, description, *marks)
+
+
+def heat_marks(heat: Heat) -> tuple[float, float, list[Markup]]:
+    """Return width and height of a heat map, and its marks."""
     (wide, high), widest = heat.cell, max(map(width_of, heat.columns))
     left = 14 + max(map(width_of, (*heat.rows, heat.y_title)))
     slanted = widest > wide + 2
@@ -56,7 +62,7 @@ def heat_chart(heat: Heat, description: str) -> Markup:
         if heat.aside:
             marks.append(text(right + 10, y + high / 2 + 4, heat.aside[j], class_="label"))
     beyond = _ASIDE if heat.aside else max(10.0, 0.7 * widest - wide / 2 if slanted else 0)
-    return picture(right + beyond, head + high * len(heat.rows) + 6, description, *marks)
+    return right + beyond, head + high * len(heat.rows) + 6, marks
 
 
 def _names(heat: Heat, left: float, head: float, slanted: bool) -> Iterator[Markup]:

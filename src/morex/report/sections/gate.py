@@ -26,9 +26,6 @@ def gate_section(material: Material) -> Section | None:
 
 
 def _figure(name: str, gate: Gate) -> Figure:
-    entropy = [f"{gate.entropy[row]:.2f} bits" for row in gate.weights if row in gate.entropy]
-    complete = len(entropy) == len(gate.weights)
-    weights = _heat(gate, gate.weights, "has a mean weight of", entropy if complete else ())
     leads = _heat(gate, gate.leads, "has the largest weight on a share of", ())
     rows = [*gate.weights]
     return Figure(
@@ -38,7 +35,7 @@ def _figure(name: str, gate: Gate) -> Figure:
             f"Entropy of all weights equal: {log2(len(gate.experts)):.2f} bits."
         ),
         panels=[
-            Panel(heat_chart(weights, f"{name}: mean weight"), "mean weight"),
+            Panel(heat_chart(weights_chart(gate), f"{name}: mean weight"), "mean weight"),
             Panel(
                 heat_chart(leads, f"{name}: share of images led"),
                 "share of images on which the expert dominates",
@@ -54,6 +51,13 @@ def _figure(name: str, gate: Gate) -> Figure:
             [[r, *gate.weights[r], *gate.leads[r], gate.entropy.get(r)] for r in rows],
         ),
     )
+
+
+def weights_chart(gate: Gate) -> Heat:
+    """Return the mean weights as a heat map, with their entropy where it is known."""
+    entropy = [f"{gate.entropy[row]:.2f} bits" for row in gate.weights if row in gate.entropy]
+    complete = len(entropy) == len(gate.weights)
+    return _heat(gate, gate.weights, "has a mean weight of", entropy if complete else ())
 
 
 def _heat(
