@@ -1,0 +1,99 @@
+"""Writes what extensions of a run won and cost into ``results/extension/``.
+
+    python scripts/extension.py RUN RUN-rain RUN-rain-jpeg
+
+Every run after the first is an extension of the one before (``morex extend``). For each the mixture
+that was extended and the new one stand side by side, on the same test images.
+"""
+
+import argparse
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from morex.recipe import load_recipe
+from morex.recipe.extension import last_mixture
+from morex.recipe.schema import NetworkModel
+from morex.report import Table, make_table, read_results
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Write a JSON file and a Markdown file that is called as the first run's recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    runs = parser.parse_args().runs
+    steps = [step(before, after) for before, after in pairwise(runs)]
+    source = read_results(runs[-1]).file
+    name = load_recipe(str(runs[0] / "recipe.yaml")).name
+    content = {
+        "recipe": name,
+        "seed": source.seed,
+        "steps": steps,
+        "provenance": {k: v for k, v in source.provenance.items() if k != "command"},
+    }
+    home = ROOT / "results" / "extension"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (home / f"{name}.md").write_text("\n".join([f"# {name}\n", *map(markdown, steps)]))
+
+
+def step(before: Path, after: Path) -> dict[str, Any]:
+    """Return accuracies and costs of the mixture that was extended and of the new one."""
+    old, new = (load_recipe(str(run / "recipe.yaml")) for run in (before, after))
+    was, grown = last_mixture(old), last_mixture(new)
+    table = make_table(read_results(after))
+    place = {name: table.columns.index(name) for name in (was, grown)}
+    rows = {
+        row: {
+            "n": cells[place[grown]].n,
+            "before": round(100 * cells[place[was]].value, 2),
+            "after": round(100 * cells[place[grown]].value, 2),
+        }
+        for row, cells in table.measured.items()
+    }
+    trained = [name for name in new.models if name not in old.models]
+    union = [n for n in ("MAX (all)", "AVG (all)") if isinstance(old.models.get(n), NetworkModel)]
+    return {
+        "added": [name for name in new.perturbations if name not in old.perturbations],
+        "models": [was, grown],
+        "rows": rows,
+        "cost": {name: cost(table, name) for name in trained},
+        "cost_of_others": {name: cost(table, name) for name in union},
+    }
+
+
+def cost(table: Table, name: str) -> dict[str, float]:
+    """Return what the training of a model itself took."""
+    took = table.source.columns[name].training
+    assert took
+    return {"seconds": round(took.seconds, 1), "passes": took.forward + took.backward}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return one extension as a table and a line on its cost."""
+    was, grown = found["models"]
+    lines = [
+        f"## + {', '.join(found['added'])}\n",
+        f"| attack | {was} | {grown} | difference | n |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in found["rows"].items():
+        change = row["after"] - row["before"]
+        lines.append(
+            f"| {name} | {row['before']:.1f} | {row['after']:.1f} | {change:+.1f} | {row['n']} |"
+        )
+    took = ", ".join(f"{name} {c['seconds']:.0f} s" for name, c in found["cost"].items())
+    ours = {key: sum(c[key] for c in found["cost"].values()) for key in ("seconds", "passes")}
+    shares = "; ".join(
+        f"{100 * ours['seconds'] / c['seconds']:.0f}% of the time and "
+        f"{100 * ours['passes'] / c['passes']:.0f}% of the passes of {name}"
+        for name, c in found["cost_of_others"].items()
+    )
+    return "\n".join([*lines, f"\nTraining took {ours['seconds']:.0f} s ({took}): {shares}.\n"])
+
+
+if __name__ == "__main__":
+    main()
