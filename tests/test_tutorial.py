@@ -44,7 +44,8 @@ def test_it_works_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyP
             written.append(file)
     assert written == ["hail.py", "look.py", "weather.yaml", "hard.yaml", "alone.py"]
     assert called == ["look.py", "run", "extend", "evaluate", "curve", "alone.py"]
-    assert Image.open("hail.png").size == (480, 160)
+    with Image.open("hail.png") as picture:
+        assert picture.size == (480, 160)
     results = read_results(tmp_path / "weather-hail")
     assert [*results.outcomes] == ["clean", "Minf", "Mfog", "MoRE", "Mhail", "MoRE + hail"]
     assert "hail" in results.file.rows
