@@ -113,15 +113,18 @@ def test_what_is_there_needs_no_network(hub: Path, monkeypatch: pytest.MonkeyPat
     assert hub_model("hf://somebody/nets") == folder
 
 
+@pytest.mark.parametrize("part", ["expert", "gate"])
 def test_a_factory_of_the_hub_is_not_imported(
-    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: str, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)
     morex.save(network(1), hub)
     described = json.loads((hub / "model.json").read_bytes())
-    expert = {"kind": "foreign", "factory": "trap:make", "last_layer": "fc"}
-    described["model"] = {"kind": "mean-of-experts", "experts": {"theirs": expert}}
+    trap = {"kind": "foreign", "factory": "trap:make", "last_layer": "fc"}
+    own = described["model"]
+    expert, gate = (trap, own) if part == "expert" else (own, trap)
+    described["model"] = {"kind": "mixture", "experts": {"theirs": expert}, "gate": gate}
     (hub / "model.json").write_text(json.dumps(described))
     with pytest.raises(ModelError, match="made by trap:make, which is not imported"):
         load_model("hf://somebody/nets")
@@ -132,7 +135,16 @@ def test_what_is_not_there_is_said(hub: Path) -> None:
         hub_model("hf://somebody/else")
 
 
-@pytest.mark.parametrize("address", ["hf://somebody", "hf://a/b/c/d", "hf://"])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"default": "../up"}', '{"default": 1}'])
+def test_a_damaged_set_is_said(hub: Path, content: str) -> None:
+    (hub / "set.json").write_text(content)
+    with pytest.raises(HubError, match=r"set\.json is damaged"):
+        hub_model("hf://somebody/nets")
+
+
+@pytest.mark.parametrize(
+    "address", ["hf://somebody", "hf://a/b/c/d", "hf://", "hf://a/b@refs/pr/1"]
+)
 def test_wrong_addresses_are_said(address: str) -> None:
     assert on_hub(address)
     with pytest.raises(HubError, match="expected hf://owner/name"):

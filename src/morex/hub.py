@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 SCHEME = "hf://"
-_ADDRESS = re.compile(rf"{SCHEME}([\w.-]+/[\w.-]+)(?:@([\w./-]+?))?(?:/([^/@]+))?/?")
+_ADDRESS = re.compile(rf"{SCHEME}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([^/@]+))?/?")
 _FILES = ("model.json", "model.safetensors")
 
 
@@ -29,11 +29,11 @@ def hub_model(address: str) -> Path:
     It is kept in the hub's own cache: without a network the version there is used.
 
     Args:
-        address: ``hf://owner/name``, ``hf://owner/name/model`` for a model of a set; ``@revision``
-            may follow the name.
+        address: ``hf://owner/name``, ``hf://owner/name/model`` for a model of a set; ``@`` and a
+            branch, tag or commit may follow the name.
 
     Raises:
-        HubError: if the address is none, or nothing is there or can be had.
+        HubError: if the address is none, nothing is there or can be had, or a set is damaged.
     """
     match = _ADDRESS.fullmatch(address)
     if not match:
@@ -42,8 +42,19 @@ def hub_model(address: str) -> Path:
     home = _snapshot(repository, revision)
     about = home / "set.json"
     if not model and about.is_file():
-        model = json.loads(about.read_bytes())["default"]
+        model = _default(about)
     return home / (model or "")
+
+
+def _default(about: Path) -> str:
+    """Return the folder of the model that stands for a set."""
+    try:
+        default = json.loads(about.read_bytes())["default"]
+    except (ValueError, TypeError, LookupError):
+        default = None
+    if not isinstance(default, str) or Path(default).name != default:
+        raise HubError(f"{about} is damaged: expected the folder of a model as its default")
+    return default
 
 
 @cache

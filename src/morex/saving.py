@@ -9,7 +9,7 @@ and whoever wrote the ``model.json`` names it.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -93,20 +93,20 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
         device: where to put it.
 
     Raises:
-        ModelError: if the folder holds no model, a file is damaged, or a model of the hub has an
-            expert whose factory would have to be imported.
+        ModelError: if the folder holds no model, a file is damaged, or a model of the hub has a
+            part whose factory would have to be imported.
         HubError: if it cannot be had from the hub.
     """
-    from_hub = on_hub(os.fspath(folder))
+    trusted = not on_hub(os.fspath(folder))
     folder = find_model(folder)
     described = _read_description(folder)
-    if from_hub and (factories := [*_factories(described["model"])]):
-        raise ModelError(
-            f"an expert of this model is made by {factories[0]}, which is not imported for models "
-            f"of the hub; if you trust it, load {folder}"
-        )
     try:
-        model = _build(described["model"])
+        model = _build(described["model"], trusted=trusted)
+    except _UntrustedFactoryError as error:
+        raise ModelError(
+            f"a part of this model is made by {error}, which is not imported for models of the "
+            f"hub; if you trust it, load {folder}"
+        ) from None
     except ForeignModelError as error:
         raise ModelError(f"{folder}: an expert comes from elsewhere: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -161,28 +161,27 @@ def _describe(model: nn.Module) -> dict[str, Any]:
     )
 
 
-def _build(description: dict[str, Any]) -> nn.Module:
+class _UntrustedFactoryError(Exception):
+    """A model of the hub wants this factory to be imported."""
+
+
+def _build(description: dict[str, Any], *, trusted: bool) -> nn.Module:
     kind = description["kind"]
     if kind in ("resnet", "foreign"):
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in description.items() if k != "kind"
         }
         if kind == "foreign":
+            if not trusted:
+                raise _UntrustedFactoryError(fields["factory"])
             return Foreign(ForeignConfig(**fields))
         return ResNet(NetworkConfig(**fields))
-    experts = {name: _build(part) for name, part in description["experts"].items()}
+    parts = description["experts"].items()
+    experts = {name: _build(part, trusted=trusted) for name, part in parts}
     if kind == "mixture":
-        combine = description.get("combine", "logits")
-        return Mixture(experts, _build(description["gate"]), combine=combine)
+        gate = _build(description["gate"], trusted=trusted)
+        return Mixture(experts, gate, combine=description.get("combine", "logits"))
     return UNGATED[kind](experts)
-
-
-def _factories(description: Mapping[str, Any]) -> Iterator[str]:
-    """Give what the foreign parts of a model are made by."""
-    if description.get("kind") == "foreign":
-        yield description["factory"]
-    for part in description.get("experts", {}).values():
-        yield from _factories(part)
 
 
 def _last_layer(description: Mapping[str, Any]) -> str:
