@@ -17,6 +17,7 @@ from morex.recipe.extension import extended, last_mixture, shrunk
 from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel
 from morex.run import RunError, run
 from morex.run.extending import go_on_from, recipe_of, training_seconds
+from morex.run.planning import estimate
 from morex.saving import ModelError, load_model, save_model
 from tiny import Spy, changed, raw_recipe, results_of, tiny
 
@@ -84,6 +85,16 @@ def test_a_new_ball_brings_an_expert_for_it_alone_and_the_attacks_of_the_other_b
     assert {*rows} == {"pgd-l1"}  # RayS knows no L1
     like = before.evaluation.rows["pgd-linf"]
     assert rows["pgd-l1"] == like.model_copy(update={"perturbation": "l1"})
+
+
+def test_what_is_new_is_shown_where_a_recipe_says_what_is_shown() -> None:
+    before = parse_recipe(changed(raw_recipe(*FEW), "report", {"models": ["clean", "MoRE"]}))
+    after = extended(before, "MoRE", RAIN)
+    assert after.report
+    assert after.report.models == ("clean", "MoRE", "Mrain", GROWN)
+    smaller = shrunk(before, "MoRE", ["Mfog"])
+    assert smaller.report
+    assert smaller.report.models == ("clean", "MoRE", "MoRE - Mfog")
 
 
 def test_extensions_can_be_extended() -> None:
@@ -313,6 +324,8 @@ def test_any_torch_classifier_joins_by_its_factory(
     torch.testing.assert_close(
         mixture.experts[3].state_dict()["classifier.0.weight"], theirs[0].weight.detach()
     )
+    planned = {one.stage.id: one.parameters for one in estimate(recipe, torch.device("cpu"))}
+    assert planned["train-more-+-rain"] == sum(p.numel() for p in mixture.parameters())
     again = tmp_path / "again"
     save_model(mixture, again)
     torch.testing.assert_close(load_model(again)(x), mixture(x))

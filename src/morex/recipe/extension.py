@@ -68,7 +68,7 @@ def extended(
         "against": [*base.against, *new],
         "gate_warmup": _scaled(old["gate_warmup"] or old["training"], "gate_warmup"),
     }
-    raw["columns"] += [*experts.values(), grown]
+    _show(raw, *experts.values(), grown)
     raw["name"] = "-".join((recipe.name, *new))
     return parse_recipe(raw, source)
 
@@ -96,9 +96,16 @@ def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
         "against": against,
         "shares": {n: share for n, share in base.shares.items() if n in against},
     }
-    raw["columns"].append(name)
+    _show(raw, name)
     raw["name"] = "-without-".join((recipe.name, *without))
     return parse_recipe(raw, f"the recipe without {', '.join(without)}")
+
+
+def _show(raw: dict[str, Any], *models: str) -> None:
+    """Add models to the table, and to what the page shows if the recipe says what that is."""
+    raw["columns"] += models
+    if (raw["report"] or {}).get("models") is not None:
+        raw["report"]["models"] += models
 
 
 def last_mixture(recipe: Recipe) -> str:

@@ -197,7 +197,9 @@ def _shape(workshop: Workshop, name: str) -> tuple[object, ...]:
     spec = workshop.recipe.models[name]
     if isinstance(spec, SavedModel):
         return ("saved", spec.model)
-    return ("network",) if isinstance(spec, NetworkModel) else (spec.kind, len(spec.experts))
+    if isinstance(spec, NetworkModel):
+        return ("network",)
+    return (spec.kind, *(_shape(workshop, expert) for expert in spec.experts))
 
 
 def _example(workshop: Workshop, name: str) -> nn.Module:
@@ -207,7 +209,7 @@ def _example(workshop: Workshop, name: str) -> nn.Module:
         return workshop.ready(workshop.from_elsewhere(spec))
     if isinstance(spec, NetworkModel):
         return workshop.ready(workshop.network(name))
-    experts: dict[str, nn.Module] = {n: workshop.network(n) for n in spec.experts}
+    experts = {name: _example(workshop, name) for name in spec.experts}
     if isinstance(spec, MixtureModel):
         return workshop.ready(workshop.mixture(name, spec, experts))
     return workshop.ready(workshop.ungated(spec, experts))
