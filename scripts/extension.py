@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from morex.outcomes import Proportion
 from morex.recipe import load_recipe
 from morex.recipe.extension import last_mixture
 from morex.recipe.schema import NetworkModel
@@ -25,6 +26,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     runs = parser.parse_args().runs
+    if len(runs) < 2:
+        parser.error("expected a run and at least one extension of it, one after the other")
     steps = [step(before, after) for before, after in pairwise(runs)]
     source = read_results(runs[-1]).file
     name = load_recipe(str(runs[0] / "recipe.yaml")).name
@@ -32,12 +35,15 @@ def main() -> None:
         "recipe": name,
         "seed": source.seed,
         "steps": steps,
-        "provenance": {k: v for k, v in source.provenance.items() if k != "command"},
+        "provenance": source.provenance,
     }
     home = ROOT / "results" / "extension"
     home.mkdir(parents=True, exist_ok=True)
     (home / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    (home / f"{name}.md").write_text("\n".join([f"# {name}\n", *map(markdown, steps)]))
+    made_by = source.provenance
+    hardware = ", ".join(f"{key} {value}" for key, value in made_by["hardware"].items())
+    about = f"Seed {source.seed}; {hardware}; commit {made_by.get('commit')}.\n"
+    (home / f"{name}.md").write_text("\n".join([f"# {name}\n", about, *map(markdown, steps)]))
 
 
 def step(before: Path, after: Path) -> dict[str, Any]:
@@ -49,8 +55,8 @@ def step(before: Path, after: Path) -> dict[str, Any]:
     rows = {
         row: {
             "n": cells[place[grown]].n,
-            "before": round(100 * cells[place[was]].value, 2),
-            "after": round(100 * cells[place[grown]].value, 2),
+            "before": share(cells[place[was]]),
+            "after": share(cells[place[grown]]),
         }
         for row, cells in table.measured.items()
     }
@@ -62,6 +68,15 @@ def step(before: Path, after: Path) -> dict[str, Any]:
         "rows": rows,
         "cost": {name: cost(table, name) for name in trained},
         "cost_of_others": {name: cost(table, name) for name in union},
+    }
+
+
+def share(cell: Proportion) -> dict[str, Any]:
+    """Return an accuracy with its interval, in percent."""
+    low, high = cell.interval
+    return {
+        "accuracy": round(100 * cell.value, 2),
+        "interval": [round(100 * low, 2), round(100 * high, 2)],
     }
 
 
@@ -81,10 +96,9 @@ def markdown(found: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name, row in found["rows"].items():
-        change = row["after"] - row["before"]
-        lines.append(
-            f"| {name} | {row['before']:.1f} | {row['after']:.1f} | {change:+.1f} | {row['n']} |"
-        )
+        change = row["after"]["accuracy"] - row["before"]["accuracy"]
+        cells = (words(row["before"]), words(row["after"]), f"{change:+.1f}", str(row["n"]))
+        lines.append(f"| {' | '.join([name, *cells])} |")
     took = ", ".join(f"{name} {c['seconds']:.0f} s" for name, c in found["cost"].items())
     ours = {key: sum(c[key] for c in found["cost"].values()) for key in ("seconds", "passes")}
     shares = "; ".join(
@@ -92,7 +106,14 @@ def markdown(found: dict[str, Any]) -> str:
         f"{100 * ours['passes'] / c['passes']:.0f}% of the passes of {name}"
         for name, c in found["cost_of_others"].items()
     )
-    return "\n".join([*lines, f"\nTraining took {ours['seconds']:.0f} s ({took}): {shares}.\n"])
+    end = f": {shares}" if shares else ""
+    return "\n".join([*lines, f"\nTraining took {ours['seconds']:.0f} s ({took}){end}.\n"])
+
+
+def words(found: dict[str, Any]) -> str:
+    """Return an accuracy with its interval for a table."""
+    low, high = found["interval"]
+    return f"{found['accuracy']:.1f} ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ class EventFiles:
     def measures(self, stage: Stage, step: int, values: Mapping[str, float]) -> None:
         """Write the values and pass on the call."""
         if stage.id not in self.writers:
-            self.writers[stage.id] = self.make(str(self.folder / stage.id))
+            # what an earlier training wrote from this step on is not shown
+            self.writers[stage.id] = self.make(str(self.folder / stage.id), purge_step=step)
         for name, value in values.items():
             self.writers[stage.id].add_scalar(name, value, step)
         self.watcher.measures(stage, step, values)
