@@ -44,7 +44,8 @@ def write_run(
         Outcomes(right).save(run / f"outcomes/{i}.npz")
     labels = rng.integers(0, classes, n)
     names = [f"class {k}" for k in range(classes)]
-    (run / "test-labels.json").write_text(json.dumps({"classes": names, "labels": labels.tolist()}))
+    images = {"classes": names, "labels": labels.tolist(), "index": [*range(100, 100 + n)]}
+    (run / "test-labels.json").write_text(json.dumps(images))
     for model in done[-2:]:
         gallery = model == models[-1]
         illustration(rng, labels[: n // 2], classes, size, rows, gallery=gallery).save(
@@ -100,6 +101,7 @@ def results(
         "seed": 7,
         "setting": {"data": "dice", "network": "resnet10", "width": 8, "n_test": n},
         "rows": {r: {"attack": f"{r} attack", "perturbation": p} for r, p in rows.items()},
+        "perturbations": {p["kind"]: p for p in rows.values()},
         "columns": columns,
         "illustrations": {model: f"illustrations/{model}.npz" for model in done[-2:]},
         "missing": [model for model in models if model not in done],

@@ -1,5 +1,6 @@
 """Illustrations are what the models do, and a run makes them once."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from morex.attacks import PGD, DeepFool, RayS, WorstOfDraws
 from morex.curves import curve_suite, possible
 from morex.data import load_data
 from morex.evaluation import Row, Suite, audit, evaluate
-from morex.illustrations import Illustration
+from morex.illustrations import Curve, Illustration
 from morex.illustrator import Illustrator, drawn_half_and_half
 from morex.mixture import MeanOfExperts, Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.outcomes import Outcomes
-from morex.perturbations import L2, Clean, Fog, Linf
+from morex.perturbations import L2, Clean, Fog, Jpeg, Linf, Transform
 from morex.recipe import RecipeError, parse_recipe
 from morex.recipe.illustrations import illustrated, in_pictures
 from morex.report.page import write_report
@@ -160,8 +161,32 @@ def test_what_is_saved_is_what_is_loaded(made: Illustration, tmp_path: Path) -> 
         Illustration.load(tmp_path / "two.npz")
 
 
-def test_impossible_strengths_are_left_out() -> None:
-    assert [*possible(Fog(0.15, 0.6), (0.5, 1.0, 3.0))] == [0.5, 1.0]
+class Flip(Transform):
+    """One's own, without a strength."""
+
+    def scaled(self, factor: float) -> "Flip":
+        raise NotImplementedError
+
+    def __call__(self, x: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        return x.flip(3)
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "factors"),
+    [(Fog(0.15, 0.6), [0, 0.5, 1, 1.5]), (Jpeg(1), [0, 1, 1.5]), (Flip(), [])],
+)
+def test_impossible_and_repeated_strengths_are_left_out(
+    perturbation: Transform, factors: list[float]
+) -> None:
+    assert [*possible(perturbation, (0, 0.5, 1, 1.5, 2))] == factors
+
+
+def test_names_of_perturbations_may_have_any_sign(tmp_path: Path) -> None:
+    curve = Curve(np.array([1.0]), np.ones((1, 2), dtype=bool))
+    made = Illustration(np.zeros(2), {"a/b": np.zeros(2)}, {"linf 8/255": curve})
+    made.save(tmp_path / "one.npz")
+    found = Illustration.load(tmp_path / "one.npz")
+    assert ([*found.curves], [*found.answers]) == (["linf 8/255"], ["a/b"])
 
 
 # --- in a run
@@ -202,6 +227,10 @@ def test_labels_are_in_the_order_of_the_outcomes(finished: Path) -> None:
     found = Illustration.load(finished / "illustrations/clean.npz")
     right = Outcomes.load(finished / "outcomes/clean.npz").right["clean"][:12]
     assert (found.answers["clean"] == found.labels).tolist() == right.tolist()
+    images = json.loads((finished / "test-labels.json").read_text())
+    assert images["labels"][:12] == found.labels.tolist()
+    whole = load_data("digits").test.labels
+    assert whole[images["index"]].tolist() == images["labels"]
 
 
 def test_illustrations_are_made_once_and_again_if_they_are_damaged(
@@ -264,6 +293,14 @@ def test_a_run_without_mixtures_shows_its_last_model() -> None:
     without = parse_recipe(raw_recipe("clean"))
     assert illustrated(without) == ()
     assert in_pictures(without) is None
+
+
+@pytest.mark.parametrize("factors", [[1, 1.0], [2, 1], [0, 1, 1.0000001]])
+def test_strengths_that_do_not_rise_are_told_before_anything_is_trained(
+    factors: list[float],
+) -> None:
+    with pytest.raises(RecipeError, match="expected rising factors on the strength"):
+        parse_recipe(recipe_with(factors=factors))
 
 
 def test_unknown_models_are_named() -> None:

@@ -8,6 +8,7 @@ import sys
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from morex.illustrations import Illustration
 from morex.outcomes import Outcomes
 from morex.report import make_table, read_results, to_csv, to_json
+from morex.report.charts import Line, LineAxes, line_chart
+from morex.report.charts.svg import SERIES
 from morex.report.comparison import to_comparison
 from morex.report.images import magnification, magnified
 from morex.report.material import read_material
@@ -159,9 +162,15 @@ def test_marks_stay_inside_their_drawings(run: Path) -> None:
         size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
         assert size
         width, height = map(float, size.groups())
-        for name, limit in (("x", width), ("y", height), ("cx", width), ("cy", height)):
-            for value in re.findall(rf' {name}="(-?[\d.]+)"', drawing):
+        for limit, names in ((width, ("x", "x1", "x2", "cx")), (height, ("y", "y1", "y2", "cy"))):
+            for value in re.findall(rf' (?:{"|".join(names)})="(-?[\d.]+)"', drawing):
                 assert -1 <= float(value) <= limit + 1
+        for path in re.findall(r' d="([^"]*)"', drawing):
+            points = re.findall(r"[ML](-?[\d.]+),(-?[\d.]+)", path)
+            assert points
+            for x, y in points:
+                assert -1 <= float(x) <= width + 1
+                assert -1 <= float(y) <= height + 1
 
 
 def test_series_differ_by_shape_and_dash_not_by_colour_alone(run: Path) -> None:
@@ -211,13 +220,41 @@ def test_confusions_count_what_was_said() -> None:
 
 def test_curves_have_the_accuracy_at_every_strength(run: Path) -> None:
     curve = Illustration.load(run / "illustrations/MoRE.npz").curves["linf"]
-    rows = list(shown(run).table("perturbation")[1:])
     html = shown(run)
     table = next(t for t in html.tables if t[0][:3] == ["perturbation", "model", "strength"])
     found = [r for r in table[1:] if r[:2] == ["linf", "MoRE"]]
-    assert rows
     assert [float(r[2]) for r in found] == [*FACTORS]
     assert [float(r[3]) for r in found] == [round(100 * r.mean(), 1) for r in curve.right]
+
+
+def test_curves_name_the_strength_of_their_own_perturbation(run: Path) -> None:
+    content = json.loads((run / "results.json").read_text())
+    content["rows"]["pgd-small"] = content["rows"]["pgd-linf"]  # of another ball of the same kind
+    content["perturbations"]["linf"]["eps"] = 4 / 255
+    (run / "results.json").write_text(json.dumps(content))
+    assert "times linf eps 0.01569" in page(run)
+
+
+def test_more_series_than_colours_begin_again() -> None:
+    lines = [Line(str(n), n, [(0, 1, ""), (1, 2, "")]) for n in range(SERIES + 1)]
+    drawn = line_chart(lines, LineAxes("x", "y", (0, 3)), "many")
+    looks = re.findall(r'class="(line [^"]*)"', drawn)
+    assert len(looks) == len(lines)
+    assert looks[SERIES] == looks[0]
+
+
+def test_a_gate_of_which_nothing_is_measured_is_left_out(run: Path) -> None:
+    content = json.loads((run / "results.json").read_text())
+    content["columns"]["MoRE"]["gate"] |= {"weights": {}, "leads": {}, "entropy": {}}
+    (run / "results.json").write_text(json.dumps(content))
+    assert 'id="gate"' not in page(run)
+
+
+def test_trainings_that_were_judged_once_say_nothing_about_longer_ones(run: Path) -> None:
+    for path in (run / "stages").iterdir():
+        history = json.loads(path.read_text())["history"][:1]
+        path.write_text(json.dumps({"history": history}))
+    assert "at their best when they ended" not in page(run)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +293,7 @@ def test_the_gallery_says_what_the_illustration_says(run: Path) -> None:
     assert len(sheets) == len(found.index) == 12
     for p, sheet in enumerate(sheets):
         right = found.said[:, p] == found.labels[p]
+        assert f"Test image {100 + found.index[p]}:" in sheet
         assert ("Right under everything" in sheet) == bool(right.all())
         weights = [round(100 * float(w)) for w in found.weights[:, p].T.flatten()]
         assert [int(w) for w in re.findall(r'<span style="width:(\d+)%"', sheet)] == weights
@@ -358,6 +396,29 @@ def test_damaged_files_are_named_and_left_out(run: Path, file: str) -> None:
     assert Path(file).name in text
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("audits/more.json", {"findings": {"a": 1}}, "findings"),
+        ("audits/more.json", {"findings": ["s"]}, "findings.0"),
+        (
+            "audits/more.json",
+            {"findings": [FINDINGS[0] | {"evidence": [1]}]},
+            "findings.0.evidence",
+        ),
+        ("audits/more.json", {}, "findings"),
+        ("test-labels.json", {"labels": "many"}, "labels"),
+        ("stages/train-AVG.json", {"history": [{"epoch": 1}]}, "history.0.loss"),
+    ],
+)
+def test_files_with_something_else_are_named_and_left_out(
+    run: Path, file: str, content: object, told: str
+) -> None:
+    (run / file).write_text(json.dumps(content))
+    text = shown(run).text
+    assert re.search(rf"Left out:.*{re.escape(file)} is left out: {re.escape(told)}", text)
+
+
 def test_damaged_outcomes_are_no_report(run: Path) -> None:
     (run / "outcomes/0.npz").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="not a readable outcomes file"):
@@ -402,6 +463,24 @@ def test_a_comparison_has_the_figures_of_every_run(tmp_path: Path) -> None:
         in found.text
     )
     assert "Table 1: made-up, seed 7" in found.text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"n": 30},
+        {"rows": {row: ROWS[row] for row in ("clean", "fog")}},
+        {"rows": ROWS | {"pgd-linf": {"kind": "linf", "eps": 0.5}}},
+    ],
+)
+def test_runs_that_were_attacked_differently_are_not_averaged(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    runs = [write_run(tmp_path / "one"), write_run(tmp_path / "two", **other)]
+    found = Reader(to_comparison([read_material(run) for run in runs]))
+    assert "These runs attack other test images or in other ways" in found.text
+    assert "Averaged" not in found.text
+    assert "McNemar" not in found.text
 
 
 def test_runs_on_the_same_images_are_compared_in_pairs(tmp_path: Path) -> None:

@@ -31,10 +31,13 @@ def curve_suite(
 
 
 def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[float]:
-    """Yield the factors at which the perturbation has a meaning."""
+    """Yield the factors at which the perturbation has a meaning and is not as at one before."""
+    seen = set()
     for factor in factors:
         try:
-            perturbation.scaled(factor)
-        except ValueError:  # fog that is more than opaque, for example
+            scaled = str(perturbation.scaled(factor))
+        except (ValueError, NotImplementedError):  # opaque fog; one's own, without a strength
             continue
-        yield factor
+        if scaled not in seen:  # severities of corruptions are whole numbers
+            seen.add(scaled)
+            yield factor

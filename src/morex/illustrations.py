@@ -39,7 +39,7 @@ class Pictures:
     """P test images under R attacks, and what is said of them.
 
     Attributes:
-        index: which of the test images they are, (P,).
+        index: their places among the run's test images, (P,).
         labels: their true classes, (P,).
         rows: names of the attacks, (R,); the first one leaves the image as it is.
         moved: the attacked images in [0, 1], float16, (R, P, C, H, W).
@@ -115,13 +115,13 @@ class Illustration:
 
     @classmethod
     def _of(cls, arrays: dict[str, Array]) -> Self:
-        parts: dict[str, dict[str, Array]] = {"": {}}
+        parts: dict[str, dict[str, Array]] = {}
         for name, array in arrays.items():
-            section, _, key = name.rpartition("/")
+            section, _, key = name.partition("/")
             parts.setdefault(section, {})[key] = array
         right = parts.get("right", {})
         return cls(
-            labels=parts[""]["labels"],
+            labels=parts["labels"][""],
             answers=parts.get("answers", {}),
             curves={k: Curve(f, right[k]) for k, f in parts.get("factors", {}).items()},
             pictures=Pictures(**parts["pictures"]) if "pictures" in parts else None,

@@ -105,8 +105,8 @@ def run(
         from morex.cli.events import with_events
         from morex.cli.live import live_watcher
         from morex.cli.report import reporting
-        from morex.cli.words import duration
         from morex.run import run as do_run
+        from morex.words import duration
 
         further = [f"evaluation.suites.{s}={_use(suite_examples)}" for s in suite or ()]
         loaded = _recipe(recipe, [*(overrides or []), *further], data)

@@ -41,6 +41,6 @@ def reporting(run: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(OSError, ValueError):  # there is nothing yet: why, is about to be told
+        with suppress(Exception):  # there may be nothing yet: why, is about to be told
             say(f"what is there so far: {write_report(run)}")
         raise

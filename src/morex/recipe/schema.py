@@ -1,9 +1,18 @@
 """Recipes: everything that decides a run, validated when it is read."""
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from morex.attacks import PGD, Attack, DrawnSteering
 from morex.foreign import ForeignConfig, is_factory
@@ -224,6 +233,13 @@ class Report(Strict):
     steps: int = Field(default=10, ge=1)
     factors: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     pictures: int = Field(default=12, ge=0)
+
+    @field_validator("factors")
+    @classmethod
+    def _rising(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if any(b <= a for a, b in pairwise(float(f"{factor:g}") for factor in factors)):
+            raise ValueError(f"expected rising factors on the strength, got {[*factors]}")
+        return factors
 
 
 class Recipe(Strict):

@@ -22,20 +22,21 @@ def caption(table: Table) -> tuple[str, ...]:
 
 def _strengths(table: Table) -> Iterator[str]:
     """Yield for example ``strengths: linf eps 0.1, fog t 0.15 light 0.6``."""
-    known = dict.fromkeys(_strength(row.perturbation) for row in table.source.rows.values())
-    if strengths := ", ".join(filter(None, known)):
+    known = dict.fromkeys(in_words(row.perturbation) for row in table.source.rows.values())
+    if strengths := ", ".join(words for words in known if " " in words):
         yield f"strengths: {strengths}"
 
 
-def _strength(perturbation: Mapping[str, Any]) -> str:
+def in_words(perturbation: Mapping[str, Any]) -> str:
+    """Return for example ``fog t 0.15 light 0.6``: kind and strength."""
     if "parts" in perturbation:
-        return " then ".join(_strength(part) or part["kind"] for part in perturbation["parts"])
-    values = {key: value for key, value in perturbation.items() if key != "kind"}
-    words = (
+        return " then ".join(map(in_words, perturbation["parts"]))
+    values = (
         f"{key} {value:.4g}" if isinstance(value, int | float) else f"{key} {value}"
-        for key, value in values.items()
+        for key, value in perturbation.items()
+        if key != "kind"
     )
-    return " ".join([perturbation["kind"], *words]) if values else ""
+    return " ".join([perturbation["kind"], *values])
 
 
 def _legend(table: Table) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Several runs side by side: which model is best in how many of them, and by how much."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,14 +32,16 @@ def write_comparison(runs: Sequence[Path], target: Path) -> None:
 def to_comparison(materials: Sequence[Material]) -> str:
     """Return a page that compares runs."""
     runs = dict(zip(names(materials), materials, strict=True))
-    means, unions = _means(runs), _unions(runs)
-    figures = [_figure("mean", means, [*runs]), _figure("union", unions, [*runs])]
+    means, unions = (_figures(runs, line) for line in ("mean", "union"))
+    alike = len({_measured(material) for material in materials}) == 1
+    found = {"mean": means, "union": unions} if alike else {}
+    figures = [_figure(kind, values, [*runs]) for kind, values in found.items()]
     compared = Section("models", "The models", figures=[f for f in figures if f])
     return render(
         title=f"{plural(len(runs), 'run')}: morex report",
         heading=f"{plural(len(runs), 'run')} compared",
         subject=listed([*runs]),
-        result=_result(means, unions, len(runs)),
+        result=_result(means, unions, len(runs)) if alike else _UNLIKE,
         missing=(),
         sections=[compared, *_pairs(runs), *_each(runs)],
     )
@@ -54,23 +57,25 @@ def names(materials: Sequence[Material]) -> list[str]:
     ]
 
 
-def _means(runs: Mapping[str, Material]) -> Figures:
-    lines = {run: (m.table.columns, m.table.mean) for run, m in runs.items()}
-    return _by_model(lines)
+_UNLIKE = (
+    "These runs attack other test images or in other ways: their figures cannot be compared, and "
+    "each has its own table below."
+)
 
 
-def _unions(runs: Mapping[str, Material]) -> Figures:
-    lines = {
-        run: (m.table.columns, [cell.value if cell else None for cell in m.table.union])
-        for run, m in runs.items()
-    }
-    return _by_model(lines)
+def _measured(material: Material) -> str:
+    """Return what is the same in runs whose figures can be compared: images and attacks."""
+    file = material.file
+    images = [file.setting.get(key) for key in ("data", "data_note", "n_test")]
+    return json.dumps([images, {name: row.model_dump() for name, row in file.rows.items()}])
 
 
-def _by_model(lines: Mapping[str, tuple[Sequence[str], Sequence[float | None]]]) -> Figures:
+def _figures(runs: Mapping[str, Material], line: str) -> Figures:
+    """Return the models' figures in a line of the table."""
     found: Figures = {}
-    for run, (columns, values) in lines.items():
-        for model, value in zip(columns, values, strict=True):
+    for run, material in runs.items():
+        table = material.table
+        for model, value in zip(table.columns, table.values[line], strict=True):
             if value is not None:
                 found.setdefault(model, {})[run] = value
     return found
@@ -149,9 +154,9 @@ def _pairs(runs: Mapping[str, Material]) -> Iterator[Section]:
     rows = [
         [other, model, *_paired(one, two, model)]
         for other, two in others
-        if one.labels and one.labels == two.labels
+        if one.labels and one.labels == two.labels and _measured(one) == _measured(two)
         for model in one.outcomes
-        if model in two.outcomes and one.file.rows.keys() == two.file.rows.keys()
+        if model in two.outcomes
     ]
     if rows:
         header = ["run", "model", f"union in {first} (%)", "there (%)", "difference", "n", "p"]

@@ -3,12 +3,11 @@
 What is not there yet, or damaged, is left out, and said: only ``results.json`` must be readable.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,6 +17,7 @@ from morex.report.results import Gate, ResultsFile, RunResults, read_results
 from morex.report.table import Table, make_table
 
 T = TypeVar("T")
+Content = TypeVar("Content", bound=BaseModel)
 
 
 class Epoch(BaseModel):
@@ -30,6 +30,45 @@ class Epoch(BaseModel):
     learning_rate: float
     validation: tuple[float, ...] = ()
     score: float | None = None
+
+
+class Record(BaseModel):
+    """What the page needs of the record of a training stage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    history: tuple[Epoch, ...] = ()
+
+
+class TestImages(BaseModel):
+    """The test images in the order in which they are attacked, and the names of the classes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    classes: tuple[str, ...] = ()
+    labels: tuple[int, ...] = ()
+    index: tuple[int, ...] = ()
+
+
+class Finding(BaseModel):
+    """One point of an audit, as ``morex audit --out`` writes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    point: int
+    name: str
+    ball: str | None = None
+    verdict: str
+    evidence: dict[str, float] = {}
+    reason: str = ""
+
+
+class Audit(BaseModel):
+    """An audit as ``morex audit --out`` writes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +95,8 @@ class Material:
         illustrations: by model.
         classes: names of the classes; empty if they are unknown.
         labels: true classes of the test images, in their order.
-        audits: contents of the files in ``audits``, by name of the model.
+        index: their indices in the data set; empty if they are unknown.
+        audits: what was found, by name of the file in ``audits``.
         recipe: the recipe as YAML.
         notes: what could not be read.
     """
@@ -69,7 +109,8 @@ class Material:
     illustrations: Mapping[str, Illustration]
     classes: tuple[str, ...]
     labels: tuple[int, ...]
-    audits: Mapping[str, Mapping[str, Any]]
+    index: tuple[int, ...]
+    audits: Mapping[str, tuple[Finding, ...]]
     recipe: str
     notes: list[str] = field(default_factory=list)
 
@@ -85,9 +126,10 @@ class Material:
 
     @property
     def gates(self) -> dict[str, Gate]:
-        """What is known of the gates, by mixture, in the order of the table."""
+        """The gates of which something is measured, by mixture, in the order of the table."""
         entries = ((name, self.file.columns.get(name)) for name in self.table.columns)
-        return {name: entry.gate for name, entry in entries if entry and entry.gate}
+        measured = ((name, entry.gate) for name, entry in entries if entry)
+        return {name: gate for name, gate in measured if gate and gate.weights}
 
     @property
     def lead(self) -> str | None:
@@ -113,7 +155,7 @@ def read_material(run: Path | str) -> Material:
     run = Path(run)
     results = read_results(run, unfinished=True)
     notes: list[str] = []
-    labels = _kept(partial(_json, run / "test-labels.json"), notes) or {}
+    images = _kept(partial(_parsed, run / "test-labels.json", TestImages), notes) or TestImages()
     return Material(
         run=run,
         results=results,
@@ -125,8 +167,9 @@ def read_material(run: Path | str) -> Material:
             for name, path in results.file.illustrations.items()
             if (found := _kept(partial(Illustration.load, run / path), notes))
         },
-        classes=tuple(labels.get("classes", ())),
-        labels=tuple(labels.get("labels", ())),
+        classes=images.classes,
+        labels=images.labels,
+        index=images.index,
         audits=_audits(run, notes),
         recipe=_kept(partial((run / "recipe.yaml").read_text, encoding="utf-8"), notes) or "",
         notes=notes,
@@ -139,19 +182,19 @@ def _kept(read: Callable[[], T], notes: list[str]) -> T | None:
         return read()
     except FileNotFoundError:
         return None
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError) as error:
         notes.append(str(error).splitlines()[0])
         return None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _parsed(path: Path, form: type[Content]) -> Content:
+    """Read a JSON file of a known form."""
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}) and left out") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} does not hold an object and is left out")
-    return content
+        return form.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        place = ".".join(map(str, wrong["loc"])) or "it"
+        raise ValueError(f"{path} is left out: {place}: {wrong['msg']}") from None
 
 
 def _suites(run: Path, notes: list[str]) -> dict[str, Table]:
@@ -171,22 +214,15 @@ def _trainings(run: Path, file: ResultsFile, notes: list[str]) -> tuple[Training
     for stage, about in file.stages.items():
         if isinstance(about, dict) and about.get("kind") in ("gate", "train"):
             path = run / "stages" / f"{stage}.json"
-            epochs = _kept(partial(_epochs, path), notes)
-            if epochs:
+            record = _kept(partial(_parsed, path, Record), notes)
+            if record and record.history:
                 against = tuple(about.get("against", ()))
                 gate = about["kind"] == "gate"
-                found.append(Training(stage, str(about["model"]), gate, against, epochs))
+                found.append(Training(stage, str(about["model"]), gate, against, record.history))
     return tuple(found)
 
 
-def _epochs(path: Path) -> tuple[Epoch, ...]:
-    try:
-        return tuple(Epoch.model_validate(entry) for entry in _json(path).get("history", ()))
-    except ValidationError as error:
-        raise ValueError(f"{path} holds no history that can be shown ({error})") from None
-
-
-def _audits(run: Path, notes: list[str]) -> dict[str, Mapping[str, Any]]:
+def _audits(run: Path, notes: list[str]) -> dict[str, tuple[Finding, ...]]:
     files = sorted((run / "audits").glob("*.json"))
-    read = {path.stem: _kept(partial(_json, path), notes) for path in files}
-    return {name: content for name, content in read.items() if content and "findings" in content}
+    read = {path.stem: _kept(partial(_parsed, path, Audit), notes) for path in files}
+    return {name: audit.findings for name, audit in read.items() if audit}

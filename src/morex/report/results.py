@@ -69,8 +69,9 @@ class ColumnEntry(BaseModel):
 class ResultsFile(BaseModel):
     """The content of ``results.json``.
 
-    ``missing`` names models that are not evaluated yet, ``illustrations`` where the files are that
-    show what a model does on some images, relative to the run.
+    ``perturbations`` has kind and strength of all that the recipe names, ``missing`` the models
+    that are not evaluated yet, ``illustrations`` where the files are that show what a model does on
+    some images, relative to the run.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,6 +80,7 @@ class ResultsFile(BaseModel):
     seed: int
     setting: dict[str, Any]
     rows: dict[str, RowEntry] = Field(min_length=1)
+    perturbations: dict[str, dict[str, Any]] = {}
     columns: dict[str, ColumnEntry]
     illustrations: dict[str, str] = {}
     missing: tuple[str, ...] = ()

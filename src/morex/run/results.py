@@ -39,6 +39,7 @@ def results(
             "n_test": len(workshop.test_data),
         },
         "rows": _rows(workshop, suite),
+        "perturbations": {name: described(p) for name, p in recipe.perturbations.items()},
         "columns": {name: _column(workshop, name, stages, records, suite) for name in evaluated},
         "illustrations": {
             s.model: s.output for s in stages if s.kind == "illustrate" and s.id in records
@@ -118,6 +119,13 @@ def _stage(workshop: Workshop, stage: Stage, record: Mapping[str, Any]) -> dict[
 
 
 def test_labels(workshop: Workshop) -> dict[str, Any]:
-    """Return the names of the classes, and which of them the test images are, in their order."""
-    images = workshop.test_data
-    return {"classes": list(images.classes), "labels": images.labels.tolist()}
+    """Return the names of the classes, and of every test image its class and its index in the data.
+
+    The images are in the order in which they are attacked.
+    """
+    images, index = workshop.test_data, workshop.test_rows
+    return {
+        "classes": list(images.classes),
+        "labels": images.labels.tolist(),
+        "index": index.tolist(),
+    }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import Scale, marker, picture, segment, text, width_of
+from morex.report.charts.svg import Scale, colour, marker, picture, segment, text, width_of
 
 _ROW, _TOP, _BOTTOM = 24, 8, 40
 
@@ -53,7 +53,6 @@ def _row(row: DotRow, across: Scale, y: float) -> Iterator[Markup]:
     for dot in row.dots:
         if dot.interval:
             low, high = (across(end) for end in dot.interval)
-            line = segment(low, y, high, y, f"interval s{dot.slot}")
-            yield Markup(str(line).replace("<line", f'<line data-series="{dot.series}"', 1))
+            yield segment(low, y, high, y, f"interval {colour(dot.slot)}", series=dot.series)
     for dot in row.dots:
         yield marker(dot.slot, across(dot.value), y, dot.tip, dot.series, 5)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import marker, picture, segment
+from morex.report.charts.svg import marker, picture, segment, stroke
 
 Cell = str | int | float | None
 
@@ -29,8 +29,8 @@ class Key:
     @property
     def sample(self) -> Markup:
         """A small picture of the series."""
-        stroke = [segment(1, 7, 25, 7, f"line s{self.slot} d{self.slot}")] if self.line else []
-        return picture(26, 14, self.name, *stroke, marker(self.slot, 13, 7, "", self.name))
+        line = [segment(1, 7, 25, 7, stroke(self.slot))] if self.line else []
+        return picture(26, 14, self.name, *line, marker(self.slot, 13, 7, "", self.name))
 
 
 @dataclass(frozen=True)

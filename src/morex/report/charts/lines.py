@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from morex.report.charts.svg import Scale, element, marker, nice_ticks, picture, segment, text
+from morex.report.charts.svg import (
+    Scale,
+    element,
+    marker,
+    nice_ticks,
+    picture,
+    segment,
+    stroke,
+    text,
+)
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 14, 24, 38
 
@@ -63,8 +72,7 @@ def _frame(axes: LineAxes, ticks: Sequence[float], across: Scale, up: Scale) -> 
 def _marks(line: Line, across: Scale, up: Scale) -> Iterator[Markup]:
     places = [(across(x), up(y)) for x, y, _ in line.points]
     path = "M" + " L".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    look = f"line s{line.slot} d{line.slot}"
-    yield element("path", d=path, class_=look, data_series=line.name)
+    yield element("path", d=path, class_=stroke(line.slot), data_series=line.name)
     size = 3.8 if len(places) <= 12 else 2.2
     for (x, y), (_, _, tip) in zip(places, line.points, strict=True):
         yield marker(line.slot, x, y, tip, line.name, size)

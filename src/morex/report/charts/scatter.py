@@ -64,8 +64,7 @@ def _named(spots: Sequence[Spot], places: Sequence[tuple[float, float]]) -> Iter
     for spot, (x, y) in zip(spots, places, strict=True):
         words = _label_box(spot.name, x, y, taken)
         taken.append(words)
-        label = text(words[0], words[3] - 3, spot.name, class_="label")
-        yield Markup(str(label).replace("<text", f'<text data-series="{spot.series}"', 1))
+        yield text(words[0], words[3] - 3, spot.name, class_="label", series=spot.series)
     for spot, (x, y) in zip(spots, places, strict=True):
         yield marker(spot.slot, x, y, spot.tip, spot.series, 5.5)
 

@@ -42,9 +42,19 @@ def picture(width: float, height: float, description: str, *marks: object) -> Ma
     )
 
 
-def text(x: float, y: float, words: object, *, anchor: str = "start", class_: str = "") -> Markup:
-    """Return words; ``anchor`` is start, middle or end."""
-    return element("text", words, x=x, y=y, text_anchor=anchor, class_=class_ or None)
+def text(
+    x: float,
+    y: float,
+    words: object,
+    *,
+    anchor: str = "start",
+    class_: str = "",
+    series: str | None = None,
+) -> Markup:
+    """Return words; ``anchor`` is start, middle or end, ``series`` whose they are."""
+    return element(
+        "text", words, data_series=series, x=x, y=y, text_anchor=anchor, class_=class_ or None
+    )
 
 
 def width_of(words: str) -> float:
@@ -54,9 +64,21 @@ def width_of(words: str) -> float:
     return 9.0 * wide + 5.0 * narrow + 7.5 * (len(words) - wide - narrow)
 
 
-def segment(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    """Return a straight line."""
-    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+def segment(
+    x1: float, y1: float, x2: float, y2: float, class_: str, *, series: str | None = None
+) -> Markup:
+    """Return a straight line; ``series`` is whose it is."""
+    return element("line", data_series=series, x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+
+
+def colour(slot: int) -> str:
+    """Return the class that gives a series its colour."""
+    return f"s{slot % SERIES}"
+
+
+def stroke(slot: int) -> str:
+    """Return the classes that give the line of a series its colour and dashes."""
+    return f"line {colour(slot)} d{slot % SERIES}"
 
 
 def marker(slot: int, x: float, y: float, tip: str, series: str, size: float = 4.5) -> Markup:
@@ -65,7 +87,7 @@ def marker(slot: int, x: float, y: float, tip: str, series: str, size: float = 4
         "path",
         element("title", tip),
         d=_SHAPES[slot % len(_SHAPES)](x, y, size),
-        class_=f"mark s{slot % SERIES}",
+        class_=f"mark {colour(slot)}",
         data_series=series,
     )
 

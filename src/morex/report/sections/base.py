@@ -35,6 +35,11 @@ def listed(words: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
+def points(share: float | None) -> float | None:
+    """Return a share in [0, 1] in percentage points with one decimal."""
+    return None if share is None else round(100 * share, 1)
+
+
 def plural(count: int, noun: str) -> str:
     """Return ``1 model`` or ``2 models``."""
     return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
 from morex.report.charts.svg import percent
 from morex.report.material import Material
+from morex.report.sections.base import points
 
 _MOST = 12
 """More classes than these are shown by their extremes."""
@@ -55,8 +56,8 @@ def hard_classes(material: Material, model: str) -> Figure | None:
             [
                 [
                     material.class_name(label),
-                    *map(_rounded, by_class[label].values()),
-                    _rounded(means[label]),
+                    *map(points, by_class[label].values()),
+                    points(means[label]),
                 ]
                 for label in order
             ],
@@ -98,10 +99,6 @@ def _hardest(
         f"{model}: {material.class_name(hard)} is the hardest class ({percent(means[hard])} in the "
         f"mean of the rows), {material.class_name(easy)} the easiest ({percent(means[easy])})"
     )
-
-
-def _rounded(share: float | None) -> float | None:
-    return None if share is None else round(100 * share, 1)
 
 
 def confusions(material: Material, model: str) -> Figure | None:

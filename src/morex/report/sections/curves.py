@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from morex.illustrations import Curve
 from morex.outcomes import Proportion
+from morex.report.caption import in_words
 from morex.report.charts import DataTable, Figure, Key, Line, LineAxes, Panel, line_chart
 from morex.report.charts.svg import percent
 from morex.report.material import Material
@@ -68,13 +69,9 @@ def _chart(material: Material, name: str, curves: Curves, slots: Mapping[str, in
 
 
 def _strength(material: Material, name: str) -> str:
-    """Return for example ``eps 0.11``, the strength in the table."""
-    kinds = {row.perturbation.get("kind"): row.perturbation for row in material.file.rows.values()}
-    values = {k: v for k, v in kinds.get(name, {}).items() if k != "kind"}
-    words = (
-        f"{k} {v:.3g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in values.items()
-    )
-    return ", ".join(words) or "its strength in the table"
+    """Return for example ``linf eps 0.11``, a perturbation of the recipe."""
+    known = material.file.perturbations.get(name)
+    return in_words(known) if known else "its strength in the recipe"
 
 
 def _tip(model: str, factor: float, share: Proportion) -> str:

@@ -1,6 +1,6 @@
 """Pictures: test images under every attack, and what gate, experts and mixture make of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A test image with everything that was done to it."""
+    """A test image, its index in the data set, with everything that was done to it."""
 
     index: int
     label: str
@@ -49,7 +49,8 @@ def gallery_section(material: Material) -> Section | None:
     name, pictures = next(galleries, ("", None))
     if pictures is None:
         return None
-    exhibits = list(_exhibits(material, pictures))
+    factors = _factors(pictures)
+    exhibits = list(_exhibits(material, pictures, factors))
     standing = sum(not exhibit.broken_by for exhibit in exhibits)
     gate = " The bars are the gate's weights." if pictures.weights.shape[2] else ""
     lead = (
@@ -61,7 +62,7 @@ def gallery_section(material: Material) -> Section | None:
     content = {
         "model": name,
         "rows": pictures.rows.tolist(),
-        "factors": _factors(pictures),
+        "factors": factors,
         "experts": pictures.experts.tolist(),
         "exhibits": exhibits,
     }
@@ -74,26 +75,26 @@ def _factors(pictures: Pictures) -> list[int]:
     return [magnification(images - moved[0]) for images in moved]
 
 
-def _exhibits(material: Material, pictures: Pictures) -> Iterator[Exhibit]:
+def _exhibits(material: Material, pictures: Pictures, factors: Sequence[int]) -> Iterator[Exhibit]:
     right = pictures.said == pictures.labels
     rows = pictures.rows
-    for p, index in enumerate(pictures.index.tolist()):
+    for p, place in enumerate(pictures.index.tolist()):
         yield Exhibit(
-            index=index,
+            index=material.index[place] if material.index else place,
             label=material.class_name(int(pictures.labels[p])),
             broken_by=listed(rows[~right[:, p]].tolist()),
-            cells=tuple(_attacked(material, pictures, r, p) for r in range(len(rows))),
+            cells=tuple(_attacked(material, pictures, r, p, f) for r, f in enumerate(factors)),
         )
 
 
-def _attacked(material: Material, pictures: Pictures, row: int, p: int) -> Attacked:
+def _attacked(material: Material, pictures: Pictures, row: int, p: int, factor: int) -> Attacked:
     image = pictures.moved[row, p].astype(np.float32)
     change = image - pictures.moved[0, p].astype(np.float32)
     label, said = int(pictures.labels[p]), int(pictures.said[row, p])
     return Attacked(
         row=str(pictures.rows[row]),
         image=data_address(image),
-        difference=data_address(magnified(change, _factors(pictures)[row])) if row else "",
+        difference=data_address(magnified(change, factor)) if row else "",
         said=material.class_name(said),
         right=said == label,
         confidence=round(100 * float(pictures.confidence[row, p])),

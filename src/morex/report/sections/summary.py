@@ -6,7 +6,7 @@ from morex.outcomes import Comparison, Proportion
 from morex.report.charts import DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
 from morex.report.charts.svg import percent
 from morex.report.material import Material
-from morex.report.sections.base import plural
+from morex.report.sections.base import plural, points
 from morex.report.table import Table
 
 _CHANCE = 0.05
@@ -22,18 +22,20 @@ def headline(material: Material) -> str:
     width = f" of width {setting['width']}" if "width" in setting else ""
     note = f" ({setting['data_note']})" if setting.get("data_note") else ""
     images = f", {setting['n_test']:,} test images" if "n_test" in setting else ""
+    done = len(table.columns) - len(material.file.missing)
+    models = f"{done} of {plural(len(table.columns), 'model')}" if material.file.missing else None
     return (
-        f"{plural(len(table.columns), 'model')} trained on {setting.get('data', 'unknown data')}"
+        f"{models or plural(done, 'model')} trained on {setting.get('data', 'unknown data')}"
         f"{note}, {setting.get('network', 'networks')}{width}; {plural(len(table.rows), 'attack')}"
         f"{images}; seed {material.file.seed}"
     )
 
 
 def result(material: Material) -> str:
-    """Return the run's result as one sentence, with what chance may explain."""
+    """Return the run's result as one sentence, with what chance may explain of the union."""
     table = material.table
     means = ranked(table, table.mean)
-    unions = ranked(table, tuple(cell.value if cell else None for cell in table.union))
+    unions = ranked(table, table.values["union"])
     if not means:
         return "No model is evaluated yet: this page shows what there is so far."
     best, mean = means[0]
@@ -57,8 +59,8 @@ def _ahead(ranking: Known) -> str:
     if len(ranking) < 2:
         return ""
     (_, best), (second, value) = ranking[:2]
-    points = 100 * (best - value)
-    return f", {points:.1f} points ahead of {second}" if points >= 0.05 else f", as has {second}"
+    ahead = 100 * (best - value)
+    return f", {ahead:.1f} points ahead of {second}" if ahead >= 0.05 else f", as has {second}"
 
 
 def _against_lead(material: Material, best: str, unions: Known) -> str:
@@ -71,9 +73,12 @@ def _against_lead(material: Material, best: str, unions: Known) -> str:
     rows = material.table.rows
     pair = (material.outcomes[name].union(rows) for name in (best, other))
     compared = Comparison.of(*pair)
-    points = 100 * (compared.first - compared.second)
-    verdict = "which may be chance" if compared.p > _CHANCE else "more than chance would give"
-    return f", {points:.1f} points more than {other}, {verdict} (p = {compared.p:.2g})"
+    ahead = 100 * (compared.first - compared.second)
+    verdict = ", which may be chance" if compared.p > _CHANCE else ""
+    return (
+        f", {ahead:.1f} points more than {other}{verdict} (McNemar's exact test: p = "
+        f"{compared.p:.2g}, not corrected for choosing the best)"
+    )
 
 
 def standing(material: Material) -> Figure | None:
@@ -96,7 +101,7 @@ def standing(material: Material) -> Figure | None:
         numbers=DataTable(
             ["model", "mean (%)", "union (%)", "low", "high", "n"],
             [
-                [name, _points(mean), *_counted(union)]
+                [name, points(mean), *_counted(union)]
                 for name, mean, union in zip(table.columns, table.mean, table.union, strict=True)
             ],
         ),
@@ -115,7 +120,7 @@ def _dots(name: str, mean: float, union: Proportion) -> list[Dot]:
 
 def _message(table: Table) -> str:
     means = ranked(table, table.mean)
-    unions = ranked(table, tuple(cell.value if cell else None for cell in table.union))
+    unions = ranked(table, table.values["union"])
     (name, mean), (best, union) = means[0], unions[0]
     if name == best:
         return f"{name} leads in the mean ({percent(mean)}) and in the union ({percent(union)})"
@@ -124,11 +129,7 @@ def _message(table: Table) -> str:
     return f"{name} leads in the mean ({percent(mean)}), {best} in the union ({percent(union)})"
 
 
-def _points(share: float | None) -> float | None:
-    return None if share is None else round(100 * share, 1)
-
-
 def _counted(cell: Proportion | None) -> list[float | int | None]:
     if cell is None:
         return [None] * 4
-    return [_points(cell.value), *map(_points, cell.interval), cell.n]
+    return [points(cell.value), *map(points, cell.interval), cell.n]

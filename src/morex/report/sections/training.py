@@ -81,14 +81,13 @@ def _validation(training: Training, slots: dict[str, int]) -> Markup:
 
 
 def _still_rising(judged: Sequence[Training]) -> str:
-    """Say how many trainings were at their best when they ended."""
-    fitted = [t for t in judged if not t.warms_up] or list(judged)
-    scores = [[e.score for e in t.epochs if e.score is not None] for t in fitted]
-    rising = sum(s[-1] == max(s) for s in scores if s)
-    end = "more epochs may help" if 2 * rising > len(fitted) else "more epochs would not help most"
-    return (
-        f"{rising} of {plural(len(fitted), 'training')} were at their best when they ended: {end}"
-    )
+    """Say how many trainings that were judged more than once were at their best at the end."""
+    scores = [[e.score for e in t.epochs if e.score is not None] for t in judged if not t.warms_up]
+    several = [s for s in scores if len(s) > 1]
+    if not several:
+        return "How accurate the models were on validation images"
+    rising = sum(s[-1] == max(s) for s in several)
+    return f"{rising} of {plural(len(several), 'training')} were at their best when they ended"
 
 
 def _losses(material: Material) -> Figure | None:

@@ -2,41 +2,42 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from morex.report.formats import to_csv, to_json
-from morex.report.material import Material
+from morex.report.material import Finding, Material
 from morex.report.sections.base import Section, plural
+from morex.words import duration
 
 _SIGNS = {"pass": "✓", "flag": "⚑", "does not apply": "–"}
 
 
 def audit_section(material: Material) -> Section | None:
     """Return the verdicts of the audits in the run's folder, the flagged points first."""
-    audits = {name: _findings(content) for name, content in material.audits.items()}
+    audits = {name: [*map(_finding, _flags_first(f))] for name, f in material.audits.items()}
     if not audits:
         return None
-    flags = sum(f["verdict"] == "flag" for found in audits.values() for f in found)
+    flags = sum(f.verdict == "flag" for found in material.audits.values() for f in found)
     points = sum(map(len, audits.values()))
     verdict = f"{flags} of {points} points are flagged." if flags else "No sign of masking."
     lead = f"Is it robust, or does it hide its gradients? Each point is a measurement. {verdict}"
     return Section("audit", "Audit", lead, part="audit.html", content={"audits": audits})
 
 
-def _findings(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = [
-        {
-            "sign": _SIGNS.get(f.get("verdict", ""), "?"),
-            "verdict": f.get("verdict", "?"),
-            "name": f"{f.get('point', '')}. {f.get('name', '')}",
-            "ball": f.get("ball") or "",
-            "reason": f.get("reason", ""),
-            "evidence": ", ".join(f"{k} {v:g}" for k, v in f.get("evidence", {}).items()),
-        }
-        for f in content["findings"]
-    ]
-    return sorted(found, key=lambda f: f["verdict"] != "flag")  # stable
+def _flags_first(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda f: f.verdict != "flag")  # stable
+
+
+def _finding(f: Finding) -> dict[str, str]:
+    return {
+        "sign": _SIGNS.get(f.verdict, "?"),
+        "verdict": f.verdict,
+        "name": f"{f.point}. {f.name}",
+        "ball": f.ball or "",
+        "reason": f.reason,
+        "evidence": ", ".join(f"{name} {value:g}" for name, value in f.evidence.items()),
+    }
 
 
 def provenance_section(material: Material) -> Section:
@@ -78,15 +79,9 @@ def _stages(stages: Mapping[str, Any]) -> str:
     made_by = ((stage.get("provenance") or {}).get("commit") for stage in known)
     commits = sorted({str(commit)[:9] for commit in made_by if commit})
     return (
-        f"{plural(len(known), 'stage')} done in {_duration(seconds)} of work, the last at {last}"
+        f"{plural(len(known), 'stage')} done in {duration(seconds)} of work, the last at {last}"
         + (f", from {plural(len(commits), 'commit')} ({', '.join(commits)})" if commits else "")
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _downloads(material: Material) -> Iterator[tuple[str, str, str]]:
