@@ -3,9 +3,10 @@
     python scripts/ship.py RUN --default "MoRE (all)"
     python scripts/ship.py RUN --restore NAME
 
-The set is called as the run's recipe. Mixtures share the weights of their experts. Nothing else of
-the run is copied. ``--restore`` makes a run directory in which the single networks of a shipped set
-need not be trained again: ``morex run NAME --out RUN`` goes on from there.
+The set is called as the run's recipe: its columns, and all experts of its mixtures, whose weights
+the mixtures share. Nothing else of the run is copied. ``--restore`` makes a run directory in which
+the single networks of a shipped set need not be trained again: ``morex run NAME --out RUN`` goes on
+from there.
 """
 
 import argparse
@@ -42,8 +43,10 @@ def ship(run: Path, default: str) -> None:
     recipe, found = load_recipe(str(run / "recipe.yaml")), read_results(run)
     home = ROOT / "src" / "morex" / "models" / recipe.name
     shutil.rmtree(home, ignore_errors=True)
-    singles = [name for name in found.file.columns if isinstance(recipe.models[name], NetworkModel)]
-    mixtures = [name for name in found.file.columns if name not in singles]
+    columns = found.file.columns
+    mixtures = [name for name in columns if not isinstance(recipe.models[name], NetworkModel)]
+    experts = (expert for name in mixtures for expert in recipe.models[name].experts)
+    singles = [*dict.fromkeys([*(name for name in columns if name not in mixtures), *experts])]
     for name in singles:
         copy_model(run / "models" / slug(name), home / slug(name))
     for name in mixtures:
@@ -54,26 +57,26 @@ def ship(run: Path, default: str) -> None:
             home / slug(name),
             about=load_about(source),
             dtype=torch.bfloat16 if recipe.saved_precision == "bf16" else None,
-            beside=[expert for expert in beside if (home / expert).is_dir()],
+            beside=beside,
         )
     table = make_table(found)
     about = {"description": table.title, "default": slug(default)}
     (home / "set.json").write_text(json.dumps(about, indent=1) + "\n")
     size = sum(path.stat().st_size for path in home.rglob("*.safetensors"))
-    print(f"{len(found.file.columns)} models, {size / 1e6:.1f} MB, in {home}")
+    print(f"{len(singles) + len(mixtures)} models, {size / 1e6:.1f} MB, in {home}")
 
     results = ROOT / "results" / recipe.name
     results.mkdir(parents=True, exist_ok=True)
     (results / "table.json").write_text(to_json(table))
     (results / "table.md").write_text(to_markdown(table))
-    for name, column in found.file.columns.items():
+    for name, column in columns.items():
         if column.gate:
             title = f"Where the gate of {name} puts its weight"
             (results / f"gate-{slug(name)}.svg").write_text(to_heatmap(column.gate, title))
     records = results / "stages"
     shutil.rmtree(records, ignore_errors=True)
     records.mkdir()
-    for name in found.file.columns:
+    for name in (*singles, *mixtures):
         shutil.copy(run / "stages" / f"train-{slug(name)}.json", records)
 
 
