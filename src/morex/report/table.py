@@ -115,10 +115,10 @@ def _paper(file: ResultsFile, columns: Sequence[str]) -> dict[str, tuple[float |
 
 
 def _title(file: ResultsFile) -> str:
-    return f"{file.name}: test accuracy (%) on {_description(file.setting)}"
+    return f"{file.name}: test accuracy (%) on {description(file.setting)}"
 
 
-def _description(setting: Mapping[str, Any]) -> str:
+def description(setting: Mapping[str, Any]) -> str:
     """Return for example ``digits (8x8), resnet10 of width 8``, from whatever is known."""
     note = f" ({setting['data_note']})" if setting.get("data_note") else ""
     width = f" of width {setting['width']}" if "width" in setting else ""

@@ -7,7 +7,7 @@ from morex.report.charts import DataTable, Dot, DotRow, Figure, Key, Panel, dot_
 from morex.report.charts.svg import percent
 from morex.report.material import Material
 from morex.report.sections.base import plural, points
-from morex.report.table import Table
+from morex.report.table import Table, description
 
 _CHANCE = 0.05
 """A p-value above it is called chance."""
@@ -18,16 +18,13 @@ Known = list[tuple[str, float]]
 
 def headline(material: Material) -> str:
     """Return what was trained on what, in one line."""
-    table, setting = material.table, material.file.setting
-    width = f" of width {setting['width']}" if "width" in setting else ""
-    note = f" ({setting['data_note']})" if setting.get("data_note") else ""
+    table, setting, missing = material.table, material.file.setting, material.file.missing
+    models = plural(len(table.columns), "model")
     images = f", {setting['n_test']:,} test images" if "n_test" in setting else ""
-    done = len(table.columns) - len(material.file.missing)
-    models = f"{done} of {plural(len(table.columns), 'model')}" if material.file.missing else None
     return (
-        f"{models or plural(done, 'model')} trained on {setting.get('data', 'unknown data')}"
-        f"{note}, {setting.get('network', 'networks')}{width}; {plural(len(table.rows), 'attack')}"
-        f"{images}; seed {material.file.seed}"
+        f"{f'{len(table.columns) - len(missing)} of {models}' if missing else models} trained on "
+        f"{description(setting)}; {plural(len(table.rows), 'attack')}{images}; seed "
+        f"{material.file.seed}"
     )
 
 
