@@ -160,12 +160,12 @@ def _pairs(runs: Mapping[str, Material]) -> Iterator[Section]:
     ]
     if rows:
         header = ["run", "model", f"union in {first} (%)", "there (%)", "difference", "n", "p"]
-        lead = (
+        intro = (
             f"Models of the same name, in {first} and in another run, on the same test images: the "
             "union, and McNemar's exact test on the images where the two differ."
         )
         content = {"header": header, "rows": rows}
-        yield Section("pairs", "Paired", lead, part="plain_table.html", content=content)
+        yield Section("pairs", "Paired", intro, part="plain_table.html", content=content)
 
 
 def _paired(one: Material, two: Material, model: str) -> list[str]:
@@ -182,7 +182,7 @@ def _each(runs: Mapping[str, Material]) -> Iterator[Section]:
             yield Section(
                 f"{section.id}-{n}",
                 f"{section.title}: {name}",
-                section.lead,
+                section.intro,
                 part=section.part,
                 content=section.content,
             )

@@ -56,14 +56,14 @@ def write_predictions(path: Path, model: str, predictions: Sequence[Prediction])
 def to_predictions(model: str, predictions: Sequence[Prediction]) -> str:
     """Return the page."""
     content = {"model": model, "predictions": predictions}
-    lead = "Pictures as the model sees them, its most probable classes, and what its experts say."
+    intro = "Pictures as the model sees them, its most probable classes, and what its experts say."
     return render(
         title=f"{model}: morex predictions",
         heading=model,
         subject=plural(len(predictions), "picture"),
         result=_result(predictions),
         missing=(),
-        sections=[Section("pictures", "Pictures", lead, part="predictions.html", content=content)],
+        sections=[Section("pictures", "Pictures", intro, part="predictions.html", content=content)],
     )
 
 

@@ -14,7 +14,7 @@ class Section:
     Attributes:
         id: its anchor.
         title: its heading.
-        lead: one or two sentences under it.
+        intro: one or two sentences under it.
         figures: its charts.
         part: the template of what is not a chart; empty for none.
         content: what that template shows.
@@ -22,7 +22,7 @@ class Section:
 
     id: str
     title: str
-    lead: str = ""
+    intro: str = ""
     figures: Sequence[Figure] = ()
     part: str = ""
     content: dict[str, Any] = field(default_factory=dict)

@@ -53,7 +53,7 @@ def gallery_section(material: Material) -> Section | None:
     exhibits = list(_exhibits(material, pictures, factors))
     standing = sum(not exhibit.broken_by for exhibit in exhibits)
     gate = " The bars are the gate's weights." if pictures.weights.shape[2] else ""
-    lead = (
+    intro = (
         f"{len(exhibits)} test images and what {name} makes of them: {standing} it gets right "
         f"whatever is done to them here. Drawn by seed {material.file.seed}, not by hand, half of "
         f"them from those that a quick attack breaks.{gate} Attacks are on the whole model, in one "
@@ -66,7 +66,7 @@ def gallery_section(material: Material) -> Section | None:
         "experts": pictures.experts.tolist(),
         "exhibits": exhibits,
     }
-    return Section("pictures", "Pictures", lead, part="gallery.html", content=content)
+    return Section("pictures", "Pictures", intro, part="gallery.html", content=content)
 
 
 def _factors(pictures: Pictures) -> list[int]:

@@ -18,11 +18,11 @@ def gate_section(material: Material) -> Section | None:
     figures = [_figure(name, gate) for name, gate in gates]
     if not figures:
         return None
-    lead = (
+    intro = (
         "A mixture's gate looks at the image and gives every expert a weight; they sum to 1. "
         "Entropy is 0 bits where one expert has all of it, and largest where all have the same."
     )
-    return Section("gate", "Where the gate puts its weight", lead, figures)
+    return Section("gate", "Where the gate puts its weight", intro, figures)
 
 
 def _figure(name: str, gate: Gate) -> Figure:

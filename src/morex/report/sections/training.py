@@ -24,8 +24,8 @@ def training_section(material: Material) -> Section | None:
     figures = [f for f in (_validations(material), _losses(material)) if f]
     if not figures:
         return None
-    lead = "Models are chosen on validation images that are cut from the training set."
-    return Section("training", "Training", lead, figures)
+    intro = "Models are chosen on validation images that are cut from the training set."
+    return Section("training", "Training", intro, figures)
 
 
 def _members(trainings: Sequence[Training]) -> dict[str, int]:

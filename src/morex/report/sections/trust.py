@@ -21,8 +21,8 @@ def audit_section(material: Material) -> Section | None:
     flags = sum(f.verdict == "flag" for found in material.audits.values() for f in found)
     points = sum(map(len, audits.values()))
     verdict = f"{flags} of {points} points are flagged." if flags else "No sign of masking."
-    lead = f"Is it robust, or does it hide its gradients? Each point is a measurement. {verdict}"
-    return Section("audit", "Audit", lead, part="audit.html", content={"audits": audits})
+    intro = f"Is it robust, or does it hide its gradients? Each point is a measurement. {verdict}"
+    return Section("audit", "Audit", intro, part="audit.html", content={"audits": audits})
 
 
 def _flags_first(findings: Sequence[Finding]) -> list[Finding]:
@@ -59,8 +59,8 @@ def provenance_section(material: Material) -> Section:
         "downloads": list(_downloads(material)),
         "notes": material.notes,
     }
-    lead = "What a reader needs to repeat these figures, and the figures themselves."
-    return Section("provenance", "Provenance", lead, part="provenance.html", content=content)
+    intro = "What a reader needs to repeat these figures, and the figures themselves."
+    return Section("provenance", "Provenance", intro, part="provenance.html", content=content)
 
 
 def _joined(value: Any) -> str:
