@@ -294,6 +294,19 @@ def test_a_changed_model_is_redone_with_all_that_depends_on_it(
     assert not rerun(out, raw).done
 
 
+def test_what_is_known_is_in_the_results_while_the_rest_is_done(out: Path) -> None:
+    raw = changed(raw_recipe(*FEW), "models.clean.training.epochs", 1)
+    known: list[set[str]] = []
+
+    class Looking(Spy):
+        def starts(self, stage: Stage) -> None:
+            super().starts(stage)
+            known.append({*json.loads((out / "results.json").read_text())["columns"]})
+
+    run(parse_recipe(raw), out, watcher=Looking(), jobs=1)
+    assert known[0] == {"Minf"}
+
+
 def test_another_strength_redoes_who_trains_or_is_attacked_with_it(out: Path) -> None:
     spy = rerun(out, changed(raw_recipe(*FEW), "perturbations.linf.eps", 0.05))
     evaluations = {f"evaluate-{name.lower()}" for name in FEW}

@@ -90,7 +90,7 @@ class _Run:
         self.bench.watcher.begins(self.stages, work)
         labels = test_labels(self.bench.workshop)
         self.bench.store.write("test-labels.json", json.dumps(labels).encode())
-        waiting = list(self.stages)
+        waiting = self._unfinished()
         while waiting or self.workers.busy:
             while self.workers.free and (stage := self._next(waiting)):
                 waiting.remove(stage)
@@ -99,26 +99,49 @@ class _Run:
                 self._note(stage_id, record)
         self.bench.store.tidy()
 
+    def _unfinished(self) -> list[Stage]:
+        """Note the stages that are done, so that results know them all; return the others."""
+        waiting = []
+        for stage in self.stages:
+            record = self._finished(stage) if self._ready(stage) else None
+            if record:
+                self._skip(stage, record)
+            else:
+                waiting.append(stage)
+        self.bench.store.damaged.clear()  # it is told when the stage is done again
+        return waiting
+
+    def _ready(self, stage: Stage) -> bool:
+        return all(need in self.records for need in stage.needs)
+
     def _next(self, waiting: list[Stage]) -> Stage | None:
         """Return the stage to begin: of those that could, the one that most work hangs on."""
-        ready = [s for s in waiting if all(need in self.records for need in s.needs)]
+        ready = [stage for stage in waiting if self._ready(stage)]
         if self.workers.count == 1:
             return ready[0] if ready else None  # in the order of the table
         return max(ready, key=lambda s: self.urgency[s.id], default=None)
 
     def _begin(self, stage: Stage) -> None:
         """Hand a stage to the workers, unless it is done and nothing changed."""
-        store, watcher = self.bench.store, self.bench.watcher
-        key = stage.key({need: self._digest(need) for need in stage.needs})
-        record = store.finished(stage, key)
+        store = self.bench.store
+        record = self._finished(stage)  # of the same bits as before, though its model was made anew
         for damage in store.damaged:
-            watcher.notice(f"{damage}; {stage.id} is done again")
+            self.bench.watcher.notice(f"{damage}; {stage.id} is done again")
         store.damaged.clear()
         if record:
-            watcher.skips(stage)
-            self._note(stage.id, record)
+            self._skip(stage, record)
         else:
-            self.workers.begin(stage, key)
+            self.workers.begin(stage, self._key(stage))
+
+    def _finished(self, stage: Stage) -> dict[str, Any] | None:
+        return self.bench.store.finished(stage, self._key(stage))
+
+    def _key(self, stage: Stage) -> str:
+        return stage.key({need: self._digest(need) for need in stage.needs})
+
+    def _skip(self, stage: Stage, record: dict[str, Any]) -> None:
+        self.bench.watcher.skips(stage)
+        self._note(stage.id, record)
 
     def _digest(self, stage_id: str) -> str:
         """Return the checksum of what a finished stage hands on."""

@@ -21,10 +21,10 @@ def headline(material: Material) -> str:
     table, setting, missing = material.table, material.file.setting, material.file.missing
     models = plural(len(table.columns), "model")
     images = f", {setting['n_test']:,} test images" if "n_test" in setting else ""
+    done = f"{len(table.columns) - len(missing)} of {models} evaluated on"
     return (
-        f"{f'{len(table.columns) - len(missing)} of {models}' if missing else models} trained on "
-        f"{description(setting)}; {plural(len(table.rows), 'attack')}{images}; seed "
-        f"{material.file.seed}"
+        f"{done if missing else f'{models} trained on'} {description(setting)}; "
+        f"{plural(len(table.rows), 'attack')}{images}; seed {material.file.seed}"
     )
 
 

@@ -39,7 +39,8 @@ def _validations(material: Material) -> Figure | None:
     if not judged:
         return None
     slots = _members(judged)
-    panels = [Panel(_validation(t, slots), _name(t)) for t in judged]
+    several = [t for t in judged if sum(bool(e.validation) for e in t.epochs) > 1]
+    panels = [Panel(_validation(t, slots), _name(t)) for t in several or judged]
     rows: list[list[Cell]] = [
         [_name(t), e.epoch, name, round(100 * value, 1)]
         for t in judged
@@ -50,7 +51,8 @@ def _validations(material: Material) -> Figure | None:
         message=_still_rising(judged),
         note=(
             "Accuracy on validation images under each perturbation of the training (PGD in its few "
-            "steps). For the warm-up of a gate: how often it names the right expert."
+            "steps). For the warm-up of a gate: how often it names the right expert. What was "
+            "judged once is in the numbers alone."
         ),
         panels=panels,
         numbers=DataTable(["training", "epoch", "perturbation", "accuracy (%)"], rows),
@@ -91,14 +93,14 @@ def _still_rising(judged: Sequence[Training]) -> str:
 
 
 def _losses(material: Material) -> Figure | None:
-    trainings = [t for t in material.trainings if t.epochs]
+    trainings = [t for t in material.trainings if len(t.epochs) > 1]
     if not trainings:
         return None
     panels = [Panel(_loss(t), _name(t)) for t in trainings]
-    falls = sum(t.epochs[-1].loss < t.epochs[0].loss for t in trainings if len(t.epochs) > 1)
-    several = sum(len(t.epochs) > 1 for t in trainings)
+    falls = sum(t.epochs[-1].loss < t.epochs[0].loss for t in trainings)
+    of_all = plural(len(trainings), "training")
     return Figure(
-        message=f"The loss ended below its start in {falls} of {plural(several, 'training')}",
+        message=f"The loss ended below its start in {falls} of {of_all}",
         note=(
             "Mean loss of every epoch, in nats, on what the objective made of the images; each "
             "training has a scale of its own."
