@@ -60,7 +60,8 @@ def ship(run: Path, default: str) -> None:
             beside=beside,
         )
     table = make_table(found)
-    about = {"description": table.title, "default": slug(default)}
+    evaluated = recipe.of_evaluation()
+    about = {"description": table.title, "default": slug(default), "recipe": evaluated}
     (home / "set.json").write_text(json.dumps(about, indent=1) + "\n")
     size = sum(path.stat().st_size for path in home.rglob("*.safetensors"))
     print(f"{len(singles) + len(mixtures)} models, {size / 1e6:.1f} MB, in {home}")

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.resources import files
@@ -18,6 +19,7 @@ from calling import call
 from morex.cli.live import Clock, LiveLines, live_watcher
 from morex.data import load_data
 from morex.outcomes import Outcomes
+from morex.recipe import load_recipe
 from morex.run import Stage
 from tiny import raw_recipe
 
@@ -118,6 +120,19 @@ def test_evaluate_repeats_the_runs_figures(made: tuple[Path, str, str], tmp_path
     assert "union" in out
     few = call("evaluate", folder / "models/clean", "--examples", 7)[1]
     assert "n 7" in few
+
+
+def test_models_of_a_set_are_evaluated_as_the_set_says(
+    made: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(made[0] / "models/clean", tmp_path / "clean")
+    recipe = load_recipe(str(made[0] / "recipe.yaml")).of_evaluation()
+    recipe["evaluation"]["rows"] = {"clean": recipe["evaluation"]["rows"]["clean"]}
+    about = {"description": "one", "default": "clean", "recipe": recipe}
+    (tmp_path / "set.json").write_text(json.dumps(about))
+    code, out, err = call("evaluate", tmp_path / "clean")
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["clean", "union", "mean"]
 
 
 def test_evaluate_with_another_recipe(made: tuple[Path, str, str], tmp_path: Path) -> None:

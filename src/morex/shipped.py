@@ -1,7 +1,7 @@
 """The models that come with morex: trained sets, each made by one recipe.
 
-A set is a folder in ``models/`` with ``set.json`` (what it is, and which model stands for it) and a
-folder per model.
+A set is a folder in ``models/`` with a folder per model and ``set.json``: what it is, which model
+stands for it, and how all are evaluated, whatever each was saved with.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from morex.hub import hub_model, on_hub
 
@@ -41,6 +42,18 @@ def shipped_sets() -> dict[str, ShippedSet]:
         about = json.loads(path.read_bytes())
         found[path.parent.name] = ShippedSet(path.parent, about["description"], about["default"])
     return found
+
+
+def set_recipe(model: Path) -> dict[str, Any] | None:
+    """Return how all models of a set are evaluated, from the folder of one; None outside of sets.
+
+    It has the keys of a recipe that an evaluation needs.
+    """
+    path = model.parent / "set.json"
+    if not path.is_file():
+        return None
+    recipe: dict[str, Any] | None = json.loads(path.read_bytes()).get("recipe")
+    return recipe
 
 
 def find_model(name: Path | str) -> Path:

@@ -17,7 +17,7 @@ from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
 from morex.run import Workshop
 from morex.run.provenance import provenance
 from morex.saving import load_about, load_model
-from morex.shipped import find_model
+from morex.shipped import find_model, set_recipe
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,15 @@ def _check_foreign(network: nn.Module, workshop: Workshop, say: Callable[[str], 
 
 
 def _own_recipe(model: str) -> Recipe:
-    """Return the recipe of the run that a model lies in, else the one that is saved with it."""
+    """Return the recipe of the run or the set that a model lies in, else what is saved with it."""
     folder = find_model(model).resolve()
     run = folder.parent.parent
     if folder.parent.name == "models" and (run / "recipe.yaml").is_file():
         return load_recipe(str(run / "recipe.yaml"))
     about = load_about(model)
-    if "recipe" not in about:
+    own: dict[str, Any] | None = set_recipe(folder) or about.get("recipe")
+    if own is None:
         raise ValueError(f"{model} was saved without a recipe; give one with --recipe")
-    own: dict[str, Any] = about["recipe"]
     nothing_to_train = {
         "name": str(about.get("name", "model")),
         "network": {},

@@ -308,6 +308,11 @@ class Recipe(Strict):
         names = dict.fromkeys(row.perturbation for row in self.evaluation.rows.values())
         return {name: self.perturbations[name] for name in names}
 
+    def of_evaluation(self) -> dict[str, Any]:
+        """Return what of the recipe an evaluation needs, as JSON values."""
+        needed = {"threads", "data", "perturbations", "evaluation"}
+        return self.model_dump(mode="json", include=needed)
+
 
 def slug(name: str) -> str:
     """Return a model's name as a folder name: ``MoRE (all)`` becomes ``more-all``."""

@@ -160,14 +160,11 @@ class Bench:
 
     def _label(self, name: str) -> dict[str, Any]:
         """Return what is kept beside a model, so that it can be evaluated and used by itself."""
-        recipe = self.recipe.model_dump(mode="json", exclude={"models", "columns"})
         return {
             "name": name,
             "classes": list(self.workshop.data.train.classes),
             "image_size": list(self.workshop.data.train.shape[1:]),
-            "recipe": {
-                key: recipe[key] for key in ("threads", "data", "perturbations", "evaluation")
-            },
+            "recipe": self.recipe.of_evaluation(),
         }
 
     def _evaluate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
