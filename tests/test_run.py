@@ -23,8 +23,9 @@ from morex.evaluation import evaluate
 from morex.files import write_with_digest
 from morex.mixture import LargestLogit, MeanOfExperts, Mixture
 from morex.networks import ResNet
+from morex.objectives import SideBySide
 from morex.outcomes import Outcomes
-from morex.recipe import load_recipe, parse_recipe
+from morex.recipe import RecipeError, load_recipe, parse_recipe
 from morex.recipe.schema import MixtureModel
 from morex.report import make_table, read_results, to_text
 from morex.run import RunError, Stage, Workshop, run
@@ -916,6 +917,17 @@ def test_shares_decide_a_mixture_and_equal_ones_do_not(out: Path) -> None:
     mixture = load_model(out / "models/more")
     assert isinstance(mixture, Mixture)
     assert mixture.combine == "probabilities"
+
+
+def test_shares_decide_a_network_that_learns_from_several_members_at_once() -> None:
+    spec = {"objective": "side-by-side", "against": ["fog", "linf"], "shares": {"fog": 3}}
+    recipe = parse_recipe(changed(raw_recipe("clean"), "models.clean", spec))
+    objective = Workshop.open(recipe, CPU).objective(recipe.models["clean"])
+    assert isinstance(objective, SideBySide)
+    assert objective.shares == (3, 1)
+    wrong = changed(raw_recipe("clean"), "models.clean.shares", {"clean": 2})
+    with pytest.raises(RecipeError, match="single has none, only side-by-side has"):
+        parse_recipe(wrong)
 
 
 def test_a_push_makes_the_training_of_a_mixture_steer_its_gate(out: Path) -> None:

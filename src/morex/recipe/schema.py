@@ -44,6 +44,8 @@ def _different(names: tuple[str, ...]) -> tuple[str, ...]:
 Names = Annotated[
     tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_different), Field(min_length=1)
 ]
+Shares = dict[str, Annotated[int, Field(ge=1)]]
+"""Parts of a batch by name."""
 
 
 class DataConfig(Strict):
@@ -107,11 +109,15 @@ class InnerSearch(Strict):
 
 
 class NetworkModel(Strict):
-    """One network trained by one objective: an expert, or a baseline such as MAX."""
+    """One network trained by one objective: an expert, or a baseline such as MAX.
+
+    ``shares`` gives members of ``against`` more than one part of every batch.
+    """
 
     kind: Literal["network"] = "network"
     objective: ObjectiveName = "single"
     against: Names
+    shares: Shares = Field(default_factory=dict)
     warm_start: str | None = None
     inner: InnerSearch
     training: TrainingConfig
@@ -120,9 +126,9 @@ class NetworkModel(Strict):
 class MixtureModel(Strict):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
-    ``shares`` gives members of ``against`` more than one part of every batch; ``combine`` says what
-    the gate weights, the paper's logits or probabilities. A mixture with a ``warm_start`` begins as
-    that mixture does, with other experts (``regrouping.py``).
+    ``shares`` is as in a network; ``combine`` says what the gate weights, the paper's logits or
+    probabilities. A mixture with a ``warm_start`` begins as that mixture does, with other experts
+    (``regrouping.py``).
     """
 
     kind: Literal["mixture"]
@@ -130,7 +136,7 @@ class MixtureModel(Strict):
     warm_start: str | None = None
     objective: ObjectiveName = "side-by-side"
     against: Names
-    shares: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    shares: Shares = Field(default_factory=dict)
     combine: Combine = "logits"
     inner: InnerSearch
     gate_warmup: TrainingConfig | None = None
@@ -369,14 +375,14 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
             problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
         if model.objective == "msd" and not all(isinstance(m, Ball) for m in members):
             problems.append(f"models.{key}: msd takes balls only, got {model.against}")
-        if isinstance(model, MixtureModel) and model.shares:
+        if isinstance(model, TrainedModel) and model.shares:
             problems += _wrong_shares(key, model)
         if isinstance(model, MixtureModel) and model.gate_warmup:
             problems += _experts_missing(recipe, key, model)
     return problems
 
 
-def _wrong_shares(key: str, model: MixtureModel) -> list[str]:
+def _wrong_shares(key: str, model: NetworkModel | MixtureModel) -> list[str]:
     """Say which shares belong to nothing, or have no meaning."""
     if model.objective != "side-by-side":
         return [f"models.{key}.shares: {model.objective} has none, only side-by-side has"]

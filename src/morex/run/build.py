@@ -157,7 +157,7 @@ class Workshop:
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
             return Single((PGD(balls, **model.inner.model_dump(exclude={"push"})),))
         members = tuple(self._member(name, model) for name in against)
-        if isinstance(model, MixtureModel) and model.shares:
+        if model.shares:
             return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
         return OBJECTIVES[model.objective](members)
 

@@ -172,9 +172,10 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     )
     if not model.inner.push:
         del described_model["inner"]["push"]
-    if isinstance(model, MixtureModel):  # what is usual leaves the keys of older runs as they are
-        if model.shares:
-            described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
+    # what is usual leaves the keys of older runs as they are
+    if model.shares:
+        described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
+    if isinstance(model, MixtureModel):
         if model.combine != "logits":
             described_model["combine"] = model.combine
         if not model.warm_start:
