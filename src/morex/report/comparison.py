@@ -1,6 +1,5 @@
 """Several runs side by side: which model is best in how many of them, and by how much."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +32,7 @@ def to_comparison(materials: Sequence[Material]) -> str:
     """Return a page that compares runs."""
     runs = dict(zip(names(materials), materials, strict=True))
     means, unions = (_figures(runs, line) for line in ("mean", "union"))
-    alike = len({_measured(material) for material in materials}) == 1
+    alike = all(_measured(material) == _measured(materials[0]) for material in materials)
     found = {"mean": means, "union": unions} if alike else {}
     figures = [_figure(kind, values, [*runs]) for kind, values in found.items()]
     compared = Section("models", "The models", figures=[f for f in figures if f])
@@ -63,11 +62,10 @@ _UNLIKE = (
 )
 
 
-def _measured(material: Material) -> str:
+def _measured(material: Material) -> tuple[object, ...]:
     """Return what is the same in runs whose figures can be compared: images and attacks."""
     file = material.file
-    images = [file.setting.get(key) for key in ("data", "data_note", "n_test")]
-    return json.dumps([images, {name: row.model_dump() for name, row in file.rows.items()}])
+    return (*(file.setting.get(key) for key in ("data", "data_note", "n_test")), file.rows)
 
 
 def _figures(runs: Mapping[str, Material], line: str) -> Figures:

@@ -101,14 +101,13 @@ class _Run:
 
     def _unfinished(self) -> list[Stage]:
         """Note the stages that are done, so that results know them all; return the others."""
-        waiting = []
+        store, waiting = self.bench.store, []
         for stage in self.stages:
-            record = self._finished(stage) if self._ready(stage) else None
-            if record:
+            if self._ready(stage) and (record := store.finished(stage, self._key(stage))):
                 self._skip(stage, record)
             else:
                 waiting.append(stage)
-        self.bench.store.damaged.clear()  # it is told when the stage is done again
+        store.damaged.clear()  # it is told when the stage is done again
         return waiting
 
     def _ready(self, stage: Stage) -> bool:
@@ -123,18 +122,15 @@ class _Run:
 
     def _begin(self, stage: Stage) -> None:
         """Hand a stage to the workers, unless it is done and nothing changed."""
-        store = self.bench.store
-        record = self._finished(stage)  # of the same bits as before, though its model was made anew
+        store, key = self.bench.store, self._key(stage)
+        record = store.finished(stage, key)  # the same bits, though its model was made anew
         for damage in store.damaged:
             self.bench.watcher.notice(f"{damage}; {stage.id} is done again")
         store.damaged.clear()
         if record:
             self._skip(stage, record)
         else:
-            self.workers.begin(stage, self._key(stage))
-
-    def _finished(self, stage: Stage) -> dict[str, Any] | None:
-        return self.bench.store.finished(stage, self._key(stage))
+            self.workers.begin(stage, key)
 
     def _key(self, stage: Stage) -> str:
         return stage.key({need: self._digest(need) for need in stage.needs})

@@ -39,8 +39,10 @@ def _validations(material: Material) -> Figure | None:
     if not judged:
         return None
     slots = _members(judged)
-    several = [t for t in judged if sum(bool(e.validation) for e in t.epochs) > 1]
-    panels = [Panel(_validation(t, slots), _name(t)) for t in several or judged]
+    several = [t for t in judged if sum(e.score is not None for e in t.epochs) > 1]
+    shown = several or judged
+    panels = [Panel(_validation(t, slots), _name(t)) for t in shown]
+    alone = "" if len(shown) == len(judged) else " What was judged once is in the numbers alone."
     rows: list[list[Cell]] = [
         [_name(t), e.epoch, name, round(100 * value, 1)]
         for t in judged
@@ -48,11 +50,11 @@ def _validations(material: Material) -> Figure | None:
         for name, value in zip(t.against, e.validation, strict=False)
     ]
     return Figure(
-        message=_still_rising(judged),
+        message=_still_rising(several),
         note=(
             "Accuracy on validation images under each perturbation of the training (PGD in its few "
-            "steps). For the warm-up of a gate: how often it names the right expert. What was "
-            "judged once is in the numbers alone."
+            "steps). For the warm-up of a gate: how often it names the right expert."
+            f"{alone}"
         ),
         panels=panels,
         numbers=DataTable(["training", "epoch", "perturbation", "accuracy (%)"], rows),
@@ -83,13 +85,12 @@ def _validation(training: Training, slots: dict[str, int]) -> Markup:
 
 
 def _still_rising(judged: Sequence[Training]) -> str:
-    """Say how many trainings that were judged more than once were at their best at the end."""
+    """Say of trainings that were judged several times how many were at their best at the end."""
     scores = [[e.score for e in t.epochs if e.score is not None] for t in judged if not t.warms_up]
-    several = [s for s in scores if len(s) > 1]
-    if not several:
+    if not scores:
         return "How accurate the models were on validation images"
-    rising = sum(s[-1] == max(s) for s in several)
-    return f"{rising} of {plural(len(several), 'training')} were at their best when they ended"
+    rising = sum(s[-1] == max(s) for s in scores)
+    return f"{rising} of {plural(len(scores), 'training')} were at their best when they ended"
 
 
 def _losses(material: Material) -> Figure | None:
