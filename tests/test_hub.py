@@ -13,6 +13,7 @@ import torch
 
 import morex
 from morex.hub import HubError, _snapshot, hub_model, on_hub
+from morex.model_sets import SetError
 from morex.saving import ModelError, load_about, load_model
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -138,7 +139,7 @@ def test_what_is_not_there_is_said(hub: Path) -> None:
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"default": "../up"}', '{"default": 1}'])
 def test_a_damaged_set_is_said(hub: Path, content: str) -> None:
     (hub / "set.json").write_text(content)
-    with pytest.raises(HubError, match=r"set\.json is damaged"):
+    with pytest.raises(SetError, match=r"set\.json is damaged"):
         hub_model("hf://somebody/nets")
 
 

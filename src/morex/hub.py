@@ -4,10 +4,11 @@ A repository holds one model (``model.json`` and ``model.safetensors``), or a se
 folder for each, and ``set.json``, which says which one stands for the set.
 """
 
-import json
 import re
 from functools import cache
 from pathlib import Path
+
+from morex.model_sets import NAME, read_set
 
 SCHEME = "hf://"
 _ADDRESS = re.compile(rf"{SCHEME}([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([^/@]+))?/?")
@@ -33,35 +34,24 @@ def hub_model(address: str) -> Path:
             branch, tag or commit may follow the name.
 
     Raises:
-        HubError: if the address is none, nothing is there or can be had, or a set is damaged.
+        HubError: if the address is none, or nothing is there or can be had.
+        SetError: if there is a set, and it is damaged.
     """
     match = _ADDRESS.fullmatch(address)
     if not match:
         raise HubError(f"{address!r}: expected hf://owner/name or hf://owner/name/model")
     repository, revision, model = match.groups()
     home = _snapshot(repository, revision)
-    about = home / "set.json"
-    if not model and about.is_file():
-        model = _default(about)
+    if not model and (found := read_set(home)):
+        model = found.default
     return home / (model or "")
-
-
-def _default(about: Path) -> str:
-    """Return the folder of the model that stands for a set."""
-    try:
-        default = json.loads(about.read_bytes())["default"]
-    except (ValueError, TypeError, LookupError):
-        default = None
-    if not isinstance(default, str) or Path(default).name != default:
-        raise HubError(f"{about} is damaged: expected the folder of a model as its default")
-    return default
 
 
 @cache
 def _snapshot(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["set.json", *_FILES, *(f"*/{name}" for name in _FILES)]
+    patterns = [NAME, *_FILES, *(f"*/{name}" for name in _FILES)]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except Exception as error:  # its type depends on the version of the hub's client

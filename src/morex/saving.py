@@ -96,6 +96,7 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
         ModelError: if the folder holds no model, a file is damaged, or a model of the hub has a
             part whose factory would have to be imported.
         HubError: if it cannot be had from the hub.
+        SetError: if it is a set, and what describes it is damaged.
     """
     trusted = not on_hub(os.fspath(folder))
     folder = find_model(folder)

@@ -12,12 +12,13 @@ from torch import nn
 from morex.data.published import SEVERITIES
 from morex.files import write_atomically
 from morex.foreign import Foreign, ForeignConfig, better_range, check_answers, is_factory
+from morex.model_sets import read_set
 from morex.precision import default_device
 from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
 from morex.run import Workshop
 from morex.run.provenance import provenance
 from morex.saving import load_about, load_model
-from morex.shipped import find_model, set_recipe
+from morex.shipped import find_model
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def _own_recipe(model: str) -> Recipe:
     if folder.parent.name == "models" and (run / "recipe.yaml").is_file():
         return load_recipe(str(run / "recipe.yaml"))
     about = load_about(model)
-    own: dict[str, Any] | None = set_recipe(folder) or about.get("recipe")
+    found = read_set(folder.parent)
+    own: dict[str, Any] | None = (found and found.recipe) or about.get("recipe")
     if own is None:
         raise ValueError(f"{model} was saved without a recipe; give one with --recipe")
     nothing_to_train = {
