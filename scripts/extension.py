@@ -12,11 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from morex.outcomes import Proportion
 from morex.recipe import load_recipe
 from morex.recipe.extension import last_mixture
 from morex.recipe.schema import NetworkModel
-from morex.report import Table, make_table, read_results
+from morex.report import make_table, read_results
+from morex.report.formats import as_dict
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,41 +50,30 @@ def step(before: Path, after: Path) -> dict[str, Any]:
     """Return accuracies and costs of the mixture that was extended and of the new one."""
     old, new = (load_recipe(str(run / "recipe.yaml")) for run in (before, after))
     was, grown = last_mixture(old), last_mixture(new)
-    table = make_table(read_results(after))
-    place = {name: table.columns.index(name) for name in (was, grown)}
-    rows = {
-        row: {
-            "n": cells[place[grown]].n,
-            "before": share(cells[place[was]]),
-            "after": share(cells[place[grown]]),
-        }
-        for row, cells in table.measured.items()
-    }
     trained = [name for name in new.models if name not in old.models]
     union = [n for n in ("MAX (all)", "AVG (all)") if isinstance(old.models.get(n), NetworkModel)]
+    table = as_dict(make_table(read_results(after)))
+    places = [table["columns"].index(name) for name in (was, grown)]
     return {
         "added": [name for name in new.perturbations if name not in old.perturbations],
         "models": [was, grown],
-        "rows": rows,
+        "rows": {
+            row: {
+                "n": table["n"][row],
+                "accuracy": [values[place] for place in places],
+                "interval": [table["intervals"][row][place] for place in places],
+            }
+            for row, values in table["rows"].items()
+        },
         "cost": {name: cost(table, name) for name in trained},
         "cost_of_others": {name: cost(table, name) for name in union},
     }
 
 
-def share(cell: Proportion) -> dict[str, Any]:
-    """Return an accuracy with its interval, in percent."""
-    low, high = cell.interval
-    return {
-        "accuracy": round(100 * cell.value, 2),
-        "interval": [round(100 * low, 2), round(100 * high, 2)],
-    }
-
-
-def cost(table: Table, name: str) -> dict[str, float]:
+def cost(table: dict[str, Any], name: str) -> dict[str, float]:
     """Return what the training of a model itself took."""
-    took = table.source.columns[name].training
-    assert took
-    return {"seconds": round(took.seconds, 1), "passes": took.forward + took.backward}
+    took = table["models"][name]["training"]
+    return {"seconds": round(took["seconds"], 1), "passes": took["forward"] + took["backward"]}
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -96,9 +85,9 @@ def markdown(found: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name, row in found["rows"].items():
-        change = row["after"]["accuracy"] - row["before"]["accuracy"]
-        cells = (words(row["before"]), words(row["after"]), f"{change:+.1f}", str(row["n"]))
-        lines.append(f"| {' | '.join([name, *cells])} |")
+        before, after = row["accuracy"]
+        shown = map(words, row["accuracy"], row["interval"])
+        lines.append(f"| {' | '.join([name, *shown, f'{after - before:+.1f}', str(row['n'])])} |")
     took = ", ".join(f"{name} {c['seconds']:.0f} s" for name, c in found["cost"].items())
     ours = {key: sum(c[key] for c in found["cost"].values()) for key in ("seconds", "passes")}
     shares = "; ".join(
@@ -110,10 +99,10 @@ def markdown(found: dict[str, Any]) -> str:
     return "\n".join([*lines, f"\nTraining took {ours['seconds']:.0f} s ({took}){end}.\n"])
 
 
-def words(found: dict[str, Any]) -> str:
+def words(accuracy: float, interval: tuple[float, float]) -> str:
     """Return an accuracy with its interval for a table."""
-    low, high = found["interval"]
-    return f"{found['accuracy']:.1f} ({low:.1f} to {high:.1f})"
+    low, high = interval
+    return f"{accuracy:.1f} ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     python scripts/ship.py RUN --restore NAME
 
 The set is called as the run's recipe: its columns, and all experts of its mixtures, whose weights
-the mixtures share. Nothing else of the run is copied. ``--restore`` makes a run directory in which
-the single networks of a shipped set need not be trained again: ``morex run NAME --out RUN`` goes on
-from there.
+the mixtures share. Every suite of the run becomes a table. Nothing else is copied. ``--restore``
+makes a run directory in which the single networks of a shipped set need not be trained again:
+``morex run NAME --out RUN`` goes on from there.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    """Copy models, and write the table and the heat maps of the gates."""
+    """Copy models, and write their results; or copy them back."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     what = parser.add_mutually_exclusive_group(required=True)
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def ship(run: Path, default: str) -> None:
-    """Copy models and stage records, and write the table and the heat maps of the gates."""
+    """Copy models and stage records, and write tables and the heat maps of the gates."""
     recipe, found = load_recipe(str(run / "recipe.yaml")), read_results(run)
     home = ROOT / "src" / "morex" / "models" / recipe.name
     shutil.rmtree(home, ignore_errors=True)
@@ -68,8 +68,10 @@ def ship(run: Path, default: str) -> None:
 
     results = ROOT / "results" / recipe.name
     results.mkdir(parents=True, exist_ok=True)
-    (results / "table.json").write_text(to_json(table))
-    (results / "table.md").write_text(to_markdown(table))
+    for suite in ("", *recipe.evaluation.suites):
+        shown = make_table(read_results(run, suite)) if suite else table
+        (results / f"{suite or 'table'}.json").write_text(to_json(shown))
+        (results / f"{suite or 'table'}.md").write_text(to_markdown(shown))
     for name, column in columns.items():
         if column.gate:
             title = f"Where the gate of {name} puts its weight"

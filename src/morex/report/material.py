@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from morex.illustrations import Illustration
 from morex.outcomes import Outcomes
-from morex.report.results import Gate, ResultsFile, RunResults, read_results
+from morex.report.results import Gate, ResultsFile, RunResults, problems, read_results
 from morex.report.table import Table, make_table
 
 T = TypeVar("T")
@@ -192,9 +192,7 @@ def _parsed(path: Path, form: type[Content]) -> Content:
     try:
         return form.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        wrong = error.errors()[0]
-        place = ".".join(map(str, wrong["loc"])) or "it"
-        raise ValueError(f"{path} is left out: {place}: {wrong['msg']}") from None
+        raise ValueError(f"{path} is left out: {problems(error)}") from None
 
 
 def _suites(run: Path, notes: list[str]) -> dict[str, Table]:

@@ -139,7 +139,7 @@ def _read_file(run: Path, name: str) -> ResultsFile:
         _check_format(path, content)
         return ResultsFile.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{path} does not fit format {FORMAT}: {_problems(error)}") from None
+        raise ValueError(f"{path} does not fit format {FORMAT}: {problems(error)}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} is damaged ({error}); run the same morex run command again to rewrite it"
@@ -162,9 +162,12 @@ def _check_format(path: Path, content: Any) -> None:
         )
 
 
-def _problems(error: ValidationError) -> str:
-    parts = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-    return "; ".join(parts)
+def problems(error: ValidationError) -> str:
+    """Say what does not fit, and where."""
+    places = (".".join(map(str, e["loc"])) or "it" for e in error.errors())
+    return "; ".join(
+        f"{place}: {e['msg']}" for place, e in zip(places, error.errors(), strict=True)
+    )
 
 
 def _read_outcomes(path: Path, column: str, file: ResultsFile) -> Outcomes:

@@ -38,14 +38,14 @@ def _figure(name: str, gate: Gate) -> Figure:
             Panel(heat_chart(weights_chart(gate), f"{name}: mean weight"), "mean weight"),
             Panel(
                 heat_chart(leads, f"{name}: share of images led"),
-                "share of images on which the expert dominates",
+                "share of images on which the expert leads",
             ),
         ],
         numbers=DataTable(
             [
                 "perturbation",
                 *(f"{expert}: mean weight" for expert in gate.experts),
-                *(f"{expert}: dominates" for expert in gate.experts),
+                *(f"{expert}: leads" for expert in gate.experts),
                 "entropy (bits)",
             ],
             [[r, *gate.weights[r], *gate.leads[r], gate.entropy.get(r)] for r in rows],
