@@ -10,9 +10,12 @@ from morex.data import ImageSet
 from morex.evaluation import evaluate
 from morex.mixture import Mixture
 from morex.recipe import Recipe, load_recipe, parse_recipe
+from morex.recipe.schema import MixtureModel
 from morex.run import Stage, Workshop, estimate, run
 from morex.run.planning import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
+from morex.targets import ExpertForMember
+from morex.training import train
 from tiny import changed, raw_recipe, tiny
 
 CPU = torch.device("cpu")
@@ -193,7 +196,24 @@ def test_a_mixture_costs_as_much_as_its_networks() -> None:
         spec = workshop.recipe.models[stage.model]
         networks = len(getattr(spec, "experts", ())) + (spec.kind in ("network", "mixture"))
         one, all_of_them = stage_passes(workshop, stage), network_passes(workshop, stage)
-        assert all_of_them == StageCost(networks * one.forward, networks * one.backward)
+        if stage.kind != "gate":
+            assert all_of_them == StageCost(networks * one.forward, networks * one.backward)
+
+
+def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
+    workshop = Workshop.open(recipe(), CPU)
+    stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
+    spec = workshop.recipe.models[stage.model]
+    assert isinstance(spec, MixtureModel)
+    assert spec.gate_warmup
+    mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
+    networks = [Counter(network) for network in (mixture.gate, *mixture.experts)]
+    objective = workshop.objective(spec, stage.kind)
+    target = ExpertForMember(tuple(range(len(objective.members))))
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    found = network_passes(workshop, stage)
+    assert sum(n.forward for n in networks) == pytest.approx(found.forward)
+    assert sum(n.backward for n in networks) == pytest.approx(found.backward)
 
 
 def test_what_a_step_holds_counts_every_image_that_it_learns_from() -> None:

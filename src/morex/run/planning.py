@@ -70,13 +70,17 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
         return _illustration_passes(workshop, spec, stage)
     if not isinstance(spec, TrainedModel):
         return StageCost(0, 0)
-    objective, data = workshop.objective(spec, stage.kind), workshop.training_data
-    config = _config(spec, stage)
-    training = objective.passes * _examples(workshop, config)
-    validations = math.ceil(config.epochs / config.validate_every)
+    objective = workshop.objective(spec, stage.kind)
+    training = objective.passes * _examples(workshop, _config(spec, stage))
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
-    total = training + judged * (validations * len(data.validation))
+    total = training + judged * _judged(workshop, _config(spec, stage))
     return StageCost(total.forward, total.backward)
+
+
+def _judged(workshop: Workshop, config: TrainingConfig) -> int:
+    """Return how many validation images a training is judged on, of each perturbation."""
+    times = math.ceil(config.epochs / config.validate_every)
+    return times * len(workshop.training_data.validation)
 
 
 def _config(spec: NetworkModel | MixtureModel, stage: Stage) -> TrainingConfig:
@@ -94,14 +98,27 @@ def _examples(workshop: Workshop, config: TrainingConfig) -> int:
 def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through single networks, at most.
 
-    A mixture counts each of its experts, and its gate.
+    A mixture counts each of its experts, and its gate; only its gate where that alone is asked.
     """
     spec = workshop.recipe.models[stage.model]
-    networks = 1
+    cost, networks, alone = stage_passes(workshop, stage), 1, _gate_passes(workshop, stage)
     if not isinstance(spec, SingleModel):
         networks = len(spec.experts) + isinstance(spec, MixtureModel)
-    cost = stage_passes(workshop, stage)
-    return StageCost(networks * cost.forward, networks * cost.backward)
+    return StageCost(
+        networks * (cost.forward - alone.forward) + alone.forward,
+        networks * (cost.backward - alone.backward) + alone.backward,
+    )
+
+
+def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
+    """Return how many images a stage sends through a gate without the experts."""
+    spec = workshop.recipe.models[stage.model]
+    if stage.kind != "gate" or not isinstance(spec, MixtureModel):
+        return StageCost(0, 0)
+    objective, config = workshop.objective(spec, stage.kind), _config(spec, stage)
+    taught = objective.updates * _examples(workshop, config)
+    judged = len(objective.members) * _judged(workshop, config)
+    return StageCost(taught + judged, taught)
 
 
 def stage_work(workshop: Workshop, stage: Stage) -> float:
