@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from morex.perturbations import L2, Fog, Linf
 from morex.recipe import RecipeError, load_recipe, parse_recipe, shipped_recipes, slug
-from morex.recipe.schema import MixtureModel, NetworkModel
+from morex.recipe.schema import MixtureModel, NetworkModel, expert_for
 from tiny import changed, raw_recipe, tiny
 
 
@@ -114,6 +114,28 @@ def test_models_inherit_section_by_section_and_key_by_key() -> None:
     assert fog.training.batch_size == more.gate_warmup.batch_size == 32  # from the recipe
     assert more.training.average == 0.9
     assert fog.inner.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("experts", "expected"),
+    [
+        (("MAX", "clean", "Minf"), 2),  # alone
+        (("MSD", "clean", "MAX"), 0),  # first of what it is trained on
+        (("clean", "other way round"), 1),  # beside others
+    ],
+)
+def test_the_warm_up_names_the_expert_that_is_closest(
+    experts: tuple[str, ...], expected: int
+) -> None:
+    raw = raw_recipe()
+    raw["models"]["other way round"] = {"objective": "max", "against": ["l2", "linf"]}
+    raw["models"]["MoRE"] |= {"experts": list(experts), "against": ["clean", "linf"]}
+    recipe = parse_recipe(raw)
+    more = recipe.models["MoRE"]
+    assert isinstance(more, MixtureModel)
+    assert expert_for(recipe, more, "linf") == expected
+    with pytest.raises(RecipeError, match="warm-up needs an expert trained on 'fog'"):
+        parse_recipe(changed(raw, "models.MoRE.against", ["clean", "fog"]))
 
 
 def test_a_gate_is_only_warmed_up_if_the_recipe_says_so() -> None:
@@ -253,7 +275,7 @@ def test_names_and_numbers_out_of_range(path: str, value: object, parts: tuple[s
         (
             "models.MoRE.against",
             ["clean", "l2"],
-            ("models.MoRE", "an expert trained on 'l2', alone"),
+            ("models.MoRE", "an expert trained on 'l2';"),
         ),
         ("models.MoRE.experts", ["clean", "Minf", "clean"], ("models.MoRE.experts", "twice")),
         ("models.MAX.against", ["l2", "l2"], ("models.MAX.against", "twice")),

@@ -443,8 +443,8 @@ def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]
     old, new = known_and_new(recipe, model)
     which = "a new expert" if old else "an expert"
     return [
-        f"models.{key}: the gate's warm-up needs {which} trained on {name!r}, alone or first of "
-        "all; add one to experts, or set gate_warmup to null"
+        f"models.{key}: the gate's warm-up needs {which} trained on {name!r}; add one to "
+        "experts, or set gate_warmup to null"
         for name in new
         if expert_for(recipe, model, name) is None
     ]
@@ -468,7 +468,8 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
     """Return the index of the expert that a gate's warm-up should name for ``perturbation``.
 
     It is the first that is trained on it alone, else the first that is trained on it before all
-    else; those of a warm start are left out. None if there is no such expert.
+    else, else the first that is trained on it at all; those of a warm start are left out. None if
+    there is no such expert.
     """
     base = _warm_start(recipe, model)
     old = base.experts if base else ()
@@ -479,7 +480,8 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
     }
     alone = [index for index, names in against.items() if names == (perturbation,)]
     first = [index for index, names in against.items() if names[:1] == (perturbation,)]
-    return next(iter(alone + first), None)
+    beside = [index for index, names in against.items() if perturbation in names]
+    return next(iter(alone + first + beside), None)
 
 
 def _cycles(recipe: Recipe) -> list[str]:
