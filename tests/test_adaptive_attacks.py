@@ -120,9 +120,11 @@ def test_transfer_finds_what_a_masked_model_hides() -> None:
     audit(BALL, x, moved, "transfer")
 
 
-def test_a_model_without_experts_has_nothing_to_transfer() -> None:
+def test_a_model_without_experts_is_its_own() -> None:
     net, (x, y) = trained_net(), unseen(5)
-    assert torch.equal(ExpertTransfer(BALL)(net, x, y), x)
+    plain = PGD(BALL, ExpertTransfer.steps, ExpertTransfer.relative_step)
+    moved = ExpertTransfer(BALL)(net, x, y, generator=_generator())
+    assert torch.equal(moved, plain(net, x, y, generator=_generator()))
 
 
 def test_in_turn_is_at_least_as_strong_as_each() -> None:

@@ -34,7 +34,8 @@ class HasExperts(Protocol):
 class ExpertTransfer(Attack):
     """PGD on every expert and on their mean, judged by the whole model.
 
-    A model that has no ``experts`` has nothing to transfer from: its images come back as they are.
+    A model that has no ``experts`` is its own and only one: it is attacked by plain PGD, so that a
+    row of this attack can be compared between networks and mixtures.
 
     Args:
         perturbation: the ball to search.
@@ -64,7 +65,7 @@ class ExpertTransfer(Attack):
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first x' that fools the whole model."""
         if not isinstance(model, HasExperts):
-            return x
+            return self._attack().search(model, x, y, generator)
         return first_that_fools(model, x, y, self._searches(model, generator))
 
     def _searches(self, model: HasExperts, generator: torch.Generator) -> Iterator[Search]:
