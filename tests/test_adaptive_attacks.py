@@ -9,6 +9,7 @@ from linear import right
 from morex.attacks import (
     PGD,
     Attack,
+    AwayFromExperts,
     DrawnSteering,
     ExpertTransfer,
     GateSteering,
@@ -87,6 +88,21 @@ def test_pushing_the_gate_alone_moves_its_weight() -> None:
     moved = PGD(BALL, steps=20, loss=loss)(model, x, y)
     assert (model.gate_weights(moved)[:, 1] > 0.99).all()
     assert (model.gate_weights(x)[:, 1] < 0.01).all()
+
+
+def test_leading_a_gate_astray_asks_the_gate_alone() -> None:
+    model, (x, y) = Routed(), pictures()
+    model.experts = nn.ModuleList()  # so that asking them raises
+    weights, loss = AwayFromExperts((0,))(model, x, y)
+    torch.testing.assert_close(loss, -weights[:, 0].log())
+    assert (weights[:, 0] > 0.99).all()
+    moved = PGD(BALL, steps=10, loss=AwayFromExperts((0,)))(model, x, y)
+    assert (model.gate_weights(moved)[:, 0] < 0.5).all()
+    audit(BALL, x, moved, "astray")
+    everything = AwayFromExperts((0, 1))(model, x, y)[1]
+    torch.testing.assert_close(everything, torch.zeros(8))
+    with pytest.raises(TypeError, match="Weak has no gate_weights"):
+        AwayFromExperts((0,))(Weak(), x, y)
 
 
 def test_steering_a_model_without_gate_is_plain_pgd() -> None:

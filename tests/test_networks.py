@@ -25,6 +25,16 @@ def states_equal(a: nn.Module, b: nn.Module) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
+def test_a_gate_from_a_network_has_its_body_and_is_undecided() -> None:
+    network = ResNet(NetworkConfig("resnet10", 4, 10, (8, 8)), seed=3).eval()
+    gate = network.with_outputs(3).eval()
+    x = images(2)
+    assert torch.equal(gate(x), torch.zeros(2, 3))
+    gate.head = network.head
+    assert torch.equal(gate(x), network(x))
+    assert gate.stem is not network.stem
+
+
 @pytest.mark.parametrize(("size", "first"), [(8, 8), (32, 32), (64, 32)])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_logits_have_one_value_per_output_at_every_size(

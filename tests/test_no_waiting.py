@@ -107,7 +107,7 @@ def test_no_corruption_waits(name: str) -> None:
     _advance(training(network(0), Single((corrupted,)), ClassOfImage()))
 
 
-@pytest.mark.parametrize("target", [ClassOfImage(), ExpertForMember((0, 1))])
+@pytest.mark.parametrize("target", [ClassOfImage(), ExpertForMember(((0,), (1,)))])
 def test_no_step_of_a_mixture_waits(target: Target) -> None:
     mixture = Mixture({"a": network(0), "b": network(1)}, network(2, 2))
     _advance(training(mixture, SideBySide((CLEAN, LINF)), target, optimizer="adamw"))

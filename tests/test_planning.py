@@ -200,6 +200,22 @@ def test_a_mixture_costs_as_much_as_its_networks() -> None:
             assert all_of_them == StageCost(networks * one.forward, networks * one.backward)
 
 
+def test_a_robust_gate_warms_up_without_experts() -> None:
+    raw = raw_recipe()
+    raw["models"]["MoRE"]["robust_gate"] = {"start": "Minf", "inner": {"steps": 2}}
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    spec = workshop.recipe.models["MoRE"]
+    assert isinstance(spec, MixtureModel)
+    assert spec.gate_warmup
+    stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
+    mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
+    gate, *experts = (Counter(network) for network in (mixture.gate, *mixture.experts))
+    objective, target = workshop.objective(spec, "gate"), workshop.gate_target(spec, mixture)
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    assert gate.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
+    assert not any(expert.forward for expert in experts)
+
+
 def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
     workshop = Workshop.open(recipe(), CPU)
     stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
@@ -209,7 +225,7 @@ def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
     mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
     networks = [Counter(network) for network in (mixture.gate, *mixture.experts)]
     objective = workshop.objective(spec, stage.kind)
-    target = ExpertForMember(tuple(range(len(objective.members))))
+    target = ExpertForMember(tuple((i,) for i in range(len(objective.members))))
     train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
     found = network_passes(workshop, stage)
     assert sum(n.forward for n in networks) == pytest.approx(found.forward)

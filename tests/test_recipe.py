@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from morex.perturbations import L2, Fog, Linf
 from morex.recipe import RecipeError, load_recipe, parse_recipe, shipped_recipes, slug
-from morex.recipe.schema import MixtureModel, NetworkModel, expert_for
+from morex.recipe.schema import MixtureModel, NetworkModel, expert_for, experts_for
 from tiny import changed, raw_recipe, tiny
 
 
@@ -136,6 +136,36 @@ def test_the_warm_up_names_the_expert_that_is_closest(
     assert expert_for(recipe, more, "linf") == expected
     with pytest.raises(RecipeError, match="warm-up needs an expert trained on 'fog'"):
         parse_recipe(changed(raw, "models.MoRE.against", ["clean", "fog"]))
+
+
+ROBUST = {"start": "Minf", "experts": {"linf": ["Minf", "clean"]}, "inner": {"steps": 1}}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("robust_gate.start", "MAX", "robust_gate.start: 'MAX' is not in experts"),
+        ("robust_gate.experts", {"snow": ["clean"]}, "'snow' is not in against"),
+        ("robust_gate.experts", {"fog": ["MAX"]}, "'MAX' is not in experts"),
+        ("robust_gate.inner.push", 1.0, "attacks nothing but the gate"),
+        ("gate_warmup", None, "robust_gate: is learnt in a warm-up"),
+    ],
+)
+def test_a_robust_gate_is_checked(path: str, value: Any, problem: str) -> None:
+    raw = raw_recipe()
+    raw["models"]["MoRE"]["robust_gate"] = ROBUST
+    more = parse_recipe(raw).models["MoRE"]
+    assert isinstance(more, MixtureModel)
+    assert experts_for(parse_recipe(raw), more) == ((0,), (1, 0), (2,))
+    with pytest.raises(RecipeError, match=problem):
+        parse_recipe(changed(raw, f"models.MoRE.{path}", value))
+
+
+def test_a_robust_gate_that_starts_as_an_expert_has_its_shape() -> None:
+    raw = raw_recipe() | {"gate": {"architecture": "resnet10", "width": 2}}
+    raw["models"]["MoRE"]["robust_gate"] = ROBUST
+    with pytest.raises(RecipeError, match="start: gate has another shape"):
+        parse_recipe(raw)
 
 
 def test_a_gate_is_only_warmed_up_if_the_recipe_says_so() -> None:

@@ -535,7 +535,7 @@ def test_the_warm_up_teaches_the_gate_alone_to_name_the_perturbation(
     model = mixture()
     before = state(model)
     # the first member is for the second expert
-    target, objective = ExpertForMember((1, 0)), SideBySide((CLEAN, WorstOfDraws(Invert())))
+    target, objective = ExpertForMember(((1,), (0,))), SideBySide((CLEAN, WorstOfDraws(Invert())))
     assert {id(p) for p in target.parameters(model)} == {id(p) for p in model.gate.parameters()}
     fit = train(model, objective, digits, config(epochs=1), target=target)
     assert {name.split(".")[0] for name in changed(before, model)} == {"gate"}
@@ -549,10 +549,22 @@ def test_the_warm_up_teaches_the_gate_alone_to_name_the_perturbation(
     ]
 
 
+def test_experts_that_are_right_together_share_the_weight(few: TrainingData) -> None:
+    model, config_ = mixture(), config(epochs=1)
+    target = ExpertForMember(((0, 1), (1,)))
+    batch = Batch(few.train.pixels(slice(0, 4)), few.train.labels[:4], torch.tensor([0, 0, 1, 1]))
+    scores = model.gate(batch.x).detach()
+    expected = torch.nn.functional.cross_entropy(scores[2:], torch.ones(2).long()) / 2
+    torch.testing.assert_close(target.loss(model, batch).detach(), expected)  # both: certain
+    assert target.hits(model, batch)[:2].all()
+    fit = train(model, SideBySide((CLEAN, WorstOfDraws(Invert()))), few, config_, target=target)
+    assert fit.history
+
+
 def test_only_the_gate_of_a_mixture_can_be_warmed_up(few: TrainingData) -> None:
     with pytest.raises(TypeError, match="only a Mixture has a gate to warm up, got a Small"):
-        train(Small(), Single((CLEAN,)), few, config(), target=ExpertForMember((0,)))
-    for wrong in ((2,), (-1,)):
+        train(Small(), Single((CLEAN,)), few, config(), target=ExpertForMember(((0,),)))
+    for wrong in (((2,),), ((-1,),), ((),)):
         with pytest.raises(ValueError, match=r"indices of the experts \('a', 'b'\)"):
             train(mixture(), Single((CLEAN,)), few, config(), target=ExpertForMember(wrong))
 

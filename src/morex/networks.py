@@ -95,6 +95,15 @@ class ResNet(nn.Module):
         logits: Tensor = self.head(features.mean((2, 3)))
         return logits
 
+    def with_outputs(self, outputs: int) -> "ResNet":
+        """Return a copy with a new last layer, which is zero: a gate that begins undecided."""
+        copy = self.sibling(outputs, seed=0)
+        copy.body.load_state_dict(self.body.state_dict())
+        copy.stem.load_state_dict(self.stem.state_dict())
+        nn.init.zeros_(copy.head.weight)
+        nn.init.zeros_(copy.head.bias)
+        return copy
+
     def sibling(self, outputs: int, *, seed: int) -> "ResNet":
         """Return a new network of the same shape with another number of outputs (a gate)."""
         return ResNet(replace(self.config, outputs=outputs), seed=seed)

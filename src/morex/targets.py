@@ -53,27 +53,45 @@ class ExpertForMember(Target):
     The supervised warm-up of a gate. Without it a gate that starts at random tends to settle on one
     expert before the kinds have become distinguishable.
 
+    The loss is -log sum_j w_j(x') over the experts j that are right: how they share the weight is
+    left to them.
+
     Args:
-        experts: for each member of the objective the index of the expert trained on it.
+        experts: for each member of the objective the indices of the experts that are right for it,
+            such as the one trained on it.
 
     Raises:
         ValueError: if the mixture that is to learn has no such expert.
     """
 
-    experts: tuple[int, ...]
+    experts: tuple[tuple[int, ...], ...]
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return the gate's parameters."""
         mixture = _mixture(model)
-        if not all(0 <= expert < len(mixture.expert_names) for expert in self.experts):
+        known = range(len(mixture.expert_names))
+        if not all(right and {*right} <= {*known} for right in self.experts):
             raise ValueError(
                 f"expected indices of the experts {mixture.expert_names}, got {self.experts}"
             )
         return list(mixture.gate.parameters())
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the gate's scores and the experts they should name."""
-        return _mixture(model).gate(batch.x), _on(batch.y.device, self.experts)[batch.member]
+        """Return the gate's scores (N, m), and which experts are right (N, m) of bool."""
+        scores: Tensor = _mixture(model).gate(batch.x)
+        table = _table(batch.y.device, self.experts, scores.shape[1])
+        return scores, table[batch.member]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean of -log of the weight that the right experts have together."""
+        scores, right = self.answers(model, batch)
+        logs = scores.float().log_softmax(1)
+        return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
+
+    def hits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return where the expert of the largest weight is one of the right ones."""
+        scores, right = self.answers(model, batch)
+        return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +120,7 @@ class NewExperts(Target):
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return the gate's parameters."""
-        return ExpertForMember(self._new()).parameters(model)
+        return ExpertForMember((self._new(),)).parameters(model)
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the gate's scores (N, m), and how it should weight the experts (N, m)."""
@@ -128,6 +146,12 @@ class NewExperts(Target):
 def _on(device: torch.device, numbers: tuple[int, ...]) -> Tensor:
     """Return numbers as a tensor, copied to the device once and not in every step."""
     return torch.tensor(numbers, device=device)
+
+
+@lru_cache(maxsize=8)
+def _table(device: torch.device, right: tuple[tuple[int, ...], ...], experts: int) -> Tensor:
+    """Return which experts are right for each member, (members, experts), copied once."""
+    return torch.tensor([[i in names for i in range(experts)] for names in right], device=device)
 
 
 def _mixture(model: nn.Module) -> Mixture:

@@ -59,6 +59,27 @@ class TowardsExpert:
         return logits, value + cross_entropy(logits, y) if self.fool else value
 
 
+@dataclass(frozen=True)
+class AwayFromExperts:
+    """The loss that leads a gate astray: -log sum_j w_j over the experts j that are right.
+
+    It asks the gate alone. With it ``PGD`` attacks the gate as a classifier of perturbations.
+
+    Args:
+        experts: their indices.
+    """
+
+    experts: tuple[int, ...]
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weights, and the loss per example."""
+        if not isinstance(model, Gated):
+            raise TypeError(f"{type(model).__name__} has no gate_weights to steer")
+        weights = model.gate_weights(x)
+        right = torch.stack([weights[:, expert] for expert in self.experts]).sum(0)
+        return weights, -right.clamp_min(_LEAST).log()
+
+
 @dataclass(frozen=True, eq=False)
 class _TowardsEach:
     """The loss that pushes every example's gate its own way: CE + push_n log w_{j_n}."""

@@ -164,7 +164,8 @@ def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
 def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a mixture as a recipe writes it that goes on from a trained one."""
     training = _scaled(mixture["training"], "training")
-    return mixture | {"warm_start": name, "gate_warmup": None, "training": training}
+    as_it_is = {"warm_start": name, "gate_warmup": None, "robust_gate": None}
+    return mixture | as_it_is | {"training": training}
 
 
 def _rows(recipe: Recipe, name: str) -> dict[str, Any]:

@@ -123,12 +123,27 @@ class NetworkModel(Strict):
     training: TrainingConfig
 
 
+class RobustGate(Strict):
+    """A gate that learns, in its warm-up, to name experts under attacks on the gate itself.
+
+    Args:
+        start: the expert from whose body the gate starts, a network; a new network otherwise.
+        experts: for perturbations of the mixture the experts that are right for them; where none
+            are named it is the one that any warm-up names.
+        inner: the PGD on the gate.
+    """
+
+    start: str | None = None
+    experts: dict[str, Names] = Field(default_factory=dict)
+    inner: InnerSearch = InnerSearch()
+
+
 class MixtureModel(Strict):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
     ``shares`` is as in a network; ``combine`` says what the gate weights, the paper's logits or
-    probabilities. A mixture with a ``warm_start`` begins as that mixture does, with other experts
-    (``regrouping.py``).
+    probabilities. With a ``robust_gate`` the warm-up is against attacks on the gate. A mixture with
+    a ``warm_start`` begins as that mixture does, with other experts (``regrouping.py``).
     """
 
     kind: Literal["mixture"]
@@ -140,6 +155,7 @@ class MixtureModel(Strict):
     combine: Combine = "logits"
     inner: InnerSearch
     gate_warmup: TrainingConfig | None = None
+    robust_gate: RobustGate | None = None
     training: TrainingConfig
 
 
@@ -379,6 +395,34 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
             problems += _wrong_shares(key, model)
         if isinstance(model, MixtureModel) and model.gate_warmup:
             problems += _experts_missing(recipe, key, model)
+        if isinstance(model, MixtureModel) and model.robust_gate:
+            problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
+    return problems
+
+
+def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate) -> list[str]:
+    """Say what of a robust gate stands for nothing, or cannot be."""
+    problems = []
+    if not model.gate_warmup:
+        problems.append(f"{path}: is learnt in a warm-up; set gate_warmup")
+    if model.warm_start:
+        problems.append(f"{path}: a mixture with a warm start has a gate already")
+    if gate.inner.push:
+        problems.append(f"{path}.inner.push: this search attacks nothing but the gate")
+    if gate.start and gate.start not in model.experts:
+        problems.append(f"{path}.start: {gate.start!r} is not in experts")
+    elif gate.start and not isinstance(recipe.models[gate.start], NetworkModel):
+        problems.append(f"{path}.start: {gate.start!r} is not a network of this recipe")
+    elif gate.start and recipe.gate and recipe.gate != recipe.network:
+        problems.append(f"{path}.start: gate has another shape than the experts")
+    problems += [
+        f"{path}.experts: {n!r} is not in against"
+        for n in {*gate.experts}.difference(model.against)
+    ]
+    named = {expert for experts in gate.experts.values() for expert in experts}
+    problems += [
+        f"{path}.experts: {n!r} is not in experts" for n in named.difference(model.experts)
+    ]
     return problems
 
 
@@ -441,12 +485,13 @@ def _wrong_suites(recipe: Recipe) -> list[str]:
 
 def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
     old, new = known_and_new(recipe, model)
+    named = model.robust_gate.experts if model.robust_gate else {}
     which = "a new expert" if old else "an expert"
     return [
         f"models.{key}: the gate's warm-up needs {which} trained on {name!r}; add one to "
         "experts, or set gate_warmup to null"
         for name in new
-        if expert_for(recipe, model, name) is None
+        if expert_for(recipe, model, name) is None and name not in named
     ]
 
 
@@ -482,6 +527,17 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
     first = [index for index, names in against.items() if names[:1] == (perturbation,)]
     beside = [index for index, names in against.items() if perturbation in names]
     return next(iter(alone + first + beside), None)
+
+
+def experts_for(recipe: Recipe, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
+    """Return for everything in ``against`` the indices of the experts that a gate should name."""
+    named = model.robust_gate.experts if model.robust_gate else {}
+    found = []
+    for name in model.against:
+        single = expert_for(recipe, model, name)
+        usual = () if single is None else (single,)
+        found.append(tuple(map(model.experts.index, named[name])) if name in named else usual)
+    return tuple(found)
 
 
 def _cycles(recipe: Recipe) -> list[str]:

@@ -2,13 +2,13 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from morex.attacks import PGD, Attack, search_of
+from morex.attacks import PGD, Attack, AwayFromExperts, search_of
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
 from morex.foreign import Foreign, check_answers
@@ -26,6 +26,7 @@ from morex.recipe.schema import (
     SavedModel,
     UngatedModel,
     expert_for,
+    experts_for,
     known_and_new,
 )
 from morex.run.stages import Kind
@@ -143,6 +144,9 @@ class Workshop:
 
     def mixture(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
         """Return a mixture of ``experts`` with a new gate."""
+        start = experts.get((model.robust_gate and model.robust_gate.start) or "")
+        if isinstance(start, ResNet):
+            return Mixture(experts, start.with_outputs(len(experts)), combine=model.combine)
         config = self.network_config(self.recipe.gate or self.recipe.network, len(experts))
         gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
         return Mixture(experts, gate, combine=model.combine)
@@ -156,7 +160,7 @@ class Workshop:
         if model.objective == "msd":
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
             return Single((PGD(balls, **model.inner.model_dump(exclude={"push"})),))
-        members = tuple(self._member(name, model) for name in against)
+        members = self._members(model, kind)
         if model.shares:
             return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
         return OBJECTIVES[model.objective](members)
@@ -166,6 +170,20 @@ class Workshop:
         if kind == "gate" and isinstance(model, MixtureModel) and model.warm_start:
             return self._of_warmup(model)
         return model.against
+
+    def _members(self, model: NetworkModel | MixtureModel, kind: Kind) -> tuple[Attack, ...]:
+        """Return what searches for the images of a training, or of the warm-up of a gate."""
+        if kind != "gate" or not isinstance(model, MixtureModel) or not model.robust_gate:
+            return tuple(self._member(name, model) for name in model.against)
+        inner = model.robust_gate.inner.model_dump(exclude={"push"})
+
+        def misled(ball: Ball, right: tuple[int, ...]) -> Attack:
+            return PGD(ball, **inner, loss=AwayFromExperts(right))
+
+        return tuple(
+            search_of(self.recipe.perturbations[name], partial(misled, right=right))
+            for name, right in zip(model.against, experts_for(self.recipe, model), strict=True)
+        )
 
     def _member(self, name: str, model: NetworkModel | MixtureModel) -> Attack:
         return search_of(self.recipe.perturbations[name], model.inner.attack)
@@ -187,8 +205,7 @@ class Workshop:
             experts = {name: expert_for(self.recipe, model, name) for name in new}
             named = tuple(experts.get(name) for name in self._of_warmup(model))
             return NewExperts(deepcopy(mixture.gate).eval().requires_grad_(False), named)
-        found = (expert_for(self.recipe, model, name) for name in model.against)
-        return ExpertForMember(tuple(index for index in found if index is not None))
+        return ExpertForMember(experts_for(self.recipe, model))
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
         """Return a mixture without a gate."""

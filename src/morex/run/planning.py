@@ -115,6 +115,8 @@ def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
     spec = workshop.recipe.models[stage.model]
     if stage.kind != "gate" or not isinstance(spec, MixtureModel):
         return StageCost(0, 0)
+    if spec.robust_gate:  # its searches ask nothing else either
+        return stage_passes(workshop, stage)
     objective, config = workshop.objective(spec, stage.kind), _config(spec, stage)
     taught = objective.updates * _examples(workshop, config)
     judged = len(objective.members) * _judged(workshop, config)

@@ -178,8 +178,9 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     if isinstance(model, MixtureModel):
         if model.combine != "logits":
             described_model["combine"] = model.combine
-        if not model.warm_start:
-            del described_model["warm_start"]
+        for name in ("warm_start", "robust_gate"):
+            if not described_model[name]:
+                del described_model[name]
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
     return {
         "seed": recipe.seed,
