@@ -26,9 +26,12 @@ from morex.networks import ResNet
 from morex.objectives import SideBySide
 from morex.outcomes import Outcomes
 from morex.recipe import RecipeError, load_recipe, parse_recipe
+from morex.recipe.extension import extended
 from morex.recipe.schema import MixtureModel
 from morex.report import make_table, read_results, to_text
-from morex.run import RunError, Stage, Workshop, run
+from morex.report.material import read_material
+from morex.report.page import to_report
+from morex.run import RunError, Stage, Workshop, estimate, run
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.cores import _quota
 from morex.run.memory import forget_peak, peak_memory
@@ -221,6 +224,32 @@ def test_experts_in_a_mixture_keep_their_bodies(whole: tuple[Path, Spy]) -> None
     for name, tensor in gate.state_dict().items():  # the warm-up changes the gate alone
         if name.startswith("experts.0."):
             assert torch.equal(tensor, expert[name.removeprefix("experts.0.")])
+
+
+def test_of_a_mixture_the_gate_alone_can_learn(tmp_path: Path) -> None:
+    raw = raw_recipe("clean", "Minf", "Mfog", "MoRE")
+    gate = {"start": "Minf", "experts": {"clean": ["clean", "Minf"]}, "inner": {"steps": 1}}
+    raw["models"]["MoRE"] |= {"training": None, "robust_gate": gate}
+    raw["columns"], raw["report"] = ["MoRE"], {"examples": 4, "pictures": 2}
+    out, recipe = tmp_path / "run", parse_recipe(raw)
+    assert "train-more" in {one.stage.id for one in estimate(recipe, torch.device("cpu"))}
+    run(recipe, out, jobs=1)
+    record = json.loads((out / "stages/train-more.json").read_text())
+    assert "passes" not in record
+    trained, warm = (load_model(out / f"models/more{part}") for part in ("", "/gate"))
+    assert isinstance(trained, Mixture)
+    for name, value in warm.state_dict().items():
+        assert torch.equal(trained.state_dict()[name], value)
+    last = load_model(out / "models/minf").state_dict()["head.weight"]
+    assert torch.equal(trained.last_layers()[1].weight, last)
+    assert "MoRE, warm-up of the gate" in to_report(read_material(out))
+    column = read_results(out).file.columns["MoRE"]
+    assert column.training
+    assert column.training.backward > 0  # of its warm-up
+    grown = extended(recipe, "MoRE", {"rain": {"kind": "rain"}}).models["MoRE + rain"]
+    assert isinstance(grown, MixtureModel)
+    assert grown.training
+    assert grown.robust_gate is None
 
 
 def test_only_what_columns_need_is_trained(tmp_path: Path) -> None:

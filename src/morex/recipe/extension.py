@@ -163,7 +163,7 @@ def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
 
 def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a mixture as a recipe writes it that goes on from a trained one."""
-    training = _scaled(mixture["training"], "training")
+    training = _scaled(mixture["training"] or mixture["gate_warmup"], "training")
     as_it_is = {"warm_start": name, "gate_warmup": None, "robust_gate": None}
     return mixture | as_it_is | {"training": training}
 

@@ -142,8 +142,9 @@ class MixtureModel(Strict):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
     ``shares`` is as in a network; ``combine`` says what the gate weights, the paper's logits or
-    probabilities. With a ``robust_gate`` the warm-up is against attacks on the gate. A mixture with
-    a ``warm_start`` begins as that mixture does, with other experts (``regrouping.py``).
+    probabilities. With a ``robust_gate`` the warm-up is against attacks on the gate. Where
+    ``training`` is null that is all there is. A mixture with a ``warm_start`` begins as that one
+    does, with other experts (``regrouping.py``).
     """
 
     kind: Literal["mixture"]
@@ -156,7 +157,7 @@ class MixtureModel(Strict):
     inner: InnerSearch
     gate_warmup: TrainingConfig | None = None
     robust_gate: RobustGate | None = None
-    training: TrainingConfig
+    training: TrainingConfig | None
 
 
 class UngatedModel(Strict):
@@ -395,6 +396,8 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
             problems += _wrong_shares(key, model)
         if isinstance(model, MixtureModel) and model.gate_warmup:
             problems += _experts_missing(recipe, key, model)
+        if isinstance(model, MixtureModel) and not (model.training or model.gate_warmup):
+            problems.append(f"models.{key}: nothing trains; set gate_warmup or training")
         if isinstance(model, MixtureModel) and model.robust_gate:
             problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
     return problems

@@ -13,7 +13,6 @@ from torch import nn
 from morex.evaluation import evaluate
 from morex.files import digest_of
 from morex.gating import gate_use
-from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
 from morex.outcomes import BoolArray, Outcomes
 from morex.recipe import Recipe
@@ -24,13 +23,12 @@ from morex.run.build import Workshop
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.memory import forget_peak, peak_memory
 from morex.run.partial import PartialRows
-from morex.run.planning import network_passes
+from morex.run.planning import config_of, network_passes
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.store import Store
 from morex.run.watching import Watcher
 from morex.saving import DESCRIPTION, WEIGHTS, load_model, save_model
-from morex.targets import Target
 from morex.training import Progress, train
 
 
@@ -86,7 +84,7 @@ class Bench:
         model = self.workshop.ready(self._untrained(stage))
         about: dict[str, Any] = {}
         text = ""
-        if isinstance(spec, TrainedModel):
+        if isinstance(spec, TrainedModel) and config_of(spec, stage):
             about = self._fit(stage, spec, model, work)
             text = f"validation {100 * about['validation']:.1f}%"
         folder = self.store.root / stage.folder
@@ -97,7 +95,11 @@ class Bench:
     def _fit(
         self, stage: Stage, spec: NetworkModel | MixtureModel, model: nn.Module, work: Path
     ) -> dict[str, Any]:
-        config, target = _lesson(self.workshop, stage, spec, model)
+        config = config_of(spec, stage)
+        assert config
+        target = None
+        if stage.kind == "gate" and isinstance(spec, MixtureModel) and isinstance(model, Mixture):
+            target = self.workshop.gate_target(spec, model)
 
         def report(progress: Progress) -> None:
             text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
@@ -244,13 +246,3 @@ class Bench:
             batch_size=recipe.evaluation.batch_size,
         )
         return {"gate": asdict(use)}
-
-
-def _lesson(
-    workshop: Workshop, stage: Stage, spec: NetworkModel | MixtureModel, model: nn.Module
-) -> tuple[TrainingConfig, Target | None]:
-    """Return how long, and towards what, a stage trains."""
-    if stage.kind == "gate" and isinstance(spec, MixtureModel) and spec.gate_warmup:
-        assert isinstance(model, Mixture)
-        return spec.gate_warmup, workshop.gate_target(spec, model)
-    return spec.training, None

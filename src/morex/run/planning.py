@@ -68,12 +68,12 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
         return StageCost(searched.forward + n, searched.backward)
     if stage.kind == "illustrate":
         return _illustration_passes(workshop, spec, stage)
-    if not isinstance(spec, TrainedModel):
+    if not isinstance(spec, TrainedModel) or not (config := config_of(spec, stage)):
         return StageCost(0, 0)
     objective = workshop.objective(spec, stage.kind)
-    training = objective.passes * _examples(workshop, _config(spec, stage))
+    training = objective.passes * _examples(workshop, config)
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
-    total = training + judged * _judged(workshop, _config(spec, stage))
+    total = training + judged * _judged(workshop, config)
     return StageCost(total.forward, total.backward)
 
 
@@ -83,9 +83,9 @@ def _judged(workshop: Workshop, config: TrainingConfig) -> int:
     return times * len(workshop.training_data.validation)
 
 
-def _config(spec: NetworkModel | MixtureModel, stage: Stage) -> TrainingConfig:
-    """Return how a stage trains."""
-    if stage.kind == "gate" and isinstance(spec, MixtureModel) and spec.gate_warmup:
+def config_of(spec: NetworkModel | MixtureModel, stage: Stage) -> TrainingConfig | None:
+    """Return how a stage trains; None if it only puts together what is trained."""
+    if stage.kind == "gate" and isinstance(spec, MixtureModel):
         return spec.gate_warmup
     return spec.training
 
@@ -113,11 +113,11 @@ def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
 def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through a gate without the experts."""
     spec = workshop.recipe.models[stage.model]
-    if stage.kind != "gate" or not isinstance(spec, MixtureModel):
+    if stage.kind != "gate" or not isinstance(spec, MixtureModel) or not spec.gate_warmup:
         return StageCost(0, 0)
     if spec.robust_gate:  # its searches ask nothing else either
         return stage_passes(workshop, stage)
-    objective, config = workshop.objective(spec, stage.kind), _config(spec, stage)
+    objective, config = workshop.objective(spec, stage.kind), spec.gate_warmup
     taught = objective.updates * _examples(workshop, config)
     judged = len(objective.members) * _judged(workshop, config)
     return StageCost(taught + judged, taught)
@@ -200,9 +200,12 @@ class _Conditions:
 
 def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
     spec = workshop.recipe.models[stage.model]
+    asked = _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
     if not stage.makes_a_model or not isinstance(spec, TrainedModel):
-        return _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
-    config, updates = _config(spec, stage), workshop.objective(spec, stage.kind).updates
+        return asked
+    if not (config := config_of(spec, stage)):
+        return asked
+    updates = workshop.objective(spec, stage.kind).updates
     return _Conditions(
         config.batch_size,
         config.precision,

@@ -190,7 +190,7 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
         "network": shape.model_dump(),
         "model": described_model,
         "against": [described(p) for p in recipe.perturbations_of(model.against)],
-        "training": _plain(model.training),
+        "training": model.training and _plain(model.training),
     }
 
 
