@@ -148,6 +148,9 @@ ROBUST = {"start": "Minf", "experts": {"linf": ["Minf", "clean"]}, "inner": {"st
         ("robust_gate.experts", {"snow": ["clean"]}, "'snow' is not in against"),
         ("robust_gate.experts", {"fog": ["MAX"]}, "'MAX' is not in experts"),
         ("robust_gate.inner.push", 1.0, "attacks nothing but the gate"),
+        ("robust_gate.experts", {"fog": []}, "robust_gate.experts.fog"),
+        ("experts", ["clean", "Minf", "Mfog", "Mrain"], "no model 'Mrain'"),
+        ("objective", "max", "learnt side by side, not by max"),
         ("gate_warmup", None, "robust_gate: is learnt in a warm-up"),
     ],
 )

@@ -414,18 +414,17 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
         problems.append(f"{path}.inner.push: this search attacks nothing but the gate")
     if gate.start and gate.start not in model.experts:
         problems.append(f"{path}.start: {gate.start!r} is not in experts")
-    elif gate.start and not isinstance(recipe.models[gate.start], NetworkModel):
+    elif gate.start and not isinstance(recipe.models.get(gate.start), NetworkModel):
         problems.append(f"{path}.start: {gate.start!r} is not a network of this recipe")
     elif gate.start and recipe.gate and recipe.gate != recipe.network:
         problems.append(f"{path}.start: gate has another shape than the experts")
-    problems += [
-        f"{path}.experts: {n!r} is not in against"
-        for n in {*gate.experts}.difference(model.against)
-    ]
-    named = {expert for experts in gate.experts.values() for expert in experts}
-    problems += [
-        f"{path}.experts: {n!r} is not in experts" for n in named.difference(model.experts)
-    ]
+    if model.objective != "side-by-side":
+        problems.append(f"{path}: is learnt side by side, not by {model.objective}")
+    for name, experts in gate.experts.items():
+        if name not in model.against:
+            problems.append(f"{path}.experts: {name!r} is not in against")
+        strangers = [expert for expert in experts if expert not in model.experts]
+        problems += [f"{path}.experts.{name}: {s!r} is not in experts" for s in strangers]
     return problems
 
 
