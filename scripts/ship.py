@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from morex.model_sets import NAME as SET
 from morex.recipe import load_recipe, slug
 from morex.recipe.schema import NetworkModel
 from morex.report import make_table, read_results, to_heatmap, to_json, to_markdown
@@ -59,19 +60,18 @@ def ship(run: Path, default: str) -> None:
             dtype=torch.bfloat16 if recipe.saved_precision == "bf16" else None,
             beside=beside,
         )
-    table = make_table(found)
+    tables = {s: make_table(read_results(run, s)) for s in ("", *recipe.evaluation.suites)}
     evaluated = recipe.of_evaluation()
-    about = {"description": table.title, "default": slug(default), "recipe": evaluated}
-    (home / "set.json").write_text(json.dumps(about, indent=1) + "\n")
+    about = {"description": tables[""].title, "default": slug(default), "recipe": evaluated}
+    (home / SET).write_text(json.dumps(about, indent=1) + "\n")
     size = sum(path.stat().st_size for path in home.rglob("*.safetensors"))
     print(f"{len(singles) + len(mixtures)} models, {size / 1e6:.1f} MB, in {home}")
 
     results = ROOT / "results" / recipe.name
     results.mkdir(parents=True, exist_ok=True)
-    for suite in ("", *recipe.evaluation.suites):
-        shown = make_table(read_results(run, suite)) if suite else table
-        (results / f"{suite or 'table'}.json").write_text(to_json(shown))
-        (results / f"{suite or 'table'}.md").write_text(to_markdown(shown))
+    for suite, table in tables.items():
+        (results / f"{suite or 'table'}.json").write_text(to_json(table))
+        (results / f"{suite or 'table'}.md").write_text(to_markdown(table))
     for name, column in columns.items():
         if column.gate:
             title = f"Where the gate of {name} puts its weight"

@@ -52,10 +52,8 @@ class TowardsExpert:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits, and CE + push * log w_j per example."""
-        if not isinstance(model, Gated):
-            raise TypeError(f"{type(model).__name__} has no gate_weights to steer")
-        logits, weights = model(x), model.gate_weights(x)
-        value = self.push * weights[:, self.expert].clamp_min(_LEAST).log()
+        weights = _weights(model, x)
+        logits, value = model(x), self.push * _log(weights[:, self.expert])
         return logits, value + cross_entropy(logits, y) if self.fool else value
 
 
@@ -73,11 +71,18 @@ class AwayFromExperts:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights, and the loss per example."""
-        if not isinstance(model, Gated):
-            raise TypeError(f"{type(model).__name__} has no gate_weights to steer")
-        weights = model.gate_weights(x)
-        right = torch.stack([weights[:, expert] for expert in self.experts]).sum(0)
-        return weights, -right.clamp_min(_LEAST).log()
+        weights = _weights(model, x)
+        return weights, -_log(torch.stack([weights[:, e] for e in self.experts]).sum(0))
+
+
+def _weights(model: Model, x: Tensor) -> Tensor:
+    if not isinstance(model, Gated):
+        raise TypeError(f"{type(model).__name__} has no gate_weights to steer")
+    return model.gate_weights(x)
+
+
+def _log(weights: Tensor) -> Tensor:
+    return weights.clamp_min(_LEAST).log()
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +94,8 @@ class _TowardsEach:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits, and the loss per example."""
-        assert isinstance(model, Gated)
-        logits, weights = model(x), model.gate_weights(x)
-        towards = weights.gather(1, self.experts[:, None])[:, 0].clamp_min(_LEAST).log()
+        weights = _weights(model, x)
+        logits, towards = model(x), _log(weights.gather(1, self.experts[:, None])[:, 0])
         return logits, cross_entropy(logits, y) + self.pushes * towards
 
 

@@ -487,13 +487,12 @@ def _wrong_suites(recipe: Recipe) -> list[str]:
 
 def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
     old, new = known_and_new(recipe, model)
-    named = model.robust_gate.experts if model.robust_gate else {}
     which = "a new expert" if old else "an expert"
     return [
         f"models.{key}: the gate's warm-up needs {which} trained on {name!r}; add one to "
         "experts, or set gate_warmup to null"
-        for name in new
-        if expert_for(recipe, model, name) is None and name not in named
+        for name, right in zip(model.against, experts_for(recipe, model), strict=True)
+        if name in new and not right
     ]
 
 
@@ -536,9 +535,11 @@ def experts_for(recipe: Recipe, model: MixtureModel) -> tuple[tuple[int, ...], .
     named = model.robust_gate.experts if model.robust_gate else {}
     found = []
     for name in model.against:
-        single = expert_for(recipe, model, name)
-        usual = () if single is None else (single,)
-        found.append(tuple(map(model.experts.index, named[name])) if name in named else usual)
+        if name in named:
+            found.append(tuple(model.experts.index(e) for e in named[name] if e in model.experts))
+        else:
+            single = expert_for(recipe, model, name)
+            found.append(() if single is None else (single,))
     return tuple(found)
 
 
