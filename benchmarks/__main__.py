@@ -38,15 +38,20 @@ def main() -> None:
         for measurement in BENCHMARKS[name]():
             measured.append(measurement)
             console.print(f"{measurement.value:8.2f}  {_goal(measurement):10}  {measurement.name}")
+        if options.out:
+            _write(measured, options.out)
     missed = [m for m in measured if m.met is False]
     console.print(f"{len(missed)} of {len(measured)} ratios miss their goal")
-    if options.out:
-        content = {
-            **provenance(torch.device("cpu")),
-            "ratios": [asdict(m) | {"met": m.met} for m in measured],
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _write(measured: list[Measurement], path: Path) -> None:
+    """Write what has been measured so far, with where."""
+    content = {
+        **provenance(torch.device("cpu")),
+        "ratios": [asdict(m) | {"met": m.met} for m in measured],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _goal(measurement: Measurement) -> str:

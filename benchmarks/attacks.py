@@ -17,9 +17,10 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox looks for git wh
 import foolbox
 from pyautoattack import AutoAttack
 
-_IMAGES = 250
+_IMAGES = 400
 _L2, _LINF = L2(1.0), Linf(8 / 255)
 _STEPS = 50
+_STEPS_OF_FIXED_LENGTH = 60  # what PGD needs to find what 50 steps of APGD find
 
 Adversary = Callable[[], Tensor]
 
@@ -85,7 +86,13 @@ def _pairs(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[str, Advers
             of_foolbox(usual, ball.eps),
         )
     for norm, ball in (("Linf", _LINF), ("L2", _L2)):
-        ours = PGD(ball, steps=_STEPS, relative_step=5, stop_when_fooled=True)
+        ours = PGD(
+            ball,
+            steps=_STEPS_OF_FIXED_LENGTH,
+            relative_step=10,
+            random_start=False,
+            stop_when_fooled=True,
+        )
         yield f"APGD of pyautoattack / PGD of morex, {ball}", of_morex(ours), apgd(norm, ball.eps)
 
 
