@@ -39,15 +39,16 @@ def main() -> None:
             measured.append(measurement)
             console.print(f"{measurement.value:8.2f}  {_goal(measurement):10}  {measurement.name}")
         if options.out:
-            _write(measured, options.out)
+            _write(measured, options.names, options.out)
     missed = [m for m in measured if m.met is False]
     console.print(f"{len(missed)} of {len(measured)} ratios miss their goal")
 
 
-def _write(measured: list[Measurement], path: Path) -> None:
+def _write(measured: list[Measurement], names: list[str], path: Path) -> None:
     """Write what has been measured so far, with where."""
     content = {
         **provenance(torch.device("cpu")),
+        "command": " ".join(["python -m benchmarks", *names]),
         "ratios": [asdict(m) | {"met": m.met} for m in measured],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
