@@ -69,11 +69,13 @@ def test_an_extended_recipe_has_an_expert_a_mixture_and_rows_more_and_all_it_had
     assert {*after.evaluation.rows} - {*before.evaluation.rows} == {"rain"}
     expert, new, old = network(after, "Mrain"), mixture(after, GROWN), mixture(before, "MoRE")
     assert (expert.warm_start, expert.against) == ("Minf", ("rain", "linf"))
-    assert expert.objective == "side-by-side"
+    assert (expert.objective, expert.shares) == ("side-by-side", {"rain": 2})
     assert (new.warm_start, new.experts) == ("MoRE", (*old.experts, "Mrain"))
     assert new.against == (*old.against, "rain")
     assert new.training.epochs < old.training.epochs
     assert new.gate_warmup
+    for short in (expert.training, new.gate_warmup, new.training):
+        assert short.validate_every is None  # there is nothing to choose between
 
 
 def test_a_new_ball_brings_an_expert_for_it_alone_and_the_attacks_of_the_other_ball() -> None:
@@ -102,7 +104,18 @@ def test_extensions_can_be_extended() -> None:
     assert last_mixture(once) == GROWN
     twice = extended(once, GROWN, {"scale": {"kind": "scale", "percent": 20}})
     assert mixture(twice, f"{GROWN} + scale").warm_start == GROWN
-    assert mixture(twice, f"{GROWN} + scale").experts[-2:] == ("Mrain", "Mscale")
+    first, second = mixture(once, GROWN), mixture(twice, f"{GROWN} + scale")
+    assert second.experts[-2:] == ("Mrain", "Mscale")
+    # as short as the first extension, not a fraction of it
+    assert (second.gate_warmup, second.training) == (first.gate_warmup, first.training)
+
+
+def test_a_mixture_that_was_shrunk_is_extended_with_the_warm_up_of_the_whole_one() -> None:
+    before = tiny(*FEW)
+    extension = mixture(extended(before, "MoRE", RAIN), GROWN)
+    less = shrunk(before, "MoRE", ["Mfog"])
+    again = mixture(extended(less, "MoRE - Mfog", RAIN), "MoRE - Mfog + rain")
+    assert (again.gate_warmup, again.training) == (extension.gate_warmup, extension.training)
 
 
 def test_a_shrunk_recipe_drops_the_expert_and_what_it_was_for() -> None:

@@ -135,6 +135,9 @@ def test_validations_and_incomplete_batches_count_as_they_happen() -> None:
     (training,) = (s for s in plan_stages(workshop.recipe, "", "") if s.kind == "train")
     updates, validations = 5 * 2 * 50, 3 * 40  # 120 images are two batches; epochs 2, 4 and 5
     assert stage_passes(workshop, training) == StageCost(updates + validations, updates)
+    raw["training"]["validate_every"] = None
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    assert stage_passes(workshop, training) == StageCost(updates, updates)
 
 
 def test_a_backward_pass_weighs_two_forward_ones() -> None:

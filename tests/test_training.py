@@ -156,9 +156,10 @@ def test_training_does_not_touch_global_generators(few: TrainingData) -> None:
     [
         {},
         {"average": 0.9, "validate_every": 2},
+        {"average": 0.9, "validate_every": None},
         {"optimizer": "adamw", "learning_rate": 0.01, "average": 0.9, "clip_norm": 0.5},
     ],
-    ids=["sgd", "sgd-average", "adamw-average-clip"],
+    ids=["sgd", "sgd-average", "sgd-not-validated", "adamw-average-clip"],
 )
 def test_a_training_that_is_resumed_at_any_step_ends_with_the_same_bits(
     changes: dict[str, Any], few: TrainingData
@@ -386,6 +387,17 @@ def test_the_last_epoch_is_always_validated(few: TrainingData) -> None:
     fit = train(Small(), Single((CLEAN,)), few, config(epochs=5, validate_every=2))
     assert [entry["epoch"] for entry in fit.history] == [1, 2, 3, 4, 5]
     assert ["score" in entry for entry in fit.history] == [False, True, False, True, True]
+
+
+def test_without_validation_the_last_weights_are_kept_averaged_if_they_are_averaged(
+    few: TrainingData,
+) -> None:
+    once = config(epochs=3, average=0.9, validate_every=3)  # has but one to choose
+    chosen, last = network(), network()
+    train(chosen, STOCHASTIC, few, once)
+    fit = train(last, STOCHASTIC, few, replace(once, validate_every=None))
+    assert not any("score" in entry or "validation" in entry for entry in fit.history)
+    assert same(state(last), state(chosen))
 
 
 # --- how the step is made ------------------------------------------------------------------------

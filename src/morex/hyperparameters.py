@@ -26,7 +26,8 @@ class TrainingConfig:
         average: decay per step of an exponential moving average of the weights (EMA), which is then
             what is validated and kept.
         precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the device is fast at it.
-        validate_every: epochs between validations; the last epoch is always validated.
+        validate_every: epochs between validations; the last epoch is always validated. None: no
+            validation, the last weights are kept; for a training too short for a choice.
 
     Raises:
         ValueError: if a number is out of range.
@@ -44,11 +45,11 @@ class TrainingConfig:
     clip_norm: float | None = None
     average: float | None = None
     precision: Precision = "auto"
-    validate_every: int = 1
+    validate_every: int | None = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if min(self.batch_size, self.validate_every) < 1:
+        if min(self.batch_size, self.validate_every or 1) < 1 or self.validate_every == 0:
             raise ValueError(f"batch_size and validate_every must be at least 1, got {self}")
         if not 0 < self.epochs < math.inf:
             raise ValueError(f"epochs must be positive, got {self.epochs}")

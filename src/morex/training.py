@@ -241,12 +241,16 @@ class _Training:
             "learning_rate": self.learning_rate(self.step - 1),
         }
         self.loss_sum.zero_()
-        if epoch % self.config.validate_every == 0 or self.step == self.steps:
+        every, last = self.config.validate_every, self.step == self.steps
+        if every and (epoch % every == 0 or last):
             with self._averaged():
                 accuracies = self._validate()
                 entry["validation"] = accuracies
                 entry["score"] = sum(accuracies) / len(accuracies)
                 self._keep_if_best(entry["score"])
+        elif last:
+            with self._averaged():
+                self._keep()
         self.history.append(entry)
 
     @contextmanager
@@ -281,7 +285,10 @@ class _Training:
     def _keep_if_best(self, score: float) -> None:
         if score >= self.best_score:  # of equals the one that trained longest
             self.best_score = score
-            self.best = {name: t.detach().clone() for name, t in self.learning.items()}
+            self._keep()
+
+    def _keep(self) -> None:
+        self.best = {name: t.detach().clone() for name, t in self.learning.items()}
 
     def finish(self) -> None:
         """Give the model the best weights and put it in evaluation mode."""
@@ -319,7 +326,7 @@ class _Training:
         values = {
             "step": self.step,
             "history": [*self.history],
-            "best_score": self.best_score if self.best else None,
+            "best_score": self.best_score if math.isfinite(self.best_score) else None,
             "average_updates": self.average.updates if self.average else 0,
             "seconds": self.elapsed(),
         }

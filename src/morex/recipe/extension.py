@@ -17,10 +17,11 @@ from morex.recipe.schema import MixtureModel, NetworkModel, Recipe, SingleModel
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.2, "learning_rate": 0.5},
     "gate_warmup": {"learning_rate": 0.3},
-    "training": {"epochs": 0.05, "learning_rate": 0.1},
+    "training": {"epochs": 0.03, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
-and the training of the old mixture: what has been learnt before need not be learnt again."""
+and the training of the old mixture: what has been learnt before need not be learnt again. None is
+validated, which would cost more than it: there is nothing to choose between."""
 
 
 def extended(
@@ -61,12 +62,11 @@ def extended(
         given = {"kind": "saved", "model": trained.get(name), "against": [name]}
         raw["models"][expert] = given if name in trained else _expert(recipe, base, name)
         raw["evaluation"]["rows"] |= _rows(recipe, name)
-    old = raw["models"][mixture]
-    grown = " + ".join((mixture, *new))
-    raw["models"][grown] = _short(old, mixture) | {
+    grown, root = " + ".join((mixture, *new)), _root(raw["models"], mixture)
+    raw["models"][grown] = _short(raw["models"], mixture) | {
         "experts": [*base.experts, *experts.values()],
         "against": [*base.against, *new],
-        "gate_warmup": _scaled(old["gate_warmup"] or old["training"], "gate_warmup"),
+        "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup"),
     }
     _show(raw, *experts.values(), grown)
     raw["name"] = "-".join((recipe.name, *new))
@@ -91,7 +91,7 @@ def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
     kept, gone = _purposes(recipe, experts), _purposes(recipe, without)
     against = [name for name in base.against if name in kept or name not in gone]
     name = " - ".join((mixture, *without))
-    raw["models"][name] = _short(raw["models"][mixture], mixture) | {
+    raw["models"][name] = _short(raw["models"], mixture) | {
         "experts": experts,
         "against": against,
         "shares": {n: share for n, share in base.shares.items() if n in against},
@@ -145,6 +145,7 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
         "kind": "network",
         "objective": "side-by-side" if balls else "single",
         "against": [name, *balls],
+        "shares": {name: 2} if balls else {},  # what is new is what it must learn most
         "warm_start": start,
         "inner": model["inner"],
         "training": _scaled(model["training"], "expert"),
@@ -152,7 +153,15 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
 
 
 def _scaled(training: dict[str, Any], which: str) -> dict[str, Any]:
-    return training | {key: factor * training[key] for key, factor in _SHORT[which].items()}
+    shorter = {key: factor * training[key] for key, factor in _SHORT[which].items()}
+    return training | shorter | {"validate_every": None}
+
+
+def _root(models: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the mixture, trained at full length, that ``name`` went on from step by step."""
+    while models[name]["warm_start"]:
+        name = models[name]["warm_start"]
+    return models[name]
 
 
 def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
@@ -161,11 +170,12 @@ def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
     return model.against
 
 
-def _short(mixture: dict[str, Any], name: str) -> dict[str, Any]:
+def _short(models: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a mixture as a recipe writes it that goes on from a trained one."""
-    training = _scaled(mixture["training"] or mixture["gate_warmup"], "training")
+    root = _root(models, name)
+    training = _scaled(root["training"] or root["gate_warmup"], "training")
     as_it_is = {"warm_start": name, "gate_warmup": None, "robust_gate": None}
-    return mixture | as_it_is | {"training": training}
+    return models[name] | as_it_is | {"training": training}
 
 
 def _rows(recipe: Recipe, name: str) -> dict[str, Any]:

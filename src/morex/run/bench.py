@@ -86,7 +86,8 @@ class Bench:
         text = ""
         if isinstance(spec, TrainedModel) and config_of(spec, stage):
             about = self._fit(stage, spec, model, work)
-            text = f"validation {100 * about['validation']:.1f}%"
+            judged, loss = about["validation"], about["history"][-1]["loss"]
+            text = f"loss {loss:.3f}" if judged is None else f"validation {100 * judged:.1f}%"
         folder = self.store.root / stage.folder
         dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
         save_model(model.eval(), folder, about=self._label(stage.model), dtype=dtype)
@@ -127,7 +128,7 @@ class Bench:
         passes = network_passes(self.workshop, stage)
         return {
             "seconds": fitted.seconds,
-            "validation": max(entry["score"] for entry in fitted.history if "score" in entry),
+            "validation": max((e["score"] for e in fitted.history if "score" in e), default=None),
             "passes": {"forward": round(passes.forward), "backward": round(passes.backward)},
             "history": fitted.history,
         }

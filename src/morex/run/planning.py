@@ -79,6 +79,8 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
 
 def _judged(workshop: Workshop, config: TrainingConfig) -> int:
     """Return how many validation images a training is judged on, of each perturbation."""
+    if config.validate_every is None:
+        return 0
     times = math.ceil(config.epochs / config.validate_every)
     return times * len(workshop.training_data.validation)
 
