@@ -1,10 +1,12 @@
-"""Puts the models of a run into the package and its results into ``results/``.
+"""Puts the results of a run into ``results/``, and its models into the package.
 
+    python scripts/ship.py RUN
     python scripts/ship.py RUN --default "MoRE (all)"
     python scripts/ship.py RUN --restore NAME
 
-The set is called as the run's recipe: its columns, and all experts of its mixtures, whose weights
-the mixtures share. Every suite of the run becomes a table. Nothing else is copied. ``--restore``
+Every suite of the run becomes a table, and every gate a heat map. With ``--default`` the models are
+shipped, too: a set that is called as the run's recipe, of its columns and all experts of its
+mixtures, whose weights the mixtures share. Nothing else is copied. ``--restore``
 makes a run directory in which the single networks of a shipped set need not be trained again:
 ``morex run NAME --out RUN`` goes on from there.
 """
@@ -26,21 +28,23 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    """Copy models, and write their results; or copy them back."""
+    """Write results, and copy models; or copy these back."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--default", help="the model that the set's name stands for")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--default", help="ship the models, too; the set's name stands for this one")
     what.add_argument("--restore", metavar="NAME", help="a shipped set")
     options = parser.parse_args()
     if options.restore:
         restore(options.restore, options.run)
-    else:
+        return
+    if options.default:
         ship(options.run, options.default)
+    publish(options.run)
 
 
 def ship(run: Path, default: str) -> None:
-    """Copy models and stage records, and write tables and the heat maps of the gates."""
+    """Copy the models of a run with the records of their trainings."""
     recipe, found = load_recipe(str(run / "recipe.yaml")), read_results(run)
     home = ROOT / "src" / "morex" / "models" / recipe.name
     shutil.rmtree(home, ignore_errors=True)
@@ -60,27 +64,32 @@ def ship(run: Path, default: str) -> None:
             dtype=torch.bfloat16 if recipe.saved_precision == "bf16" else None,
             beside=beside,
         )
-    tables = {s: make_table(read_results(run, s)) for s in ("", *recipe.evaluation.suites)}
-    evaluated = recipe.of_evaluation()
-    about = {"description": tables[""].title, "default": slug(default), "recipe": evaluated}
+    title, evaluated = make_table(found).title, recipe.of_evaluation()
+    about = {"description": title, "default": slug(default), "recipe": evaluated}
     (home / SET).write_text(json.dumps(about, indent=1) + "\n")
     size = sum(path.stat().st_size for path in home.rglob("*.safetensors"))
     print(f"{len(singles) + len(mixtures)} models, {size / 1e6:.1f} MB, in {home}")
 
+    records = ROOT / "results" / recipe.name / "stages"
+    shutil.rmtree(records, ignore_errors=True)
+    records.mkdir(parents=True)
+    for name in (*singles, *mixtures):
+        shutil.copy(run / "stages" / f"train-{slug(name)}.json", records)
+
+
+def publish(run: Path) -> None:
+    """Write the table of every suite of a run, and the heat maps of its gates."""
+    recipe = load_recipe(str(run / "recipe.yaml"))
     results = ROOT / "results" / recipe.name
     results.mkdir(parents=True, exist_ok=True)
-    for suite, table in tables.items():
+    for suite in ("", *recipe.evaluation.suites):
+        table = make_table(read_results(run, suite))
         (results / f"{suite or 'table'}.json").write_text(to_json(table))
         (results / f"{suite or 'table'}.md").write_text(to_markdown(table))
-    for name, column in columns.items():
+    for name, column in read_results(run).file.columns.items():
         if column.gate:
             title = f"Where the gate of {name} puts its weight"
             (results / f"gate-{slug(name)}.svg").write_text(to_heatmap(column.gate, title))
-    records = results / "stages"
-    shutil.rmtree(records, ignore_errors=True)
-    records.mkdir()
-    for name in (*singles, *mixtures):
-        shutil.copy(run / "stages" / f"train-{slug(name)}.json", records)
 
 
 def restore(name: str, run: Path) -> None:
