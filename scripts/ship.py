@@ -74,7 +74,9 @@ def ship(run: Path, default: str) -> None:
     shutil.rmtree(records, ignore_errors=True)
     records.mkdir(parents=True)
     for name in (*singles, *mixtures):
-        shutil.copy(run / "stages" / f"train-{slug(name)}.json", records)
+        for record in (f"gate-{slug(name)}.json", f"train-{slug(name)}.json"):
+            if (run / "stages" / record).exists():
+                shutil.copy(run / "stages" / record, records)
 
 
 def publish(run: Path) -> None:
