@@ -1,6 +1,7 @@
 """Targets: what a training step teaches, and which parameters learn it."""
 
 from abc import ABC, abstractmethod
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from morex.mixture import Mixture
+from morex.networks import LAST_LAYER
 from morex.objectives import Batch
 
 
@@ -84,68 +86,93 @@ class ExpertForMember(Target):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean of -log of the weight that the right experts have together."""
-        scores, right = self.answers(model, batch)
-        logs = scores.float().log_softmax(1)
-        return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
+        return _all_on(*self.answers(model, batch))
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return where the expert of the largest weight is one of the right ones."""
-        scores, right = self.answers(model, batch)
-        return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+        return _leads(*self.answers(model, batch))
 
 
-@dataclass(frozen=True, eq=False)
 class NewExperts(Target):
-    """Name the new experts, and leave everything else as it was: the gate alone learns.
+    """Name the new experts, and share the weight among the others as before.
 
-    For a mixture that got experts (``regrouped``). On images of a new perturbation the right answer
-    is its expert; on all others it is what the gate said before of the old experts:
+    For a mixture that got experts (``regrouped``). Of the gate nothing learns but its outputs for
+    them, a logistic regression on what its body sees in an image:
 
-        min  - sum_i q_i log w_i(x'),   q = softmax of the scores before, over the old experts
+        s_i = what the gate said before, for old experts,    s_j = u_j . phi(x') + b_j for new ones
+        w = softmax(s)
 
-    the distillation of Li and Hoiem (Learning without Forgetting, 2016).
+        min  - log w_j(x') on images of a new perturbation,  - log sum_i w_i(x') on all others
+
+    So whatever an image is, an attacked one that the gate has not seen here as well, the old
+    experts have their weights in the old proportion. A gate that learns as a whole, distilled from
+    the old one on clean images and transforms, forgets what it does with attacked images.
+
+    Weight decay would shrink the outputs for the old experts, too: train without.
 
     Args:
-        before: the gate as it was when the experts joined, with an output for each of them; a copy
-            in evaluation mode.
+        gate: as it is now that the experts have joined; copied.
         experts: for each member of the objective the index of its new expert; None for members
             that the mixture knew before.
+        layer: the dotted name of the gate's last linear layer.
 
     Raises:
         ValueError: if the mixture that is to learn has no such expert.
     """
 
-    before: nn.Module
-    experts: tuple[int | None, ...]
+    def __init__(
+        self, gate: nn.Module, experts: tuple[int | None, ...], layer: str = LAST_LAYER
+    ) -> None:
+        self.experts = experts
+        self.layer = layer
+        self.body = deepcopy(gate).eval().requires_grad_(False)
+        self.before = self.body.get_submodule(layer)
+        self.body.set_submodule(layer, nn.Identity())
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return the gate's parameters."""
-        return ExpertForMember((self._new(),)).parameters(model)
+        """Return weight and bias of the gate's last layer."""
+        ExpertForMember((self._new(),)).parameters(model)  # says if there is no such expert
+        return list(self._last(model).parameters())
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the gate's scores (N, m), and how it should weight the experts (N, m)."""
-        scores: Tensor = _mixture(model).gate(batch.x)
+        """Return the gate's scores (N, m), and which experts are right (N, m) of bool."""
         with torch.no_grad():
-            old: Tensor = self.before(batch.x).float()
-        new = _on(old.device, self._new())
-        kept = torch.softmax(old.index_fill(1, new, -torch.inf), dim=1)
-        named = _on(old.device, tuple(-1 if e is None else e for e in self.experts))[batch.member]
-        one_hot = F.one_hot(named.clamp(min=0), old.shape[1]).to(kept.dtype)
-        return scores, torch.where(named[:, None] < 0, kept, one_hot)
+            seen = self.body(batch.x)
+            before = self.before(seen).float()
+        now = self._last(model)(seen).float()
+        table = _table(now.device, self._right(now.shape[1]), now.shape[1])
+        is_new = _table(now.device, (self._new(),), now.shape[1])
+        return torch.where(is_new, now, before), table[batch.member]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean of -log of the weight that the right experts have together."""
+        return _all_on(*self.answers(model, batch))
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return where the expert of the largest weight is the one that it should be."""
-        scores, weights = self.answers(model, batch)
-        return scores.argmax(1) == weights.argmax(1)
+        """Return where the expert of the largest weight is one of the right ones."""
+        return _leads(*self.answers(model, batch))
+
+    def _last(self, model: nn.Module) -> nn.Module:
+        return _mixture(model).gate.get_submodule(self.layer)
 
     def _new(self) -> tuple[int, ...]:
         return tuple(expert for expert in self.experts if expert is not None)
 
+    def _right(self, experts: int) -> tuple[tuple[int, ...], ...]:
+        """Return the right experts for each member: its own, or all that are not new."""
+        old = tuple(sorted({*range(experts)} - {*self._new()}))
+        return tuple(old if expert is None else (expert,) for expert in self.experts)
 
-@lru_cache(maxsize=8)
-def _on(device: torch.device, numbers: tuple[int, ...]) -> Tensor:
-    """Return numbers as a tensor, copied to the device once and not in every step."""
-    return torch.tensor(numbers, device=device)
+
+def _all_on(scores: Tensor, right: Tensor) -> Tensor:
+    """Return the mean of -log sum_j w_j over the experts j that are right, w = softmax(scores)."""
+    logs = scores.float().log_softmax(1)
+    return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
+
+
+def _leads(scores: Tensor, right: Tensor) -> Tensor:
+    """Return where the largest score is that of an expert that is right, (N,) of bool."""
+    return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
 
 
 @lru_cache(maxsize=8)

@@ -16,7 +16,7 @@ from morex.recipe.schema import MixtureModel, NetworkModel, Recipe, SingleModel
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.2, "learning_rate": 0.5},
-    "gate_warmup": {"learning_rate": 0.3},
+    "gate_warmup": {"learning_rate": 3, "weight_decay": 0},  # it learns a single linear output
     "training": {"epochs": 0.03, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
@@ -154,10 +154,10 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
 
 def _scaled(training: dict[str, Any], which: str) -> dict[str, Any]:
     shorter = {key: factor * training[key] for key, factor in _SHORT[which].items()}
-    return training | shorter | {"validate_every": None}
+    return {**training, **shorter, "validate_every": None}
 
 
-def _root(models: dict[str, Any], name: str) -> dict[str, Any]:
+def _root(models: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     """Return the mixture, trained at full length, that ``name`` went on from step by step."""
     while models[name]["warm_start"]:
         name = models[name]["warm_start"]
@@ -170,7 +170,7 @@ def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
     return model.against
 
 
-def _short(models: dict[str, Any], name: str) -> dict[str, Any]:
+def _short(models: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     """Return a mixture as a recipe writes it that goes on from a trained one."""
     root = _root(models, name)
     training = _scaled(root["training"] or root["gate_warmup"], "training")

@@ -1,6 +1,5 @@
 """From the words of a recipe to the objects that do the work."""
 
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -192,7 +191,7 @@ class Workshop:
         """Return what a gate that knows much already warms up on.
 
         Balls that it knows are left out: an attack goes through all experts and costs more than all
-        the rest, and what the gate does in a ball it does much the same in its middle.
+        the rest, and what weight a new expert gets there does little harm if it is robust itself.
         """
         _, new = known_and_new(self.recipe, model)
         is_ball = {n: isinstance(p, Ball) for n, p in self.recipe.perturbations.items()}
@@ -204,7 +203,7 @@ class Workshop:
             _, new = known_and_new(self.recipe, model)
             experts = {name: expert_for(self.recipe, model, name) for name in new}
             named = tuple(experts.get(name) for name in self._of_warmup(model))
-            return NewExperts(deepcopy(mixture.gate).eval().requires_grad_(False), named)
+            return NewExperts(mixture.gate, named)
         return ExpertForMember(experts_for(self.recipe, model))
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
