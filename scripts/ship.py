@@ -4,7 +4,7 @@
     python scripts/ship.py RUN --default "MoRE (all)"
     python scripts/ship.py RUN --restore NAME
 
-Every suite of the run becomes a table, and every gate a heat map. With ``--default`` the models are
+Every suite of the run becomes a table, every gate a heat map; audits are copied. With ``--default`` the models are
 shipped, too: a set that is called as the run's recipe, of its columns and all experts of its
 mixtures, whose weights the mixtures share. Nothing else is copied. ``--restore``
 makes a run directory in which the single networks of a shipped set need not be trained again:
@@ -80,7 +80,7 @@ def ship(run: Path, default: str) -> None:
 
 
 def publish(run: Path) -> None:
-    """Write the table of every suite of a run, and the heat maps of its gates."""
+    """Write the table of every suite of a run, the heat maps of its gates, and its audits."""
     recipe = load_recipe(str(run / "recipe.yaml"))
     results = ROOT / "results" / recipe.name
     results.mkdir(parents=True, exist_ok=True)
@@ -92,6 +92,9 @@ def publish(run: Path) -> None:
         if column.gate:
             title = f"Where the gate of {name} puts its weight"
             (results / f"gate-{slug(name)}.svg").write_text(to_heatmap(column.gate, title))
+    for audit in (run / "audits").glob("*.json"):
+        (results / "audits").mkdir(exist_ok=True)
+        shutil.copy(audit, results / "audits")
 
 
 def restore(name: str, run: Path) -> None:
