@@ -4,9 +4,9 @@
     python scripts/ship.py RUN --default "MoRE (all)"
     python scripts/ship.py RUN --restore NAME
 
-Every suite of the run becomes a table, every gate a heat map; audits are copied. With ``--default`` the models are
-shipped, too: a set that is called as the run's recipe, of its columns and all experts of its
-mixtures, whose weights the mixtures share. Nothing else is copied. ``--restore``
+Every suite of the run becomes a table, every gate a heat map; audits are copied. With ``--default``
+the models are shipped, too: a set that is called as the run's recipe, of its columns and all
+experts of its mixtures, whose weights the mixtures share. Nothing else is copied. ``--restore``
 makes a run directory in which the single networks of a shipped set need not be trained again:
 ``morex run NAME --out RUN`` goes on from there.
 """
