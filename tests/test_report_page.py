@@ -329,6 +329,15 @@ def test_audits_are_shown_with_evidence_and_flags_first(run: Path) -> None:
     assert "hide its gradients" not in page(run)
 
 
+def test_an_audit_is_called_as_the_model_that_it_is_of(run: Path) -> None:
+    audit = (run / "audits/more.json").read_text()
+    (run / "audits/2.json").write_text(audit)  # the outcomes of that column are outcomes/2.npz
+    text = shown(run).text
+    column = [*json.loads((run / "results.json").read_text())["columns"]][2]
+    section = text[text.index("hide its gradients") :]
+    assert section.index(column) < section.index("more")
+
+
 def test_nothing_is_loaded_from_anywhere(run: Path) -> None:
     html = page(run)
     links = [v for name, v in Reader(html).attributes if name in ("src", "href", "data", "action")]

@@ -96,7 +96,7 @@ class Material:
         classes: names of the classes; empty if they are unknown.
         labels: true classes of the test images, in their order.
         index: their indices in the data set; empty if they are unknown.
-        audits: what was found, by name of the file in ``audits``.
+        audits: what was found, by model; by name of the file in ``audits`` if it is no column's.
         recipe: the recipe as YAML.
         notes: what could not be read.
     """
@@ -170,7 +170,7 @@ def read_material(run: Path | str) -> Material:
         classes=images.classes,
         labels=images.labels,
         index=images.index,
-        audits=_audits(run, notes),
+        audits=_audits(run, results.file, notes),
         recipe=_kept(partial((run / "recipe.yaml").read_text, encoding="utf-8"), notes) or "",
         notes=notes,
     )
@@ -220,7 +220,12 @@ def _trainings(run: Path, file: ResultsFile, notes: list[str]) -> tuple[Training
     return tuple(found)
 
 
-def _audits(run: Path, notes: list[str]) -> dict[str, tuple[Finding, ...]]:
-    files = sorted((run / "audits").glob("*.json"))
-    read = {path.stem: _kept(partial(_parsed, path, Audit), notes) for path in files}
-    return {name: audit.findings for name, audit in read.items() if audit}
+def _audits(run: Path, file: ResultsFile, notes: list[str]) -> dict[str, tuple[Finding, ...]]:
+    """Return what was found by model, in the order of the columns, and then by name of the file."""
+    names = {Path(column.outcomes).stem: name for name, column in file.columns.items()}
+    files = {path.stem: path for path in sorted((run / "audits").glob("*.json"))}
+    found: dict[str, tuple[Finding, ...]] = {}
+    for stem in sorted(files, key=[*names, *files].index):
+        if audit := _kept(partial(_parsed, files[stem], Audit), notes):
+            found[names.get(stem, stem)] = audit.findings
+    return found
