@@ -6,6 +6,7 @@ that is trained is trained again.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from morex.perturbations import Ball, Perturbation, Transform
@@ -16,12 +17,15 @@ from morex.recipe.schema import MixtureModel, NetworkModel, Recipe, SingleModel
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.2, "learning_rate": 0.5},
-    "gate_warmup": {"learning_rate": 3, "weight_decay": 0},  # it learns a single linear output
+    "gate_warmup": {"epochs": 2},
     "training": {"epochs": 0.03, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
 and the training of the old mixture: what has been learnt before need not be learnt again. None is
 validated, which would cost more than it: there is nothing to choose between."""
+
+_LINEAR: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 0.03, "weight_decay": 0}
+"""How the new outputs of a gate learn, a logistic regression, whatever trained the gate."""
 
 
 def extended(
@@ -66,7 +70,7 @@ def extended(
     raw["models"][grown] = _short(raw["models"], mixture) | {
         "experts": [*base.experts, *experts.values()],
         "against": [*base.against, *new],
-        "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup"),
+        "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _LINEAR),
     }
     _show(raw, *experts.values(), grown)
     raw["name"] = "-".join((recipe.name, *new))
@@ -152,9 +156,11 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
     }
 
 
-def _scaled(training: dict[str, Any], which: str) -> dict[str, Any]:
+def _scaled(
+    training: Mapping[str, Any], which: str, fixed: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     shorter = {key: factor * training[key] for key, factor in _SHORT[which].items()}
-    return {**training, **shorter, "validate_every": None}
+    return {**training, **shorter, **fixed, "validate_every": None}
 
 
 def _root(models: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:

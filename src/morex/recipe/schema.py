@@ -497,8 +497,8 @@ def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]
 
 
 def known_and_new(recipe: Recipe, model: MixtureModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what of ``against`` the mixture's warm start was trained on, and what it was not."""
-    base = _warm_start(recipe, model)
+    """Return what of ``against`` a mixture knew when it was last trained whole, and what is new."""
+    base = _whole(recipe, model)
     before = base.against if base else ()
     known = tuple(name for name in model.against if name in before)
     return known, tuple(name for name in model.against if name not in before)
@@ -510,14 +510,22 @@ def _warm_start(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
     return base if isinstance(base, MixtureModel) else None
 
 
+def _whole(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
+    """Return the mixture, trained whole, that a mixture goes on from by warm starts, if any."""
+    way = [model]
+    while (base := _warm_start(recipe, way[-1])) and base not in way:  # circles: said elsewhere
+        way.append(base)
+    return way[-1] if len(way) > 1 else None
+
+
 def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | None:
     """Return the index of the expert that a gate's warm-up should name for ``perturbation``.
 
     It is the first that is trained on it alone, else the first that is trained on it before all
-    else, else the first that is trained on it at all; those of a warm start are left out. None if
-    there is no such expert.
+    else, else the first that is trained on it at all; those of a mixture trained whole that it goes
+    on from are left out. None if there is no such expert.
     """
-    base = _warm_start(recipe, model)
+    base = _whole(recipe, model)
     old = base.experts if base else ()
     against = {
         index: spec.against
