@@ -106,8 +106,9 @@ class NewExperts(Target):
 
     So whatever an image is, an attacked one that the gate has not seen here as well, the old
     experts have their weights in the old proportion. New are also those that joined in an earlier
-    extension: what the body sees was learnt without them, and all such outputs learn together. A gate that learns as a whole, distilled from
-    the old one on clean images and transforms, forgets what it does with attacked images.
+    extension: what the body sees was learnt without them, and all such outputs learn together. A
+    gate that learns as a whole, distilled from the old one on clean images and transforms, forgets
+    what it does with attacked images.
 
     Weight decay would shrink the outputs for the old experts, too: train without.
 
