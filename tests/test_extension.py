@@ -14,7 +14,13 @@ from morex.networks import NetworkConfig, ResNet
 from morex.outcomes import Outcomes
 from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extension import extended, last_mixture, shrunk
-from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel
+from morex.recipe.schema import (
+    MixtureModel,
+    NetworkModel,
+    SavedModel,
+    expert_for,
+    known_and_new,
+)
 from morex.run import RunError, run
 from morex.run.extending import go_on_from, recipe_of, training_seconds
 from morex.run.planning import estimate
@@ -106,6 +112,9 @@ def test_extensions_can_be_extended() -> None:
     assert mixture(twice, f"{GROWN} + scale").warm_start == GROWN
     first, second = mixture(once, GROWN), mixture(twice, f"{GROWN} + scale")
     assert second.experts[-2:] == ("Mrain", "Mscale")
+    # the gate learns its output for rain again, beside that for scale
+    assert known_and_new(twice, second) == (("clean", "linf", "fog"), ("rain", "scale"))
+    assert [expert_for(twice, second, name) for name in ("rain", "scale")] == [3, 4]
     # as short as the first extension, not a fraction of it
     assert (second.gate_warmup, second.training) == (first.gate_warmup, first.training)
 
