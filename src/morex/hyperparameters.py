@@ -49,7 +49,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if min(self.batch_size, self.validate_every or 1) < 1 or self.validate_every == 0:
+        if min(self.batch_size, 1 if self.validate_every is None else self.validate_every) < 1:
             raise ValueError(f"batch_size and validate_every must be at least 1, got {self}")
         if not 0 < self.epochs < math.inf:
             raise ValueError(f"epochs must be positive, got {self.epochs}")

@@ -48,8 +48,23 @@ class ClassOfImage(Target):
         return model(batch.x), batch.y
 
 
+class RightExperts(Target):
+    """Name an expert: ``answers`` has a gate's scores (N, m) and which are right (N, m) of bool."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean of -log sum_j w_j over the experts j that are right, w = softmax."""
+        scores, right = self.answers(model, batch)
+        logs = scores.float().log_softmax(1)
+        return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
+
+    def hits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return where the expert of the largest weight is one of the right ones."""
+        scores, right = self.answers(model, batch)
+        return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+
+
 @dataclass(frozen=True)
-class ExpertForMember(Target):
+class ExpertForMember(RightExperts):
     """Name the perturbation: the gate alone learns which expert an image is for.
 
     The supervised warm-up of a gate. Without it a gate that starts at random tends to settle on one
@@ -84,16 +99,8 @@ class ExpertForMember(Target):
         table = _table(batch.y.device, self.experts, scores.shape[1])
         return scores, table[batch.member]
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean of -log of the weight that the right experts have together."""
-        return _all_on(*self.answers(model, batch))
 
-    def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return where the expert of the largest weight is one of the right ones."""
-        return _leads(*self.answers(model, batch))
-
-
-class NewExperts(Target):
+class NewExperts(RightExperts):
     """Name the new experts, and share the weight among the others as before.
 
     For a mixture that got experts (``regrouped``). Of the gate nothing learns but its outputs for
@@ -146,14 +153,6 @@ class NewExperts(Target):
         is_new = _table(now.device, (self._new(),), now.shape[1])
         return torch.where(is_new, now, before), table[batch.member]
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean of -log of the weight that the right experts have together."""
-        return _all_on(*self.answers(model, batch))
-
-    def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return where the expert of the largest weight is one of the right ones."""
-        return _leads(*self.answers(model, batch))
-
     def _last(self, model: nn.Module) -> nn.Module:
         return _mixture(model).gate.get_submodule(self.layer)
 
@@ -164,17 +163,6 @@ class NewExperts(Target):
         """Return the right experts for each member: its own, or all that are not new."""
         old = tuple(sorted({*range(experts)} - {*self._new()}))
         return tuple(old if expert is None else (expert,) for expert in self.experts)
-
-
-def _all_on(scores: Tensor, right: Tensor) -> Tensor:
-    """Return the mean of -log sum_j w_j over the experts j that are right, w = softmax(scores)."""
-    logs = scores.float().log_softmax(1)
-    return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
-
-
-def _leads(scores: Tensor, right: Tensor) -> Tensor:
-    """Return where the largest score is that of an expert that is right, (N,) of bool."""
-    return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
 
 
 @lru_cache(maxsize=8)
