@@ -13,7 +13,13 @@ from morex.perturbations import Ball, Perturbation, Transform
 from morex.recipe.errors import RecipeError
 from morex.recipe.load import parse_recipe
 from morex.recipe.pieces import AttackSpec
-from morex.recipe.schema import MixtureModel, NetworkModel, Recipe, SingleModel
+from morex.recipe.schema import (
+    MixtureModel,
+    NetworkModel,
+    Recipe,
+    SingleModel,
+    trained_whole,
+)
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.2, "learning_rate": 0.5},
@@ -66,8 +72,8 @@ def extended(
         given = {"kind": "saved", "model": trained.get(name), "against": [name]}
         raw["models"][expert] = given if name in trained else _expert(recipe, base, name)
         raw["evaluation"]["rows"] |= _rows(recipe, name)
-    grown, root = " + ".join((mixture, *new)), _root(raw["models"], mixture)
-    raw["models"][grown] = _short(raw["models"], mixture) | {
+    grown, root = " + ".join((mixture, *new)), _root(recipe, mixture)
+    raw["models"][grown] = _short(recipe, mixture) | {
         "experts": [*base.experts, *experts.values()],
         "against": [*base.against, *new],
         "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _LINEAR),
@@ -95,7 +101,7 @@ def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
     kept, gone = _purposes(recipe, experts), _purposes(recipe, without)
     against = [name for name in base.against if name in kept or name not in gone]
     name = " - ".join((mixture, *without))
-    raw["models"][name] = _short(raw["models"], mixture) | {
+    raw["models"][name] = _short(recipe, mixture) | {
         "experts": experts,
         "against": against,
         "shares": {n: share for n, share in base.shares.items() if n in against},
@@ -163,11 +169,10 @@ def _scaled(
     return {**training, **shorter, **fixed, "validate_every": None}
 
 
-def _root(models: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+def _root(recipe: Recipe, name: str) -> dict[str, Any]:
     """Return the mixture, trained at full length, that ``name`` went on from step by step."""
-    while models[name]["warm_start"]:
-        name = models[name]["warm_start"]
-    return models[name]
+    mixture = _mixture(recipe, name)
+    return (trained_whole(recipe, mixture) or mixture).model_dump(mode="json")
 
 
 def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
@@ -176,12 +181,12 @@ def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
     return model.against
 
 
-def _short(models: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+def _short(recipe: Recipe, name: str) -> dict[str, Any]:
     """Return a mixture as a recipe writes it that goes on from a trained one."""
-    root = _root(models, name)
+    root, mixture = _root(recipe, name), _mixture(recipe, name).model_dump(mode="json")
     training = _scaled(root["training"] or root["gate_warmup"], "training")
     as_it_is = {"warm_start": name, "gate_warmup": None, "robust_gate": None}
-    return models[name] | as_it_is | {"training": training}
+    return mixture | as_it_is | {"training": training}
 
 
 def _rows(recipe: Recipe, name: str) -> dict[str, Any]:

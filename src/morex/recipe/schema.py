@@ -498,7 +498,7 @@ def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]
 
 def known_and_new(recipe: Recipe, model: MixtureModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what of ``against`` a mixture knew when it was last trained whole, and what is new."""
-    base = _whole(recipe, model)
+    base = trained_whole(recipe, model)
     before = base.against if base else ()
     known = tuple(name for name in model.against if name in before)
     return known, tuple(name for name in model.against if name not in before)
@@ -510,7 +510,7 @@ def _warm_start(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
     return base if isinstance(base, MixtureModel) else None
 
 
-def _whole(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
+def trained_whole(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
     """Return the mixture, trained whole, that a mixture goes on from by warm starts, if any."""
     way = [model]
     while (base := _warm_start(recipe, way[-1])) and base not in way:  # circles: said elsewhere
@@ -525,7 +525,7 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
     else, else the first that is trained on it at all; those of a mixture trained whole that it goes
     on from are left out. None if there is no such expert.
     """
-    base = _whole(recipe, model)
+    base = trained_whole(recipe, model)
     old = base.experts if base else ()
     against = {
         index: spec.against
