@@ -391,7 +391,9 @@ def test_extend_and_shrink_print_the_table_and_the_cost(finished: Path, tmp_path
     source = tmp_path / "run"
     shutil.copytree(finished, source)
     columns = "columns=[MoRE, MoRE + rain]"
-    code, out, err = call("extend", source, "--with", "rain: {kind: rain, drops: 20}", columns)
+    code, out, err = call(
+        "extend", source, "--with", "rain: {kind: rain, drops: 20}", columns, "--jobs", "1"
+    )
     assert code == 0, err
     assert "training took" in out
     assert (tmp_path / "run-rain/models/more-+-rain/model.json").is_file()

@@ -10,11 +10,12 @@ from morex.data import ImageSet
 from morex.evaluation import evaluate
 from morex.mixture import Mixture
 from morex.recipe import Recipe, load_recipe, parse_recipe
+from morex.recipe.extension import extended
 from morex.recipe.schema import MixtureModel
 from morex.run import Stage, Workshop, estimate, run
 from morex.run.planning import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
-from morex.targets import ExpertForMember
+from morex.targets import ExpertForMember, NewExperts
 from morex.training import train
 from tiny import changed, raw_recipe, tiny
 
@@ -233,6 +234,26 @@ def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
     found = network_passes(workshop, stage)
     assert sum(n.forward for n in networks) == pytest.approx(found.forward)
     assert sum(n.backward for n in networks) == pytest.approx(found.backward)
+
+
+def test_the_warm_up_of_an_extended_gate_goes_backward_through_no_network() -> None:
+    recipe = extended(tiny("clean", "Minf", "Mfog", "MoRE"), "MoRE", {"rain": {"kind": "rain"}})
+    workshop = Workshop.open(recipe, CPU)
+    stage = [s for s in plan_stages(recipe, "", "") if s.kind == "gate"][-1]
+    spec = recipe.models[stage.model]
+    assert isinstance(spec, MixtureModel)
+    assert spec.gate_warmup
+    mixture = workshop.mixture(stage.model, spec, {n: workshop.network(n) for n in spec.experts})
+    target = workshop.gate_target(spec, mixture)
+    assert isinstance(target, NewExperts)
+    networks = [Counter(network) for network in (mixture.gate, target.body, *mixture.experts)]
+    objective = workshop.objective(spec, "gate")
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    found = network_passes(workshop, stage)
+    assert found == stage_passes(workshop, stage) == StageCost(found.forward, 0)
+    assert [network.cost for network in networks] == [
+        StageCost(found.forward if place == 1 else 0, 0) for place in range(len(networks))
+    ]
 
 
 def test_what_a_step_holds_counts_every_image_that_it_learns_from() -> None:

@@ -64,7 +64,8 @@ class Fit:
 
     ``history`` has one entry per epoch: ``epoch``, ``loss`` (mean), ``learning_rate``, and where it
     was validated ``validation`` (accuracy under each member of the objective) and ``score`` (their
-    mean). ``seconds`` counts all the time spent on it, across interruptions.
+    mean). ``seconds`` counts all the time spent on it, across interruptions, from the first step
+    on: loading data and libraries is not training.
     """
 
     history: list[dict[str, Any]]
@@ -154,8 +155,6 @@ class _Training:
             )
         self.steps = config.steps(len(data.train))
         self.step = 0
-        self.seconds = 0.0
-        self.started = time.monotonic()
         self.history: list[dict[str, Any]] = []
         self.parameters = target.parameters(model)
         self.optimizer = _optimizer(self.parameters, config)
@@ -166,6 +165,8 @@ class _Training:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.first_bad = torch.full((), -1, device=self.device)
         self.order = torch.empty(0, dtype=torch.int64)
+        self.seconds = 0.0
+        self.started = time.monotonic()  # what torch loads for a first optimizer is behind us
 
     def advance(self) -> None:
         """Take one step."""

@@ -40,6 +40,10 @@ DataFolder = Annotated[
     Path | None,
     typer.Option(help="A folder with the data set; by default $MOREX_DATA, else a download."),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Stages at a time; by default what the recipe's threads allow."),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 _MODEL = (
     "A saved model's folder, the name of a shipped one (`morex models`), or hf://owner/name on the "
@@ -86,10 +90,7 @@ def run(
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between two checkpoints of a training.")
     ] = 30.0,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Stages at a time; by default what the recipe's threads allow."),
-    ] = None,
+    jobs: Jobs = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files to RUN/events while training.")
     ] = False,
@@ -175,6 +176,7 @@ def extend(
     ] = None,
     data: DataFolder = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Add perturbations to a trained mixture: an expert for each, and a gate that knows them too.
 
@@ -193,7 +195,7 @@ def extend(
             raise ValueError("name at least one perturbation, such as --with rain")
         recipe = extended(before, mixture or last_mixture(before), new, trained(expert or []))
         folder = out or run.with_name("-".join((run.name, *new)))
-        _go_on(run, before, recipe, overrides, folder, data, device)
+        _go_on(run, before, recipe, overrides, folder, data, device, jobs)
 
 
 @app.command()
@@ -208,6 +210,7 @@ def shrink(
     out: Annotated[Path | None, typer.Option(help="As of extend.")] = None,
     data: DataFolder = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the GPU.")] = None,
+    jobs: Jobs = None,
 ) -> None:
     """Take experts out of a trained mixture; gate and last layers are adapted shortly.
 
@@ -222,7 +225,7 @@ def shrink(
             raise ValueError("name at least one expert, such as --without Msnow")
         recipe = shrunk(before, mixture or last_mixture(before), gone)
         folder = out or run.with_name("-without-".join((run.name, *gone)))
-        _go_on(run, before, recipe, overrides, folder, data, device)
+        _go_on(run, before, recipe, overrides, folder, data, device, jobs)
 
 
 def _go_on(
@@ -233,6 +236,7 @@ def _go_on(
     out: Path,
     data: Path | None,
     device: str | None,
+    jobs: int | None,
 ) -> None:
     """Do a recipe that goes on from the run ``source``, and show what came of it."""
     from morex.cli.extend import changed, cost
@@ -243,7 +247,7 @@ def _go_on(
     recipe = changed(recipe, [*(overrides or []), *_folder(data)])
     to_stderr = Console(stderr=True)
     with reporting(out, to_stderr.print), live_watcher(to_stderr) as watcher:
-        go_on_from(source, recipe, out, device=_device(device), watcher=watcher)
+        go_on_from(source, recipe, out, device=_device(device), watcher=watcher, jobs=jobs)
     _show(out, recipe, cost(out, recipe, before))
 
 
