@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import morex.run.bench
+import morex.run.planning
 from morex.data import ImageSet
 from morex.evaluation import evaluate
 from morex.mixture import Mixture
@@ -13,6 +14,7 @@ from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extension import extended
 from morex.recipe.schema import MixtureModel
 from morex.run import Stage, Workshop, estimate, run
+from morex.run.calibration import Speed
 from morex.run.planning import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
 from morex.targets import ExpertForMember, NewExperts
@@ -218,6 +220,25 @@ def test_a_robust_gate_warms_up_without_experts() -> None:
     train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
     assert gate.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
     assert not any(expert.forward for expert in experts)
+
+
+def test_a_robust_gate_is_priced_as_the_gate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def calibrated(_: Workshop, model: nn.Module, *__: object) -> Speed:
+        times = 100 if isinstance(model, Mixture) else 1
+        return Speed(2 * times, 3 * times, 7 * times, 5 * times, 0)
+
+    monkeypatch.setattr(morex.run.planning, "calibrate", calibrated)
+    raw = raw_recipe()
+    found = {}
+    for name in ("usual", "robust"):
+        one = next(e for e in estimate(parse_recipe(raw), CPU) if e.stage.kind == "gate")
+        found[name] = one
+        raw["models"]["MoRE"]["robust_gate"] = {"start": "Minf", "inner": {"steps": 2}}
+    robust = found["robust"]
+    learnt = len(Workshop.open(parse_recipe(raw), CPU).training_data.train) // 32 * 32
+    assert robust.seconds == 2 * robust.cost.forward + 3 * robust.cost.backward + 2 * learnt
+    assert found["usual"].seconds > 100 * found["usual"].cost.forward
+    assert found["usual"].bytes > robust.bytes
 
 
 def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from morex.attacks import DeepFool, GateSteering, Passes, SearchAround
 from morex.evaluation import Suite
 from morex.hyperparameters import TrainingConfig
+from morex.mixture import Mixture
 from morex.precision import Precision
 from morex.recipe import Recipe
 from morex.recipe.illustrations import in_pictures
@@ -182,18 +183,29 @@ def _estimated(
 ) -> Estimate:
     """Return what a stage costs; ``speeds`` has what was timed for the stages before."""
     model, conditions = _example(workshop, stage.model), _conditions(workshop, stage)
-    shape = (*_shape(workshop, stage.model), conditions.batch, conditions.precision)
-    if shape not in speeds:
-        speeds[shape] = calibrate(workshop, model, conditions.batch, conditions.precision)
-    speed, cost = speeds[shape], stage_passes(workshop, stage)
-    seconds = cost.forward * speed.forward + cost.backward * speed.backward
-    seconds += conditions.updates * (speed.update - speed.forward - speed.backward)
+
+    def speed_of(part: nn.Module, *shape: object) -> Speed:
+        shape = (*shape, conditions.batch, conditions.precision)
+        if shape not in speeds:
+            speeds[shape] = calibrate(workshop, part, conditions.batch, conditions.precision)
+        return speeds[shape]
+
+    cost, alone = stage_passes(workshop, stage), _gate_passes(workshop, stage)
+    # the gate learns alone in its warm-up, and is searched alone if it is robust
+    taught = searched = speed_of(model, *_shape(workshop, stage.model))
+    if alone.forward and isinstance(model, Mixture):
+        taught = speed_of(model.gate, "gate")
+        searched = taught if alone == cost else searched
+    seconds = (cost.forward - alone.forward) * searched.forward + alone.forward * taught.forward
+    seconds += (cost.backward - alone.backward) * searched.backward
+    seconds += alone.backward * taught.backward
+    seconds += conditions.updates * (taught.update - taught.forward - taught.backward)
     weights = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in ClassOfImage().parameters(model))
     # float32 weights; of what learns also gradient, momentum, average and the best so far
     tensors = 4 * (weights + (4 * learning if conditions.updates else 0))
-    attack = conditions.batch * speed.attack_bytes
-    update = conditions.updates_per_step * speed.update_bytes
+    attack = conditions.batch * searched.attack_bytes
+    update = conditions.updates_per_step * taught.update_bytes
     return Estimate(stage, weights, cost, max(seconds, 0.0), round(tensors + max(attack, update)))
 
 
