@@ -23,14 +23,14 @@ from morex.recipe.schema import (
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.2, "learning_rate": 0.5},
-    "gate_warmup": {"epochs": 2},
-    "training": {"epochs": 0.03, "learning_rate": 0.1},
+    "gate_warmup": {"epochs": 4},
+    "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
 and the training of the old mixture: what has been learnt before need not be learnt again. None is
 validated, which would cost more than it: there is nothing to choose between."""
 
-_LINEAR: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 0.03, "weight_decay": 0}
+_LINEAR: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 0.1, "weight_decay": 0}
 """How the new outputs of a gate learn, a logistic regression, whatever trained the gate."""
 
 
