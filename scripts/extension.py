@@ -88,15 +88,15 @@ def markdown(found: dict[str, Any]) -> str:
         before, after = row["accuracy"]
         shown = map(words, row["accuracy"], row["interval"])
         lines.append(f"| {' | '.join([name, *shown, f'{after - before:+.1f}', str(row['n'])])} |")
-    took = ", ".join(f"{name} {c['seconds']:.0f} s" for name, c in found["cost"].items())
+    took = ", ".join(f"{name} {c['seconds']:.1f} s" for name, c in found["cost"].items())
     ours = {key: sum(c[key] for c in found["cost"].values()) for key in ("seconds", "passes")}
     shares = "; ".join(
-        f"{100 * ours['seconds'] / c['seconds']:.0f}% of the time and "
-        f"{100 * ours['passes'] / c['passes']:.0f}% of the passes of {name}"
+        f"{100 * ours['passes'] / c['passes']:.1f}% of the passes and "
+        f"{100 * ours['seconds'] / c['seconds']:.0f}% of the seconds of {name}"
         for name, c in found["cost_of_others"].items()
     )
-    end = f": {shares}" if shares else ""
-    return "\n".join([*lines, f"\nTraining took {ours['seconds']:.0f} s ({took}){end}.\n"])
+    end = f": {shares}, trained without what is new" if shares else ""
+    return "\n".join([*lines, f"\nTraining took {ours['seconds']:.1f} s ({took}){end}.\n"])
 
 
 def words(accuracy: float, interval: tuple[float, float]) -> str:
