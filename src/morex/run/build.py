@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from morex.recipe.schema import (
     NetworkModel,
     NetworkSpec,
     SavedModel,
+    TrainedModel,
     UngatedModel,
     expert_for,
     experts_for,
@@ -41,6 +43,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "alternate": Alternate,
     "side-by-side": SideBySide,
 }
+
+
+def extends_gate(model: TrainedModel, kind: Kind) -> TypeGuard[MixtureModel]:
+    """Return whether a stage warms up the gate of a mixture that goes on from a trained one."""
+    return kind == "gate" and isinstance(model, MixtureModel) and model.warm_start is not None
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ class Workshop:
     def objective(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> Objective:
         """Return the objective of a model, or of the warm-up of its gate."""
         against = self.against(model, kind)
-        if kind == "gate" and isinstance(model, MixtureModel) and model.warm_start:
+        if extends_gate(model, kind):
             return SideBySide(tuple(self._member(name, model) for name in against))
         perturbations = self.recipe.perturbations_of(against)
         if model.objective == "msd":
@@ -166,7 +173,7 @@ class Workshop:
 
     def against(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> tuple[str, ...]:
         """Return the names of what a model, or the warm-up of its gate, is trained on."""
-        if kind == "gate" and isinstance(model, MixtureModel) and model.warm_start:
+        if extends_gate(model, kind):
             return self._of_warmup(model)
         return model.against
 

@@ -21,7 +21,7 @@ from morex.recipe.schema import (
     SingleModel,
     TrainedModel,
 )
-from morex.run.build import Workshop
+from morex.run.build import Workshop, extends_gate
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
@@ -73,16 +73,11 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
         return StageCost(0, 0)
     objective = workshop.objective(spec, stage.kind)
     training = objective.passes * _examples(workshop, config)
-    if _learns_last_layer_alone(spec, stage):
+    if extends_gate(spec, stage.kind):  # of which the last layer alone learns
         training += Passes(backward=-objective.updates * _examples(workshop, config))
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
     total = training + judged * _judged(workshop, config)
     return StageCost(total.forward, total.backward)
-
-
-def _learns_last_layer_alone(spec: TrainedModel, stage: Stage) -> bool:
-    """Return whether nothing goes backward through a network to learn, as in an extended gate."""
-    return stage.kind == "gate" and isinstance(spec, MixtureModel) and spec.warm_start is not None
 
 
 def _judged(workshop: Workshop, config: TrainingConfig) -> int:
@@ -130,7 +125,7 @@ def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
     objective, config = workshop.objective(spec, stage.kind), spec.gate_warmup
     taught = objective.updates * _examples(workshop, config)
     judged = len(objective.members) * _judged(workshop, config)
-    return StageCost(taught + judged, 0 if _learns_last_layer_alone(spec, stage) else taught)
+    return StageCost(taught + judged, 0 if extends_gate(spec, stage.kind) else taught)
 
 
 def stage_work(workshop: Workshop, stage: Stage) -> float:
