@@ -7,8 +7,8 @@
 Every suite of the run becomes a table, every gate a heat map; audits are copied. With ``--default``
 the models are shipped, too: a set that is called as the run's recipe, of its columns and all
 experts of its mixtures, whose weights the mixtures share. Nothing else is copied. ``--restore``
-makes a run directory in which the single networks of a shipped set need not be trained again:
-``morex run NAME --out RUN`` goes on from there.
+makes a run directory in which the models of a shipped set need not be trained again: ``morex run
+NAME --out RUN`` goes on from there.
 """
 
 import argparse
@@ -98,15 +98,17 @@ def publish(run: Path) -> None:
 
 
 def restore(name: str, run: Path) -> None:
-    """Copy what is needed for the single networks to count as finished."""
-    run.mkdir(parents=True)
+    """Copy what is needed for the models to count as finished."""
+    (run / "stages").mkdir(parents=True)
     (run / ".owner.json").write_text("{}")  # says that it is a run directory
     records = ROOT / "results" / name / "stages"
     for model in (path for path in (ROOT / "src/morex/models" / name).iterdir() if path.is_dir()):
-        if "shared" not in json.loads((model / "model.json").read_text()):
-            copy_model(model, run / "models" / model.name)
-            (run / "stages").mkdir(exist_ok=True)
-            shutil.copy(records / f"train-{model.name}.json", run / "stages")
+        target = run / "models" / model.name
+        if "shared" in json.loads((model / "model.json").read_text()):  # back to the bits it had
+            save_model(load_model(model), target, about=load_about(model), dtype=torch.bfloat16)
+        else:
+            copy_model(model, target)
+        shutil.copy(records / f"train-{model.name}.json", run / "stages")
 
 
 def copy_model(source: Path, target: Path) -> None:
