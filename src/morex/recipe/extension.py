@@ -22,8 +22,8 @@ from morex.recipe.schema import (
 )
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
-    "expert": {"epochs": 0.4, "learning_rate": 1},
-    "gate_warmup": {"epochs": 2},
+    "expert": {"epochs": 0.35, "learning_rate": 1},
+    "gate_warmup": {"epochs": 1.5},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
