@@ -22,8 +22,8 @@ from morex.recipe.schema import (
 )
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
-    "expert": {"epochs": 0.35, "learning_rate": 1},
-    "gate_warmup": {"epochs": 1.5},
+    "expert": {"epochs": 0.2, "learning_rate": 0.5},
+    "gate_warmup": {"epochs": 4},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
@@ -32,9 +32,6 @@ validated, which would cost more than it: there is nothing to choose between."""
 
 _LINEAR: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 0.1, "weight_decay": 0}
 """How the new outputs of a gate learn, a logistic regression, whatever trained the gate."""
-
-_ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2}}
-"""What they learn to stand up to: a step that leads the gate from the old experts to the new."""
 
 
 def extended(
@@ -45,9 +42,9 @@ def extended(
 ) -> Recipe:
     """Return ``recipe`` with perturbations, an expert for each, and a mixture that has them too.
 
-    A new expert starts from the mixture's first expert for a ball and goes on training in that ball
-    beside the new perturbation: an expert that gives way to small changes would be one more to
-    which an attacker can steer the gate. Of the gate the new outputs learn, under attack.
+    A new expert starts from the mixture's first expert for a ball and goes on training in all balls
+    of the mixture beside the new perturbation: an expert that gives way to small changes would be
+    one more to which an attacker can steer the gate.
 
     Args:
         recipe: of a run.
@@ -80,7 +77,6 @@ def extended(
         "experts": [*base.experts, *experts.values()],
         "against": [*base.against, *new],
         "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _LINEAR),
-        "robust_gate": dict(_ATTACKED),
     }
     _show(raw, *experts.values(), grown)
     raw["name"] = "-".join((recipe.name, *new))
@@ -144,6 +140,8 @@ def _mixture(recipe: Recipe, name: str) -> MixtureModel:
 
 def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
     """Return a new expert as a recipe writes it."""
+    robust_itself = not isinstance(recipe.perturbations[name], Transform)
+    balls = [] if robust_itself else [n for n in base.against if _is_ball(recipe, n)]
     ours = [e for e in base.experts if isinstance(recipe.models[e], NetworkModel)]
     if not ours:
         raise RecipeError(
@@ -152,8 +150,6 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
         )
     robust = [e for e in ours if _is_ball(recipe, _against(recipe, e)[0])]
     start = (robust or ours)[0]
-    keeps = robust and isinstance(recipe.perturbations[name], Transform)
-    balls = _against(recipe, start)[:1] if keeps else ()
     model = recipe.model_dump(mode="json")["models"][start]
     return {
         "kind": "network",
