@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from calling import call
+from morex.attacks import PGD, AwayFromExperts, WorstOfDraws
 from morex.foreign import import_model
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
+from morex.objectives import SideBySide
 from morex.outcomes import Outcomes
 from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extension import extended, last_mixture, shrunk
@@ -21,7 +23,7 @@ from morex.recipe.schema import (
     expert_for,
     known_and_new,
 )
-from morex.run import RunError, run
+from morex.run import RunError, Workshop, run
 from morex.run.extending import go_on_from, recipe_of, training_seconds
 from morex.run.planning import estimate
 from morex.saving import ModelError, load_model, save_model
@@ -82,6 +84,40 @@ def test_an_extended_recipe_has_an_expert_a_mixture_and_rows_more_and_all_it_had
     assert new.gate_warmup
     for short in (expert.training, new.gate_warmup, new.training):
         assert short.validate_every is None  # there is nothing to choose between
+
+
+def test_new_outputs_learn_from_all_that_is_known_and_as_much_of_each_that_is_new() -> None:
+    recipe = extended(tiny(*FEW), "MoRE", RAIN)
+    recipe = extended(recipe, GROWN, {"scale": {"kind": "scale", "percent": 20}})
+    more = mixture(recipe, f"{GROWN} + scale")
+    objective = Workshop.open(recipe, torch.device("cpu")).objective(more, "gate")
+    assert isinstance(objective, SideBySide)
+    assert more.against == ("clean", "linf", "fog", "rain", "scale")
+    assert objective.shares == (1, 1, 1, 3, 3)
+    attack = objective.members[1]  # on the gate, away from the old experts
+    assert isinstance(attack, PGD)
+    assert attack.loss == AwayFromExperts((0, 1, 2))
+
+
+def test_without_an_attack_on_the_gate_known_balls_are_left_out_of_its_warm_up() -> None:
+    raw = extended(tiny(*FEW), "MoRE", RAIN).model_dump(mode="json")
+    recipe = parse_recipe(changed(raw, f"models.{GROWN}.robust_gate", None))
+    objective = Workshop.open(recipe, torch.device("cpu")).objective(mixture(recipe, GROWN), "gate")
+    assert isinstance(objective, SideBySide)
+    assert [type(member) for member in objective.members] == [WorstOfDraws] * 3
+    assert objective.shares == (1, 1, 2)
+
+
+def test_what_a_gate_that_goes_on_is_attacked_with_is_all_that_is_said_of_it() -> None:
+    raw = extended(tiny(*FEW), "MoRE", RAIN).model_dump(mode="json")
+    for key, value in (("start", "Minf"), ("experts", {"rain": ["Mrain"]})):
+        with pytest.raises(RecipeError, match="has a gate already"):
+            parse_recipe(changed(raw, f"models.{GROWN}.robust_gate.{key}", value))
+
+
+def test_a_mixture_that_was_trained_in_turn_can_be_extended() -> None:
+    recipe = extended(tiny("clean", "Minf", "MoRE (in turn)"), "MoRE (in turn)", RAIN)
+    assert mixture(recipe, "MoRE (in turn) + rain").robust_gate
 
 
 def test_a_new_ball_brings_an_expert_for_it_alone_and_the_attacks_of_the_other_ball() -> None:

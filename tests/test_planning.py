@@ -257,8 +257,14 @@ def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
     assert sum(n.backward for n in networks) == pytest.approx(found.backward)
 
 
-def test_the_warm_up_of_an_extended_gate_goes_backward_through_no_network() -> None:
+@pytest.mark.parametrize("attacked", [False, True])
+def test_the_warm_up_of_an_extended_gate_goes_backward_in_searches_alone(attacked: bool) -> None:
     recipe = extended(tiny("clean", "Minf", "Mfog", "MoRE"), "MoRE", {"rain": {"kind": "rain"}})
+    raw = recipe.model_dump(mode="json")
+    raw = changed(raw, "models.MoRE + rain.gate_warmup.epochs", 2)  # every slot as often
+    if not attacked:
+        raw = changed(raw, "models.MoRE + rain.robust_gate", None)
+    recipe = parse_recipe(raw)
     workshop = Workshop.open(recipe, CPU)
     stage = [s for s in plan_stages(recipe, "", "") if s.kind == "gate"][-1]
     spec = recipe.models[stage.model]
@@ -267,14 +273,16 @@ def test_the_warm_up_of_an_extended_gate_goes_backward_through_no_network() -> N
     mixture = workshop.mixture(stage.model, spec, {n: workshop.network(n) for n in spec.experts})
     target = workshop.gate_target(spec, mixture)
     assert isinstance(target, NewExperts)
-    networks = [Counter(network) for network in (mixture.gate, target.body, *mixture.experts)]
+    gate, body, *experts = map(Counter, (mixture.gate, target.body, *mixture.experts))
     objective = workshop.objective(spec, "gate")
     train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
     found = network_passes(workshop, stage)
-    assert found == stage_passes(workshop, stage) == StageCost(found.forward, 0)
-    assert [network.cost for network in networks] == [
-        StageCost(found.forward if place == 1 else 0, 0) for place in range(len(networks))
-    ]
+    assert found == stage_passes(workshop, stage)
+    taught = spec.gate_warmup.steps(len(workshop.training_data.train)) * 32
+    assert body.cost == StageCost(taught, 0)
+    assert gate.cost == StageCost(found.forward - taught, found.backward)
+    assert bool(gate.backward) is attacked
+    assert all(expert.cost == StageCost(0, 0) for expert in experts)
 
 
 def test_what_a_step_holds_counts_every_image_that_it_learns_from() -> None:

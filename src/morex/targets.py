@@ -149,8 +149,9 @@ class NewExperts(RightExperts):
             seen = self.body(batch.x)
             before = self.before(seen).float()
         now = self._last(model)(seen).float()
-        table = _table(now.device, self._right(now.shape[1]), now.shape[1])
-        is_new = _table(now.device, (self._new(),), now.shape[1])
+        experts = now.shape[1]
+        table = _table(now.device, right_experts(self.experts, experts), experts)
+        is_new = _table(now.device, (self._new(),), experts)
         return torch.where(is_new, now, before), table[batch.member]
 
     def _last(self, model: nn.Module) -> nn.Module:
@@ -159,10 +160,16 @@ class NewExperts(RightExperts):
     def _new(self) -> tuple[int, ...]:
         return tuple(expert for expert in self.experts if expert is not None)
 
-    def _right(self, experts: int) -> tuple[tuple[int, ...], ...]:
-        """Return the right experts for each member: its own, or all that are not new."""
-        old = tuple(sorted({*range(experts)} - {*self._new()}))
-        return tuple(old if expert is None else (expert,) for expert in self.experts)
+
+def right_experts(new: tuple[int | None, ...], experts: int) -> tuple[tuple[int, ...], ...]:
+    """Return the right ones of so many experts for each member: its new one, or all old ones.
+
+    Args:
+        new: for each member the index of its new expert, or None.
+        experts: how many there are, old and new.
+    """
+    old = tuple(sorted({*range(experts)} - {*new}))
+    return tuple(old if expert is None else (expert,) for expert in new)
 
 
 @lru_cache(maxsize=8)

@@ -22,8 +22,8 @@ from morex.recipe.schema import (
 )
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
-    "expert": {"epochs": 0.2, "learning_rate": 0.5},
-    "gate_warmup": {"epochs": 4},
+    "expert": {"epochs": 0.25, "learning_rate": 0.5},
+    "gate_warmup": {"epochs": 1.5},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
@@ -32,6 +32,9 @@ validated, which would cost more than it: there is nothing to choose between."""
 
 _LINEAR: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 0.1, "weight_decay": 0}
 """How the new outputs of a gate learn, a logistic regression, whatever trained the gate."""
+
+_ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2}}
+"""What they learn to stand up to: a step that leads the gate from the old experts to the new."""
 
 
 def extended(
@@ -44,7 +47,7 @@ def extended(
 
     A new expert starts from the mixture's first expert for a ball and goes on training in all balls
     of the mixture beside the new perturbation: an expert that gives way to small changes would be
-    one more to which an attacker can steer the gate.
+    one more to which an attacker can steer the gate. Of the gate the new outputs learn, attacked.
 
     Args:
         recipe: of a run.
@@ -77,6 +80,7 @@ def extended(
         "experts": [*base.experts, *experts.values()],
         "against": [*base.against, *new],
         "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _LINEAR),
+        "robust_gate": dict(_ATTACKED),
     }
     _show(raw, *experts.values(), grown)
     raw["name"] = "-".join((recipe.name, *new))

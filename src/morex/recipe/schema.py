@@ -131,6 +131,8 @@ class RobustGate(Strict):
         experts: for perturbations of the mixture the experts that are right for them; where none
             are named it is the one that any warm-up names.
         inner: the PGD on the gate.
+
+    The gate of a mixture with a warm start is there already and goes on: ``inner`` alone is said.
     """
 
     start: str | None = None
@@ -408,8 +410,11 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
     problems = []
     if not model.gate_warmup:
         problems.append(f"{path}: is learnt in a warm-up; set gate_warmup")
-    if model.warm_start:
-        problems.append(f"{path}: a mixture with a warm start has a gate already")
+    if model.warm_start and (gate.start or gate.experts):
+        problems.append(
+            f"{path}: a mixture with a warm start has a gate already, which names new experts "
+            "alone; leave out start and experts"
+        )
     if gate.inner.push:
         problems.append(f"{path}.inner.push: this search attacks nothing but the gate")
     if gate.start and gate.start not in model.experts:
@@ -418,7 +423,7 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
         problems.append(f"{path}.start: {gate.start!r} is not a network of this recipe")
     elif gate.start and recipe.gate and recipe.gate != recipe.network:
         problems.append(f"{path}.start: gate has another shape than the experts")
-    if model.objective != "side-by-side":
+    if model.objective != "side-by-side" and not model.warm_start:
         problems.append(f"{path}: is learnt side by side, not by {model.objective}")
     for name, experts in gate.experts.items():
         if name not in model.against:

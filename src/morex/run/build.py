@@ -32,7 +32,7 @@ from morex.recipe.schema import (
 )
 from morex.run.stages import Kind
 from morex.saving import ModelError, load_about, load_model
-from morex.targets import ExpertForMember, NewExperts, Target
+from morex.targets import ExpertForMember, NewExperts, Target, right_experts
 from morex.training import TrainingData
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -161,7 +161,7 @@ class Workshop:
         """Return the objective of a model, or of the warm-up of its gate."""
         against = self.against(model, kind)
         if extends_gate(model, kind):
-            return SideBySide(tuple(self._member(name, model) for name in against))
+            return SideBySide(self._members(model, kind), self._shares_of_warmup(model))
         perturbations = self.recipe.perturbations_of(against)
         if model.objective == "msd":
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
@@ -179,8 +179,9 @@ class Workshop:
 
     def _members(self, model: NetworkModel | MixtureModel, kind: Kind) -> tuple[Attack, ...]:
         """Return what searches for the images of a training, or of the warm-up of a gate."""
+        against = self.against(model, kind)
         if kind != "gate" or not isinstance(model, MixtureModel) or not model.robust_gate:
-            return tuple(self._member(name, model) for name in model.against)
+            return tuple(self._member(name, model) for name in against)
         inner = model.robust_gate.inner.model_dump(exclude={"push"})
 
         def misled(ball: Ball, right: tuple[int, ...]) -> Attack:
@@ -188,7 +189,21 @@ class Workshop:
 
         return tuple(
             search_of(self.recipe.perturbations[name], partial(misled, right=right))
-            for name, right in zip(model.against, experts_for(self.recipe, model), strict=True)
+            for name, right in zip(against, self._right_experts(model), strict=True)
+        )
+
+    def _right_experts(self, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
+        """Return which experts the gate should name for each member of its warm-up."""
+        if model.warm_start:
+            return right_experts(self._new_experts(model), len(model.experts))
+        return experts_for(self.recipe, model)
+
+    def _new_experts(self, model: MixtureModel) -> tuple[int | None, ...]:
+        """Return for each member of the warm-up its new expert; None for what is known."""
+        _, new = known_and_new(self.recipe, model)
+        return tuple(
+            expert_for(self.recipe, model, name) if name in new else None
+            for name in self._of_warmup(model)
         )
 
     def _member(self, name: str, model: NetworkModel | MixtureModel) -> Attack:
@@ -197,20 +212,30 @@ class Workshop:
     def _of_warmup(self, model: MixtureModel) -> tuple[str, ...]:
         """Return what a gate that knows much already warms up on.
 
-        Balls that it knows are left out: an attack goes through all experts and costs more than all
-        the rest, and what weight a new expert gets there does little harm if it is robust itself.
+        Unless the gate itself is attacked, balls that it knows are left out: an attack on the class
+        goes through all experts and costs more than all the rest.
         """
+        if model.robust_gate:
+            return model.against
         _, new = known_and_new(self.recipe, model)
         is_ball = {n: isinstance(p, Ball) for n, p in self.recipe.perturbations.items()}
         return tuple(name for name in model.against if name in new or not is_ball[name])
 
+    def _shares_of_warmup(self, model: MixtureModel) -> tuple[int, ...]:
+        """Return the shares of what a gate that knows much already warms up on.
+
+        Each new perturbation has as many images as all known ones together: the gate learns as if
+        an image were as likely to have it as not.
+        """
+        _, new = known_and_new(self.recipe, model)
+        names = self._of_warmup(model)
+        known = len(set(names) - set(new))
+        return tuple(max(1, known) if name in new else 1 for name in names)
+
     def gate_target(self, model: MixtureModel, mixture: Mixture) -> Target:
         """Return what the gate learns while it warms up: which expert a perturbation is for."""
         if model.warm_start:
-            _, new = known_and_new(self.recipe, model)
-            experts = {name: expert_for(self.recipe, model, name) for name in new}
-            named = tuple(experts.get(name) for name in self._of_warmup(model))
-            return NewExperts(mixture.gate, named)
+            return NewExperts(mixture.gate, self._new_experts(model))
         return ExpertForMember(experts_for(self.recipe, model))
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
