@@ -9,7 +9,7 @@ import morex.run.bench
 import morex.run.planning
 from morex.data import ImageSet
 from morex.evaluation import evaluate
-from morex.mixture import Mixture
+from morex.mixture import ExtendedGate, Mixture
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extension import extended
 from morex.recipe.schema import MixtureModel
@@ -17,7 +17,7 @@ from morex.run import Stage, Workshop, estimate, run
 from morex.run.calibration import Speed
 from morex.run.planning import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
-from morex.targets import ExpertForMember, NewExperts
+from morex.targets import ExpertForMember
 from morex.training import train
 from tiny import changed, raw_recipe, tiny
 
@@ -216,7 +216,7 @@ def test_a_robust_gate_warms_up_without_experts() -> None:
     stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
     mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
     gate, *experts = (Counter(network) for network in (mixture.gate, *mixture.experts))
-    objective, target = workshop.objective(spec, "gate"), workshop.gate_target(spec, mixture)
+    objective, target = workshop.objective(spec, "gate"), workshop.gate_target(spec)
     train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
     assert gate.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
     assert not any(expert.forward for expert in experts)
@@ -258,10 +258,10 @@ def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
 
 
 @pytest.mark.parametrize("attacked", [False, True])
-def test_the_warm_up_of_an_extended_gate_goes_backward_in_searches_alone(attacked: bool) -> None:
+def test_the_warm_up_of_an_extended_gate_teaches_the_network_beside_it(attacked: bool) -> None:
     recipe = extended(tiny("clean", "Minf", "Mfog", "MoRE"), "MoRE", {"rain": {"kind": "rain"}})
     raw = recipe.model_dump(mode="json")
-    raw = changed(raw, "models.MoRE + rain.gate_warmup.epochs", 2)  # every slot as often
+    raw = changed(raw, "models.MoRE + rain.gate_warmup.batch_size", 12)  # six parts, all whole
     if not attacked:
         raw = changed(raw, "models.MoRE + rain.robust_gate", None)
     recipe = parse_recipe(raw)
@@ -271,17 +271,19 @@ def test_the_warm_up_of_an_extended_gate_goes_backward_in_searches_alone(attacke
     assert isinstance(spec, MixtureModel)
     assert spec.gate_warmup
     mixture = workshop.mixture(stage.model, spec, {n: workshop.network(n) for n in spec.experts})
-    target = workshop.gate_target(spec, mixture)
-    assert isinstance(target, NewExperts)
-    gate, body, *experts = map(Counter, (mixture.gate, target.body, *mixture.experts))
-    objective = workshop.objective(spec, "gate")
+    assert isinstance(mixture.gate, ExtendedGate)
+    known, joined, *experts = map(
+        Counter, (mixture.gate.known, mixture.gate.joined, *mixture.experts)
+    )
+    target, objective = workshop.gate_target(spec), workshop.objective(spec, "gate")
     train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
-    found = network_passes(workshop, stage)
-    assert found == stage_passes(workshop, stage)
-    taught = spec.gate_warmup.steps(len(workshop.training_data.train)) * 32
-    assert body.cost == StageCost(taught, 0)
-    assert gate.cost == StageCost(found.forward - taught, found.backward)
-    assert bool(gate.backward) is attacked
+    found, config = network_passes(workshop, stage), spec.gate_warmup
+    taught = config.steps(len(workshop.training_data.train)) * config.batch_size
+    assert joined.cost == stage_passes(workshop, stage)
+    assert known.cost == StageCost(joined.forward - taught, joined.backward - taught)
+    assert bool(known.backward) is attacked
+    assert found.forward == known.forward + joined.forward
+    assert found.backward == known.backward + joined.backward
     assert all(expert.cost == StageCost(0, 0) for expert in experts)
 
 

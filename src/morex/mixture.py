@@ -156,6 +156,30 @@ class Mixture(Ensemble):
         return (self.gate_weights(x).unsqueeze(2) * self.expert_logits(x).float()).sum(1)
 
 
+class ExtendedGate(nn.Module):
+    """A gate that was trained without some of its experts, and a network for those that joined.
+
+        s_i = log softmax(g(x))_i  for known experts,    s_j = h(x)_j  for those that joined
+
+    Whatever h says, the known experts share what weight it leaves them as g says.
+
+    Args:
+        known: g, a gate with an output for each of the first experts.
+        joined: h, a network from the same images to an output for each of the others: the
+            logarithm of its odds against all known ones together.
+    """
+
+    def __init__(self, known: nn.Module, joined: nn.Module) -> None:
+        super().__init__()
+        self.known = known
+        self.joined = joined
+        self.train(known.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scores of all experts: (N, C, H, W) -> (N, known + joined)."""
+        return torch.cat([self.known(x).float().log_softmax(1), self.joined(x).float()], 1)
+
+
 class MeanOfExperts(Ensemble):
     """The mean of the experts' logits, without a gate (the paper's code calls it AMoE)."""
 

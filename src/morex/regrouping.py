@@ -1,15 +1,13 @@
 """Adding experts to a trained mixture, and taking some away, without starting anew.
 
 What the new mixture shares with the old it takes over as it is: the experts with their fine-tuned
-last layers, the body of the gate, and the gate's outputs for those experts. Taking an expert away
-hands its weight to the others in proportion, as the softmax over fewer outputs does. The output
-that a new expert gets is the mean of the old ones,
-
-    s_new = (s_1 + ... + s_m) / m,   so that   w_new / (w_1 + ... + w_m) <= 1 / m,
-
-and next to nothing on images for which the gate is sure of an expert: the new mixture begins where
-the old one was, and a short training does the rest (MoRE, section 1: "easy extension onto newly
-added perturbation types"; how is left open there).
+last layers, and the gate. Taking an expert away hands its weight to the others in proportion, as
+the softmax over fewer outputs does. For experts that join, the gate gets a network h beside it
+(``ExtendedGate``), which says what the odds of each are against all that the gate knew. Nothing
+that h learns makes the gate forget (MoRE, section 1: "easy extension onto newly added perturbation
+types"; how is left open there). It begins with the body of the gate and a last layer of zeros,
+undecided: an expert that joins has as much weight as all that the gate knew, until h has learnt.
+Taking a known expert away hands its weight to the other known ones, if any.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +15,9 @@ from copy import deepcopy
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from morex.mixture import Mixture, last_layer_of
+from morex.mixture import ExtendedGate, Mixture, last_layer_of
 from morex.networks import LAST_LAYER, ResNet
 
 
@@ -35,14 +33,15 @@ def regrouped(
 
     Args:
         mixture: a trained mixture.
-        names: the experts of the result, in its order.
+        names: the experts of the result, in its order; those that join or have joined come last.
         new: experts among ``names`` that ``mixture`` does not have, as for ``Mixture``.
         gate_layer: the dotted name of the gate's last linear layer.
         last_layers: as for ``Mixture``, of the new experts.
 
     Raises:
-        ValueError: if a name belongs to no expert or to two, nothing of the old mixture is left, or
-            a last layer is not linear or of another number of classes.
+        ValueError: if a name belongs to no expert or to two, nothing of the old mixture is left, an
+            expert that joined is named before one that was known, or a last layer is not linear or
+            of another number of classes.
     """
     new = dict(new or {})
     _check(mixture, names, new)
@@ -52,8 +51,7 @@ def regrouped(
         last_layers = {name: last_layer_of(expert) for name, expert in new.items()}
     for name in new:
         layers[name] = last_layers if isinstance(last_layers, str) else last_layers[name]
-    gate = deepcopy(mixture.gate)
-    _set_outputs(gate, gate_layer, _outputs(gate, gate_layer, mixture.expert_names, names))
+    gate = _regrouped_gate(mixture, names, gate_layer)
     experts = {name: old[name] if name in old else new[name] for name in names}
     device = next(gate.parameters()).device
     result = Mixture(experts, gate, last_layers=layers, combine=mixture.combine)
@@ -73,33 +71,54 @@ def _check(mixture: Mixture, names: Sequence[str], new: Mapping[str, nn.Module])
         raise ValueError(f"nothing would be left of the mixture of {', '.join(old)}")
 
 
-def _outputs(
-    gate: nn.Module, layer: str, old: Sequence[str], names: Sequence[str]
-) -> tuple[Tensor, Tensor]:
-    """Return weight (m, features) and bias (m,) of the gate's outputs for the experts ``names``."""
+def _regrouped_gate(mixture: Mixture, names: Sequence[str], layer: str) -> nn.Module:
+    """Return a gate with an output for each of ``names``, in this order."""
+    gate, old = mixture.gate, mixture.expert_names
+    known, joined = gate, deepcopy(gate)
+    count = len(old)
+    if isinstance(gate, ExtendedGate):
+        known, joined = gate.known, gate.joined
+        count -= _linear(joined, layer).out_features
+    stay = [name for name in names if name in old[:count]]
+    if (*names[: len(stay)],) != (*stay,):
+        raise ValueError(
+            f"expected the experts that the gate knew first, {', '.join(stay)}, then those that "
+            f"joined; got {', '.join(names)}"
+        )
+    others = names[len(stay) :]
+    if not others:
+        return _with_outputs(known, layer, old[:count], stay)
+    before = old[count:] if isinstance(gate, ExtendedGate) else ()
+    joined = _with_outputs(joined, layer, before, others)
+    return ExtendedGate(_with_outputs(known, layer, old[:count], stay), joined) if stay else joined
+
+
+def _with_outputs(
+    network: nn.Module, layer: str, old: Sequence[str], names: Sequence[str]
+) -> nn.Module:
+    """Return a copy with outputs for ``names``: as they are, or 0 where there is none."""
+    network = deepcopy(network)
+    before = _linear(network, layer)
+    after = nn.Linear(before.in_features, len(names)).to(before.weight)
+    place = {name: i for i, name in enumerate(old)}
+    with torch.no_grad():
+        after.weight.zero_()
+        after.bias.zero_()
+        for row, name in enumerate(names):
+            if name in place:
+                after.weight[row] = before.weight[place[name]]
+                after.bias[row] = 0 if before.bias is None else before.bias[place[name]]
+    network.set_submodule(layer, after)
+    if isinstance(network, ResNet):
+        network.config = replace(network.config, outputs=len(names))
+    return network
+
+
+def _linear(gate: nn.Module, layer: str) -> nn.Linear:
     linear = gate.get_submodule(layer)
     if not isinstance(linear, nn.Linear):
         raise ValueError(
             f"layer {layer!r} of the gate is a {type(linear).__name__}, expected nn.Linear; name "
             "its last layer with gate_layer"
         )
-    weight = linear.weight.detach()
-    bias = weight.new_zeros(len(old)) if linear.bias is None else linear.bias.detach()
-    place = {name: i for i, name in enumerate(old)}
-
-    def rows(values: Tensor) -> Tensor:
-        return torch.stack([values[place[n]] if n in place else values.mean(0) for n in names])
-
-    return rows(weight), rows(bias)
-
-
-def _set_outputs(gate: nn.Module, layer: str, outputs: tuple[Tensor, Tensor]) -> None:
-    """Give the gate, in place, other outputs."""
-    weight, bias = outputs
-    linear = nn.Linear(weight.shape[1], len(weight), device=weight.device, dtype=weight.dtype)
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
-    gate.set_submodule(layer, linear)
-    if isinstance(gate, ResNet):
-        gate.config = replace(gate.config, outputs=len(weight))
+    return linear

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from morex.files import write_atomically
 from morex.foreign import Foreign, ForeignConfig, ForeignModelError
 from morex.hub import on_hub
-from morex.mixture import UNGATED, Ensemble, Mixture
+from morex.mixture import UNGATED, Ensemble, ExtendedGate, Mixture
 from morex.networks import LAST_LAYER, NetworkConfig, ResNet
 from morex.shipped import find_model, shipped_sets
 
 _KINDS: dict[type[nn.Module], str] = {
     ResNet: "resnet",
     Foreign: "foreign",
+    ExtendedGate: "extended-gate",
     Mixture: "mixture",
     **{cls: kind for kind, cls in UNGATED.items()},
 }
@@ -148,6 +149,8 @@ def _describe(model: nn.Module) -> dict[str, Any]:
     described: dict[str, Any] = {"kind": kind}
     if kind and isinstance(model, ResNet | Foreign):
         return described | asdict(model.config)
+    if kind and isinstance(model, ExtendedGate):
+        return described | {"known": _describe(model.known), "joined": _describe(model.joined)}
     if kind and isinstance(model, Ensemble):
         parts = map(_describe, model.experts)
         described["experts"] = dict(zip(model.expert_names, parts, strict=True))
@@ -177,6 +180,9 @@ def _build(description: dict[str, Any], *, trusted: bool) -> nn.Module:
                 raise _UntrustedFactoryError(fields["factory"])
             return Foreign(ForeignConfig(**fields))
         return ResNet(NetworkConfig(**fields))
+    if kind == "extended-gate":
+        known, joined = (_build(description[part], trusted=trusted) for part in ("known", "joined"))
+        return ExtendedGate(known, joined)
     parts = description["experts"].items()
     experts = {name: _build(part, trusted=trusted) for name, part in parts}
     if kind == "mixture":

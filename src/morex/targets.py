@@ -1,7 +1,6 @@
 """Targets: what a training step teaches, and which parameters learn it."""
 
 from abc import ABC, abstractmethod
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from morex.mixture import Mixture
-from morex.networks import LAST_LAYER
+from morex.mixture import ExtendedGate, Mixture
 from morex.objectives import Batch
 
 
@@ -100,65 +98,50 @@ class ExpertForMember(RightExperts):
         return scores, table[batch.member]
 
 
+@dataclass(frozen=True)
 class NewExperts(RightExperts):
-    """Name the new experts, and share the weight among the others as before.
+    """Name the experts that joined a mixture (``regrouped``), or none of them.
 
-    For a mixture that got experts (``regrouped``). Of the gate nothing learns but its outputs for
-    them, a logistic regression on what its body sees in an image:
+    Of the gate nothing learns but the network h beside it, a classifier of perturbations whose
+    classes are "known", with a score of 0, and every expert that joined:
 
-        s_i = what the gate said before, for old experts,    s_j = u_j . phi(x') + b_j for new ones
-        w = softmax(s)
+        min  - log softmax(0, h(x'))_j    j = the expert for x', "known" if it has none
 
-        min  - log w_j(x') on images of a new perturbation,  - log sum_i w_i(x') on all others
-
-    So whatever an image is, an attacked one that the gate has not seen here as well, the old
-    experts have their weights in the old proportion. New are also those that joined in an earlier
-    extension: what the body sees was learnt without them, and all such outputs learn together. A
-    gate that learns as a whole, distilled from the old one on clean images and transforms, forgets
-    what it does with attacked images.
-
-    Weight decay would shrink the outputs for the old experts, too: train without.
+    So whatever an image is, an attacked one that was not among these as well, the known experts
+    have their weights in the old proportion. A gate that learns as a whole, distilled from the old
+    one on clean images and transforms, forgets what it does with attacked images.
 
     Args:
-        gate: as it is now that the experts have joined; copied.
         experts: for each member of the objective the index of its new expert; None for members
             that the mixture knew before.
-        layer: the dotted name of the gate's last linear layer.
 
     Raises:
-        ValueError: if the mixture that is to learn has no such expert.
+        TypeError: if no expert joined the mixture that is to learn.
+        ValueError: if it has no such expert, or knew it before.
     """
 
-    def __init__(
-        self, gate: nn.Module, experts: tuple[int | None, ...], layer: str = LAST_LAYER
-    ) -> None:
-        self.experts = experts
-        self.layer = layer
-        self.body = deepcopy(gate).eval().requires_grad_(False)
-        self.before = self.body.get_submodule(layer)
-        self.body.set_submodule(layer, nn.Identity())
+    experts: tuple[int | None, ...]
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return weight and bias of the gate's last layer."""
-        ExpertForMember((self._new(),)).parameters(model)  # says if there is no such expert
-        return list(self._last(model).parameters())
+        """Return the parameters of the network beside the gate."""
+        return list(_extended(model).joined.parameters())
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the gate's scores (N, m), and which experts are right (N, m) of bool."""
-        with torch.no_grad():
-            seen = self.body(batch.x)
-            before = self.before(seen).float()
-        now = self._last(model)(seen).float()
-        experts = now.shape[1]
-        table = _table(now.device, right_experts(self.experts, experts), experts)
-        is_new = _table(now.device, (self._new(),), experts)
-        return torch.where(is_new, now, before), table[batch.member]
+        """Return the scores of "known" and of each expert that joined, and which is right.
 
-    def _last(self, model: nn.Module) -> nn.Module:
-        return _mixture(model).gate.get_submodule(self.layer)
-
-    def _new(self) -> tuple[int, ...]:
-        return tuple(expert for expert in self.experts if expert is not None)
+        Shapes (N, 1 + joined).
+        """
+        odds = _extended(model).joined(batch.x).float()
+        experts = len(_mixture(model).expert_names)
+        known = experts - odds.shape[1]
+        if not all(e is None or known <= e < experts for e in self.experts):
+            raise ValueError(
+                f"expected indices of experts that joined, {known} to {experts - 1}, or None; got "
+                f"{self.experts}"
+            )
+        right = tuple((0,) if e is None else (e - known + 1,) for e in self.experts)
+        scores = torch.cat([odds.new_zeros(len(odds), 1), odds], 1)
+        return scores, _table(odds.device, right, scores.shape[1])[batch.member]
 
 
 def right_experts(new: tuple[int | None, ...], experts: int) -> tuple[tuple[int, ...], ...]:
@@ -182,3 +165,10 @@ def _mixture(model: nn.Module) -> Mixture:
     if not isinstance(model, Mixture):
         raise TypeError(f"only a Mixture has a gate to warm up, got a {type(model).__name__}")
     return model
+
+
+def _extended(model: nn.Module) -> ExtendedGate:
+    gate = _mixture(model).gate
+    if not isinstance(gate, ExtendedGate):
+        raise TypeError(f"no expert joined this mixture: its gate is a {type(gate).__name__}")
+    return gate

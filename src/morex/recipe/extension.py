@@ -22,19 +22,22 @@ from morex.recipe.schema import (
 )
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
-    "expert": {"epochs": 0.25, "learning_rate": 0.5},
-    "gate_warmup": {"epochs": 1.5},
+    "expert": {"epochs": 0.4, "learning_rate": 1},
+    "gate_warmup": {"epochs": 4 / 3, "batch_size": 0.5},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
 and the training of the old mixture: what has been learnt before need not be learnt again. None is
 validated, which would cost more than it: there is nothing to choose between."""
 
-_LINEAR: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 0.1, "weight_decay": 0}
-"""How the new outputs of a gate learn, a logistic regression, whatever trained the gate."""
+_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0}
+"""How the network beside a gate learns, whatever trained the gate."""
 
 _ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2}}
-"""What they learn to stand up to: a step that leads the gate from the old experts to the new."""
+"""What it learns to stand up to: a step that leads the gate from the known experts to the new."""
+
+_TWO_STEPS: Mapping[str, Any] = {"steps": 2, "relative_step": 2}
+"""The search of a new expert's training, at most: it is robust already, and need not become so."""
 
 
 def extended(
@@ -45,9 +48,10 @@ def extended(
 ) -> Recipe:
     """Return ``recipe`` with perturbations, an expert for each, and a mixture that has them too.
 
-    A new expert starts from the mixture's first expert for a ball and goes on training in all balls
-    of the mixture beside the new perturbation: an expert that gives way to small changes would be
-    one more to which an attacker can steer the gate. Of the gate the new outputs learn, attacked.
+    A new expert starts from the mixture's expert for the most balls and goes on training in all
+    balls of the mixture beside the new perturbation: an expert that gives way to small changes
+    would be one more to which an attacker can steer the gate. The gate gets a network beside it
+    (``regrouping.py``), which learns under attack.
 
     Args:
         recipe: of a run.
@@ -79,7 +83,7 @@ def extended(
     raw["models"][grown] = _short(recipe, mixture) | {
         "experts": [*base.experts, *experts.values()],
         "against": [*base.against, *new],
-        "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _LINEAR),
+        "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _BESIDE),
         "robust_gate": dict(_ATTACKED),
     }
     _show(raw, *experts.values(), grown)
@@ -146,30 +150,43 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
     """Return a new expert as a recipe writes it."""
     robust_itself = not isinstance(recipe.perturbations[name], Transform)
     balls = [] if robust_itself else [n for n in base.against if _is_ball(recipe, n)]
-    ours = [e for e in base.experts if isinstance(recipe.models[e], NetworkModel)]
-    if not ours:
+    start = _start(recipe, trained_whole(recipe, base) or base)
+    if not start:
         raise RecipeError(
             f"no expert of the mixture was trained here that one for {name!r} could "
             "start from; give a trained one"
         )
-    robust = [e for e in ours if _is_ball(recipe, _against(recipe, e)[0])]
-    start = (robust or ours)[0]
     model = recipe.model_dump(mode="json")["models"][start]
+    inner = model["inner"]
     return {
         "kind": "network",
         "objective": "side-by-side" if balls else "single",
         "against": [name, *balls],
         "shares": {name: 2} if balls else {},  # what is new is what it must learn most
         "warm_start": start,
-        "inner": model["inner"],
+        "inner": inner if inner["steps"] <= _TWO_STEPS["steps"] else {**inner, **_TWO_STEPS},
         "training": _scaled(model["training"], "expert"),
     }
+
+
+def _start(recipe: Recipe, base: MixtureModel) -> str | None:
+    """Return the expert to go on from: for the most balls, then for the least else; the first."""
+    ours = [name for name in base.experts if isinstance(recipe.models[name], NetworkModel)]
+
+    def suits(name: str) -> tuple[int, int]:
+        against = _against(recipe, name)
+        balls = sum(_is_ball(recipe, n) for n in against)
+        return balls, balls - len(against)
+
+    return max(ours, key=suits, default=None)
 
 
 def _scaled(
     training: Mapping[str, Any], which: str, fixed: Mapping[str, Any] = MappingProxyType({})
 ) -> dict[str, Any]:
     shorter = {key: factor * training[key] for key, factor in _SHORT[which].items()}
+    if "batch_size" in shorter:
+        shorter["batch_size"] = max(1, round(shorter["batch_size"]))
     return {**training, **shorter, **fixed, "validate_every": None}
 
 

@@ -396,12 +396,21 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
             problems.append(f"models.{key}: msd takes balls only, got {model.against}")
         if isinstance(model, TrainedModel) and model.shares:
             problems += _wrong_shares(key, model)
-        if isinstance(model, MixtureModel) and model.gate_warmup:
-            problems += _experts_missing(recipe, key, model)
-        if isinstance(model, MixtureModel) and not (model.training or model.gate_warmup):
-            problems.append(f"models.{key}: nothing trains; set gate_warmup or training")
-        if isinstance(model, MixtureModel) and model.robust_gate:
-            problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
+        if isinstance(model, MixtureModel):
+            problems += _wrong_mixture(recipe, key, model)
+    return problems
+
+
+def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
+    """Say what of a mixture cannot be."""
+    problems = _experts_missing(recipe, key, model) if model.gate_warmup else []
+    if not (model.training or model.gate_warmup):
+        problems.append(f"models.{key}: nothing trains; set gate_warmup or training")
+    joined = joined_experts(recipe, model)
+    if joined and model.experts[-len(joined) :] != joined:
+        problems.append(f"models.{key}.experts: those that join come last ({', '.join(joined)})")
+    if model.robust_gate:
+        problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
     return problems
 
 
@@ -521,6 +530,12 @@ def trained_whole(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
     while (base := _warm_start(recipe, way[-1])) and base not in way:  # circles: said elsewhere
         way.append(base)
     return way[-1] if len(way) > 1 else None
+
+
+def joined_experts(recipe: Recipe, model: MixtureModel) -> tuple[str, ...]:
+    """Return the experts that joined a mixture since it was last trained whole."""
+    base = trained_whole(recipe, model)
+    return tuple(name for name in model.experts if base and name not in base.experts)
 
 
 def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | None:

@@ -99,8 +99,8 @@ class Bench:
         config = config_of(spec, stage)
         assert config
         target = None
-        if stage.kind == "gate" and isinstance(spec, MixtureModel) and isinstance(model, Mixture):
-            target = self.workshop.gate_target(spec, model)
+        if stage.kind == "gate" and isinstance(spec, MixtureModel):
+            target = self.workshop.gate_target(spec)
 
         def report(progress: Progress) -> None:
             text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}

@@ -28,8 +28,10 @@ from morex.recipe.schema import (
     UngatedModel,
     expert_for,
     experts_for,
+    joined_experts,
     known_and_new,
 )
+from morex.regrouping import regrouped
 from morex.run.stages import Kind
 from morex.saving import ModelError, load_about, load_model
 from morex.targets import ExpertForMember, NewExperts, Target, right_experts
@@ -150,6 +152,13 @@ class Workshop:
 
     def mixture(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
         """Return a mixture of ``experts`` with a new gate."""
+        joined = {n: experts[n] for n in joined_experts(self.recipe, model)}
+        known = {n: expert for n, expert in experts.items() if n not in joined}
+        mixture = self._ungrown(name, model, known)
+        return regrouped(mixture, (*known, *joined), joined) if joined else mixture
+
+    def _ungrown(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
+        """Return a mixture of experts none of which joined later."""
         start = experts.get((model.robust_gate and model.robust_gate.start) or "")
         if isinstance(start, ResNet):
             return Mixture(experts, start.with_outputs(len(experts)), combine=model.combine)
@@ -232,10 +241,10 @@ class Workshop:
         known = len(set(names) - set(new))
         return tuple(max(1, known) if name in new else 1 for name in names)
 
-    def gate_target(self, model: MixtureModel, mixture: Mixture) -> Target:
+    def gate_target(self, model: MixtureModel) -> Target:
         """Return what the gate learns while it warms up: which expert a perturbation is for."""
         if model.warm_start:
-            return NewExperts(mixture.gate, self._new_experts(model))
+            return NewExperts(self._new_experts(model))
         return ExpertForMember(experts_for(self.recipe, model))
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:

@@ -20,8 +20,9 @@ from morex.recipe.schema import (
     SavedModel,
     SingleModel,
     TrainedModel,
+    joined_experts,
 )
-from morex.run.build import Workshop, extends_gate
+from morex.run.build import Workshop
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
@@ -73,8 +74,6 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
         return StageCost(0, 0)
     objective = workshop.objective(spec, stage.kind)
     training = objective.passes * _examples(workshop, config)
-    if extends_gate(spec, stage.kind):  # of which the last layer alone learns
-        training += Passes(backward=-objective.updates * _examples(workshop, config))
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
     total = training + judged * _judged(workshop, config)
     return StageCost(total.forward, total.backward)
@@ -103,16 +102,23 @@ def _examples(workshop: Workshop, config: TrainingConfig) -> int:
 def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through single networks, at most.
 
-    A mixture counts each of its experts, and its gate; only its gate where that alone is asked.
+    A mixture counts each of its experts, and its gate; only its gate where that alone is asked. A
+    gate that experts joined is two networks, of which one learns in its warm-up.
     """
     spec = workshop.recipe.models[stage.model]
-    cost, networks, alone = stage_passes(workshop, stage), 1, _gate_passes(workshop, stage)
-    if not isinstance(spec, SingleModel):
-        networks = len(spec.experts) + isinstance(spec, MixtureModel)
-    return StageCost(
-        networks * (cost.forward - alone.forward) + alone.forward,
-        networks * (cost.backward - alone.backward) + alone.backward,
-    )
+    cost, alone = stage_passes(workshop, stage), _gate_passes(workshop, stage)
+    experts = 1 if isinstance(spec, SingleModel) else len(spec.experts)
+    gates, spared = 0, 0.0
+    if isinstance(spec, MixtureModel):
+        gates = 2 if joined_experts(workshop.recipe, spec) else 1
+        if gates == 2 and stage.kind == "gate" and spec.gate_warmup:
+            objective = workshop.objective(spec, stage.kind)
+            spared = objective.updates * _examples(workshop, spec.gate_warmup)
+
+    def through(all_of_it: float, gate_alone: float) -> float:
+        return (experts + gates) * (all_of_it - gate_alone) + gates * gate_alone - spared
+
+    return StageCost(through(cost.forward, alone.forward), through(cost.backward, alone.backward))
 
 
 def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
@@ -124,8 +130,7 @@ def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
         return stage_passes(workshop, stage)
     objective, config = workshop.objective(spec, stage.kind), spec.gate_warmup
     taught = objective.updates * _examples(workshop, config)
-    judged = len(objective.members) * _judged(workshop, config)
-    return StageCost(taught + judged, 0 if extends_gate(spec, stage.kind) else taught)
+    return StageCost(taught + len(objective.members) * _judged(workshop, config), taught)
 
 
 def stage_work(workshop: Workshop, stage: Stage) -> float:
