@@ -86,14 +86,14 @@ def test_an_extended_recipe_has_an_expert_a_mixture_and_rows_more_and_all_it_had
         assert short.validate_every is None  # there is nothing to choose between
 
 
-def test_new_outputs_learn_from_all_that_is_known_and_as_much_of_each_that_is_new() -> None:
+def test_half_of_what_is_beside_the_gate_learns_from_is_new() -> None:
     recipe = extended(tiny(*FEW), "MoRE", RAIN)
     recipe = extended(recipe, GROWN, {"scale": {"kind": "scale", "percent": 20}})
     more = mixture(recipe, f"{GROWN} + scale")
     objective = Workshop.open(recipe, torch.device("cpu")).objective(more, "gate")
     assert isinstance(objective, SideBySide)
     assert more.against == ("clean", "linf", "fog", "rain", "scale")
-    assert objective.shares == (1, 1, 1, 3, 3)
+    assert objective.shares == (2, 2, 2, 3, 3)
     attack = objective.members[1]  # on the gate, away from the old experts
     assert isinstance(attack, PGD)
     assert attack.loss == AwayFromExperts((0, 1, 2))

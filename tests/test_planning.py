@@ -168,9 +168,10 @@ def digits() -> dict[str, Any]:
 
 def test_every_stage_of_the_digits_recipe_is_estimated(digits: dict[str, Any]) -> None:
     assert [*digits] == [stage.id for stage in plan_stages(load_recipe("digits"), "", "")]
-    for one in digits.values():
-        assert 0 < one.seconds < 3600
-        assert one.cost.forward > 0
+    for name, one in digits.items():
+        trains = name != "train-more+-all"  # of which the gate alone learns, in its warm-up
+        assert (0 < one.seconds < 3600) is trains
+        assert (one.cost.forward > 0) is trains
         assert one.parameters > 10_000
         assert one.bytes > 4 * one.parameters
 

@@ -22,8 +22,8 @@ from morex.recipe.schema import (
 )
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
-    "expert": {"epochs": 0.4, "learning_rate": 1},
-    "gate_warmup": {"epochs": 4 / 3, "batch_size": 0.5},
+    "expert": {"epochs": 0.35},
+    "gate_warmup": {"epochs": 2, "batch_size": 0.5},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
@@ -80,11 +80,13 @@ def extended(
         raw["models"][expert] = given if name in trained else _expert(recipe, base, name)
         raw["evaluation"]["rows"] |= _rows(recipe, name)
     grown, root = " + ".join((mixture, *new)), _root(recipe, mixture)
-    raw["models"][grown] = _short(recipe, mixture) | {
+    short = _short(recipe, mixture)
+    raw["models"][grown] = short | {
         "experts": [*base.experts, *experts.values()],
         "against": [*base.against, *new],
         "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _BESIDE),
         "robust_gate": dict(_ATTACKED),
+        "training": short["training"] if root["training"] else None,
     }
     _show(raw, *experts.values(), grown)
     raw["name"] = "-".join((recipe.name, *new))

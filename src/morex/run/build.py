@@ -233,13 +233,14 @@ class Workshop:
     def _shares_of_warmup(self, model: MixtureModel) -> tuple[int, ...]:
         """Return the shares of what a gate that knows much already warms up on.
 
-        Each new perturbation has as many images as all known ones together: the gate learns as if
-        an image were as likely to have it as not.
+        Half of all images are new, and each new perturbation has as many as any other that is new:
+        what is beside the gate learns as if an image were as likely to be new as not.
         """
         _, new = known_and_new(self.recipe, model)
         names = self._of_warmup(model)
-        known = len(set(names) - set(new))
-        return tuple(max(1, known) if name in new else 1 for name in names)
+        joined = len({*names} & {*new})
+        known = len(names) - joined
+        return tuple(max(1, known if name in new else joined) for name in names)
 
     def gate_target(self, model: MixtureModel) -> Target:
         """Return what the gate learns while it warms up: which expert a perturbation is for."""
