@@ -248,7 +248,8 @@ def test_of_a_mixture_the_gate_alone_can_learn(tmp_path: Path) -> None:
     assert column.training.backward > 0  # of its warm-up
     grown = extended(recipe, "MoRE", {"rain": {"kind": "rain"}}).models["MoRE + rain"]
     assert isinstance(grown, MixtureModel)
-    assert grown.training
+    assert grown.gate_warmup
+    assert not grown.training  # nor does the whole in its extension
     assert grown.robust_gate
     assert grown.robust_gate.start is None  # it goes on from the gate that there is
 

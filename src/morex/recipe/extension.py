@@ -22,7 +22,7 @@ from morex.recipe.schema import (
 )
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
-    "expert": {"epochs": 0.35},
+    "expert": {"epochs": 0.39},
     "gate_warmup": {"epochs": 2, "batch_size": 0.5},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
@@ -30,7 +30,7 @@ _SHORT: Mapping[str, Mapping[str, float]] = {
 and the training of the old mixture: what has been learnt before need not be learnt again. None is
 validated, which would cost more than it: there is nothing to choose between."""
 
-_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0}
+_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 5e-3, "weight_decay": 0}
 """How the network beside a gate learns, whatever trained the gate."""
 
 _ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2}}
@@ -164,7 +164,7 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
         "kind": "network",
         "objective": "side-by-side" if balls else "single",
         "against": [name, *balls],
-        "shares": {name: 2} if balls else {},  # what is new is what it must learn most
+        "shares": {name: 3} if balls else {},  # what is new is what it must learn most
         "warm_start": start,
         "inner": inner if inner["steps"] <= _TWO_STEPS["steps"] else {**inner, **_TWO_STEPS},
         "training": _scaled(model["training"], "expert"),
