@@ -3,7 +3,10 @@
     python scripts/extension.py RUN RUN-rain RUN-rain-jpeg
 
 Every run after the first is an extension of the one before (``morex extend``). For each the mixture
-that was extended and the new one stand side by side, on the same test images.
+that was extended and the new one stand side by side, on the same test images and on the validation
+images (rows of PGD and of draws). Costs are compared with those of MAX (all) and AVG (all), had
+they been trained anew with all that the new mixture knows: passes by the recipe, seconds in
+proportion.
 """
 
 import argparse
@@ -12,11 +15,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from morex.recipe import load_recipe
+import torch
+
+from morex import evaluate
+from morex.attacks import PGD, WorstOfDraws
+from morex.precision import default_device
+from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extension import last_mixture
-from morex.recipe.schema import NetworkModel
+from morex.recipe.schema import MixtureModel, NetworkModel
 from morex.report import make_table, read_results
 from morex.report.formats import as_dict
+from morex.run import Workshop
+from morex.run.planning import network_passes
+from morex.run.stages import model_folder, plan_stages
+from morex.saving import load_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,12 +37,14 @@ def main() -> None:
     """Write a JSON file and a Markdown file that is called as the first run's recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    runs = parser.parse_args().runs
+    parser.add_argument("--name", help="of the files; by default that of the first run's recipe")
+    given = parser.parse_args()
+    runs = given.runs
     if len(runs) < 2:
         parser.error("expected a run and at least one extension of it, one after the other")
     steps = [step(before, after) for before, after in pairwise(runs)]
     source = read_results(runs[-1]).file
-    name = load_recipe(str(runs[0] / "recipe.yaml")).name
+    name = given.name or load_recipe(str(runs[0] / "recipe.yaml")).name
     content = {
         "recipe": name,
         "seed": source.seed,
@@ -65,15 +79,53 @@ def step(before: Path, after: Path) -> dict[str, Any]:
             }
             for row, values in table["rows"].items()
         },
+        "validation": on_validation(new, after, (was, grown)),
         "cost": {name: cost(table, name) for name in trained},
-        "cost_of_others": {name: cost(table, name) for name in union},
+        "cost_anew": {name: cost(table, name, anew(new, name)) for name in union},
     }
 
 
-def cost(table: dict[str, Any], name: str) -> dict[str, float]:
-    """Return what the training of a model itself took."""
+def on_validation(recipe: Recipe, run: Path, models: tuple[str, ...]) -> dict[str, Any]:
+    """Return the accuracies (percent) of models on validation images, by row."""
+    workshop = Workshop.open(recipe, default_device())
+    images = workshop.training_data.validation
+    kept = tuple(r for r in workshop.suite() if isinstance(r.attack, PGD | WorstOfDraws))
+    found: dict[str, Any] = {
+        row.name: {"n": row.count(len(images)), "accuracy": []} for row in kept
+    }
+    for name in models:
+        model = workshop.ready(load_model(run / model_folder(name))).eval()
+        size = recipe.evaluation.batch_size
+        right = evaluate(model, images, kept, seed=recipe.seed, batch_size=size).right
+        for row, values in right.items():
+            found[row]["accuracy"].append(round(100 * float(values.mean()), 2))
+    return found
+
+
+def anew(recipe: Recipe, name: str) -> float:
+    """Return by how much more passes a network takes if trained on all the last mixture knows."""
+    mixture, raw = recipe.models[last_mixture(recipe)], recipe.model_dump(mode="json")
+    assert isinstance(mixture, MixtureModel)
+    old = raw["models"][name]["against"]
+    raw["models"][name]["against"] = [
+        *old,
+        *(n for n in mixture.against if n not in (*old, "clean")),
+    ]
+    return passes(parse_recipe(raw), name) / passes(recipe, name)
+
+
+def passes(recipe: Recipe, name: str) -> float:
+    """Return how many images the training of a model sends through networks."""
+    (stage,) = (s for s in plan_stages(recipe, "", "") if (s.kind, s.model) == ("train", name))
+    found = network_passes(Workshop.open(recipe, torch.device("cpu")), stage)
+    return found.forward + found.backward
+
+
+def cost(table: dict[str, Any], name: str, factor: float = 1) -> dict[str, float]:
+    """Return what the training of a model itself took, times a factor."""
     took = table["models"][name]["training"]
-    return {"seconds": round(took["seconds"], 1), "passes": took["forward"] + took["backward"]}
+    passes = round(factor * (took["forward"] + took["backward"]))
+    return {"seconds": round(factor * took["seconds"], 1), "passes": passes}
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -81,22 +133,29 @@ def markdown(found: dict[str, Any]) -> str:
     was, grown = found["models"]
     lines = [
         f"## + {', '.join(found['added'])}\n",
-        f"| attack | {was} | {grown} | difference | n |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        f"| attack | {was} | {grown} | change | n | validation: before | after | change | n |",
+        f"| --- |{' ---: |' * 8}",
     ]
     for name, row in found["rows"].items():
-        before, after = row["accuracy"]
-        shown = map(words, row["accuracy"], row["interval"])
-        lines.append(f"| {' | '.join([name, *shown, f'{after - before:+.1f}', str(row['n'])])} |")
+        shown = [name, *map(words, row["accuracy"], row["interval"]), *change(row)]
+        if judged := found["validation"].get(name):
+            shown += [*(f"{value:.1f}" for value in judged["accuracy"]), *change(judged)]
+        lines.append(f"| {' | '.join([*shown, *[''] * (9 - len(shown))])} |")
     took = ", ".join(f"{name} {c['seconds']:.1f} s" for name, c in found["cost"].items())
     ours = {key: sum(c[key] for c in found["cost"].values()) for key in ("seconds", "passes")}
     shares = "; ".join(
         f"{100 * ours['passes'] / c['passes']:.1f}% of the passes and "
         f"{100 * ours['seconds'] / c['seconds']:.0f}% of the seconds of {name}"
-        for name, c in found["cost_of_others"].items()
+        for name, c in found["cost_anew"].items()
     )
-    end = f": {shares}, trained without what is new" if shares else ""
+    end = f": {shares}, trained anew with what is new" if shares else ""
     return "\n".join([*lines, f"\nTraining took {ours['seconds']:.1f} s ({took}){end}.\n"])
+
+
+def change(row: dict[str, Any]) -> list[str]:
+    """Return the difference between two accuracies and how many images they are of."""
+    before, after = row["accuracy"]
+    return [f"{after - before:+.1f}", str(row["n"])]
 
 
 def words(accuracy: float, interval: tuple[float, float]) -> str:

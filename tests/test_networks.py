@@ -188,6 +188,22 @@ def test_networks_are_unfolded_where_they_were_folded() -> None:
     assert not any(pair.folded for pair in pairs)
 
 
+def test_what_is_not_asked_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ConvNorm] = []
+    one = ConvNorm._one_convolution
+
+    def noted(pair: ConvNorm) -> tuple[Tensor, Tensor]:
+        made.append(pair)
+        return one(pair)
+
+    monkeypatch.setattr(ConvNorm, "_one_convolution", noted)
+    pair = nn.ModuleList([ResNet(config()), ResNet(config())])
+    with frozen(pair):  # type: ignore[arg-type]
+        for _ in range(2):
+            pair[0](images(2))
+    assert made == [m for m in pair[0].modules() if isinstance(m, ConvNorm)]
+
+
 def test_folding_takes_the_weights_of_its_moment() -> None:
     net, x = ResNet(config()), images(2)
     with frozen(net):

@@ -10,7 +10,8 @@ class ConvNorm(nn.Module):
 
     In evaluation mode BatchNorm is an affine map of every channel, so that both are one convolution
     with weight w * s and bias b - m * s, where s = g / sqrt(v + eps). Between ``fold`` and
-    ``unfold`` that is what is computed, without gradients for the weights.
+    ``unfold`` that is what is computed, without gradients for the weights, and made when it is
+    first asked for: of a mixture whose gate alone is asked, no expert is folded.
 
     Args:
         inputs, outputs: numbers of channels.
@@ -23,32 +24,33 @@ class ConvNorm(nn.Module):
         kind = _Pointwise if kernel == 1 else nn.Conv2d
         self.conv = kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
-        self._folded: tuple[Tensor, Tensor] | None = None
+        self.folded = False
+        self._made: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised convolution of (N, inputs, H, W)."""
-        if self._folded is None:
-            out: Tensor = self.norm(self.conv(x))
+        if self.folded:
+            self._made = self._made or self._one_convolution()
+            out: Tensor = self.conv._conv_forward(x, *self._made)
         else:
-            out = self.conv._conv_forward(x, *self._folded)
+            out = self.norm(self.conv(x))
         return out
 
-    @property
-    def folded(self) -> bool:
-        """Whether it computes one convolution at present."""
-        return self._folded is not None
+    def fold(self) -> None:
+        """Compute as one convolution from now on; weights and statistics must not change."""
+        self.folded = True
 
     @torch.no_grad()
-    def fold(self) -> None:
-        """Compute as one convolution from now on, with the weights and statistics of now."""
+    def _one_convolution(self) -> tuple[Tensor, Tensor]:
+        """Return its weight and its bias."""
         norm, state = self.norm, dict(self.norm.named_buffers())
         scale = norm.weight * torch.rsqrt(state["running_var"] + norm.eps)
         weight = self.conv.weight * scale.view(-1, 1, 1, 1)
-        self._folded = weight, norm.bias - state["running_mean"] * scale
+        return weight, norm.bias - state["running_mean"] * scale
 
     def unfold(self) -> None:
         """Compute convolution and normalisation again."""
-        self._folded = None
+        self.folded, self._made = False, None
 
 
 class _Pointwise(nn.Conv2d):
