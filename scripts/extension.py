@@ -26,6 +26,7 @@ from morex.recipe.schema import MixtureModel, NetworkModel
 from morex.report import make_table, read_results
 from morex.report.formats import as_dict
 from morex.run import Workshop
+from morex.run.cores import threads
 from morex.run.planning import network_passes
 from morex.run.stages import model_folder, plan_stages
 from morex.saving import load_model
@@ -96,7 +97,8 @@ def on_validation(recipe: Recipe, run: Path, models: tuple[str, ...]) -> dict[st
     for name in models:
         model = workshop.ready(load_model(run / model_folder(name))).eval()
         size = recipe.evaluation.batch_size
-        right = evaluate(model, images, kept, seed=recipe.seed, batch_size=size).right
+        with threads(recipe.threads):
+            right = evaluate(model, images, kept, seed=recipe.seed, batch_size=size).right
         for row, values in right.items():
             found[row]["accuracy"].append(round(100 * float(values.mean()), 2))
     return found

@@ -94,9 +94,9 @@ def test_half_of_what_is_beside_the_gate_learns_from_is_new() -> None:
     assert isinstance(objective, SideBySide)
     assert more.against == ("clean", "linf", "fog", "rain", "scale")
     assert objective.shares == (2, 2, 2, 3, 3)
-    attack = objective.members[1]  # on the gate, away from the old experts
+    attack = objective.members[1]  # on what is beside the gate, away from what is known
     assert isinstance(attack, PGD)
-    assert attack.loss == AwayFromExperts((0, 1, 2))
+    assert attack.loss == AwayFromExperts((0,), joined=True)
 
 
 def test_without_an_attack_on_the_gate_known_balls_are_left_out_of_its_warm_up() -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from morex.attacks import AwayFromExperts
 from morex.mixture import ExtendedGate, Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Batch
@@ -171,6 +172,27 @@ def test_an_extended_mixture_comes_back_from_its_folder(tmp_path: Path) -> None:
     again = load_model(tmp_path)
     assert isinstance(again, Mixture)
     torch.testing.assert_close(again.gate_weights(x), made.gate_weights(x), rtol=0, atol=0)
+
+
+def test_all_known_experts_together_and_each_that_joined_have_weights_too() -> None:
+    made, x = grown("x", "y"), images()
+    weights = made.gate_weights(x)
+    expected = torch.cat([weights[:, :3].sum(1, keepdim=True), weights[:, 3:]], 1)
+    torch.testing.assert_close(made.joined_weights(x), expected)
+    with pytest.raises(TypeError, match="no expert joined this mixture"):
+        mixture().joined_weights(x)
+
+
+def test_an_attack_leads_what_is_beside_the_gate_astray_and_asks_nothing_else() -> None:
+    made, x = grown("x", "y"), images()
+    y = torch.zeros(6, dtype=torch.int64)
+    _, loss = AwayFromExperts((1,), joined=True)(made, x, y)
+    torch.testing.assert_close(loss, -made.gate_weights(x)[:, 3].log())
+    _, known = AwayFromExperts((0,), joined=True)(made, x, y)
+    _, same = AwayFromExperts((0, 1, 2))(made, x, y)
+    torch.testing.assert_close(known, same)
+    with pytest.raises(TypeError, match="has no joined_weights"):
+        AwayFromExperts((0,), joined=True)(network(0), x, y)
 
 
 # --- what its gate learns

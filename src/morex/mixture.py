@@ -136,6 +136,20 @@ class Mixture(Ensemble):
         """
         return torch.softmax(self._scores(x), dim=1)
 
+    def joined_weights(self, x: Tensor) -> Tensor:
+        """Return the weight of all known experts together, and of each that joined.
+
+        (N, C, H, W) -> (N, 1 + joined). Nothing but the network beside the gate is asked.
+
+        Raises:
+            TypeError: if no expert joined.
+        """
+        if not isinstance(self.gate, ExtendedGate):
+            raise TypeError(
+                f"no expert joined this mixture: its gate is a {type(self.gate).__name__}"
+            )
+        return torch.softmax(self.gate.odds(x), dim=1)
+
     def _scores(self, x: Tensor) -> Tensor:
         """Return what the gate says, in float32: (N, m)."""
         scores: Tensor = self.gate(x)
@@ -178,6 +192,11 @@ class ExtendedGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the scores of all experts: (N, C, H, W) -> (N, known + joined)."""
         return torch.cat([self.known(x).float().log_softmax(1), self.joined(x).float()], 1)
+
+    def odds(self, x: Tensor) -> Tensor:
+        """Return the log odds of what is known, 0, and of each that joined: (N, 1 + joined)."""
+        scores = self.joined(x).float()
+        return torch.cat([scores.new_zeros(len(scores), 1), scores], 1)
 
 
 class MeanOfExperts(Ensemble):

@@ -131,28 +131,26 @@ class NewExperts(RightExperts):
 
         Shapes (N, 1 + joined).
         """
-        odds = _extended(model).joined(batch.x).float()
+        scores = _extended(model).odds(batch.x)
         experts = len(_mixture(model).expert_names)
-        known = experts - odds.shape[1]
+        known = experts - scores.shape[1] + 1
         if not all(e is None or known <= e < experts for e in self.experts):
             raise ValueError(
                 f"expected indices of experts that joined, {known} to {experts - 1}, or None; got "
                 f"{self.experts}"
             )
-        right = tuple((0,) if e is None else (e - known + 1,) for e in self.experts)
-        scores = torch.cat([odds.new_zeros(len(odds), 1), odds], 1)
-        return scores, _table(odds.device, right, scores.shape[1])[batch.member]
+        right = right_odds(self.experts, known)
+        return scores, _table(scores.device, right, scores.shape[1])[batch.member]
 
 
-def right_experts(new: tuple[int | None, ...], experts: int) -> tuple[tuple[int, ...], ...]:
-    """Return the right ones of so many experts for each member: its new one, or all old ones.
+def right_odds(new: tuple[int | None, ...], known: int) -> tuple[tuple[int, ...], ...]:
+    """Return which of the odds "known" and joined are right for each member.
 
     Args:
         new: for each member the index of its new expert, or None.
-        experts: how many there are, old and new.
+        known: how many experts were known.
     """
-    old = tuple(sorted({*range(experts)} - {*new}))
-    return tuple(old if expert is None else (expert,) for expert in new)
+    return tuple((0,) if expert is None else (expert - known + 1,) for expert in new)
 
 
 @lru_cache(maxsize=8)

@@ -36,6 +36,14 @@ class Gated(Protocol):
         """Return the weight of every expert, (N, m), which sum to 1."""
 
 
+@runtime_checkable
+class Extended(Protocol):
+    """A model that experts joined."""
+
+    def joined_weights(self, x: Tensor) -> Tensor:
+        """Return the weight of all known experts together, and of each that joined."""
+
+
 @dataclass(frozen=True)
 class TowardsExpert:
     """The loss that also pushes the gate to an expert.
@@ -65,13 +73,18 @@ class AwayFromExperts:
 
     Args:
         experts: their indices.
+        joined: of an extended mixture, where all experts that it knew count as one, 0, before those
+            that joined; nothing but the network beside the gate is asked.
     """
 
     experts: tuple[int, ...]
+    joined: bool = False
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights, and the loss per example."""
-        weights = _weights(model, x)
+        if self.joined and not isinstance(model, Extended):
+            raise TypeError(f"{type(model).__name__} has no joined_weights to lead astray")
+        weights = model.joined_weights(x) if self.joined else _weights(model, x)
         return weights, -_log(torch.stack([weights[:, e] for e in self.experts]).sum(0))
 
 

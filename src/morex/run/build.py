@@ -34,7 +34,7 @@ from morex.recipe.schema import (
 from morex.regrouping import regrouped
 from morex.run.stages import Kind
 from morex.saving import ModelError, load_about, load_model
-from morex.targets import ExpertForMember, NewExperts, Target, right_experts
+from morex.targets import ExpertForMember, NewExperts, Target, right_odds
 from morex.training import TrainingData
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -194,7 +194,7 @@ class Workshop:
         inner = model.robust_gate.inner.model_dump(exclude={"push"})
 
         def misled(ball: Ball, right: tuple[int, ...]) -> Attack:
-            return PGD(ball, **inner, loss=AwayFromExperts(right))
+            return PGD(ball, **inner, loss=AwayFromExperts(right, joined=bool(model.warm_start)))
 
         return tuple(
             search_of(self.recipe.perturbations[name], partial(misled, right=right))
@@ -202,9 +202,10 @@ class Workshop:
         )
 
     def _right_experts(self, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
-        """Return which experts the gate should name for each member of its warm-up."""
+        """Return what the gate should name for each member of its warm-up: experts, or odds."""
         if model.warm_start:
-            return right_experts(self._new_experts(model), len(model.experts))
+            known = len(model.experts) - len(joined_experts(self.recipe, model))
+            return right_odds(self._new_experts(model), known)
         return experts_for(self.recipe, model)
 
     def _new_experts(self, model: MixtureModel) -> tuple[int | None, ...]:

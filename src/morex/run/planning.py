@@ -103,22 +103,18 @@ def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through single networks, at most.
 
     A mixture counts each of its experts, and its gate; only its gate where that alone is asked. A
-    gate that experts joined is two networks, of which one learns in its warm-up.
+    gate that experts joined is two networks, of which one alone is asked in its warm-up.
     """
     spec = workshop.recipe.models[stage.model]
-    cost, alone = stage_passes(workshop, stage), _gate_passes(workshop, stage)
-    experts = 1 if isinstance(spec, SingleModel) else len(spec.experts)
-    gates, spared = 0, 0.0
+    cost, alone, networks = stage_passes(workshop, stage), _gate_passes(workshop, stage), 1
+    if not isinstance(spec, SingleModel):
+        networks = len(spec.experts)
     if isinstance(spec, MixtureModel):
-        gates = 2 if joined_experts(workshop.recipe, spec) else 1
-        if gates == 2 and stage.kind == "gate" and spec.gate_warmup:
-            objective = workshop.objective(spec, stage.kind)
-            spared = objective.updates * _examples(workshop, spec.gate_warmup)
-
-    def through(all_of_it: float, gate_alone: float) -> float:
-        return (experts + gates) * (all_of_it - gate_alone) + gates * gate_alone - spared
-
-    return StageCost(through(cost.forward, alone.forward), through(cost.backward, alone.backward))
+        networks += 2 if joined_experts(workshop.recipe, spec) else 1
+    return StageCost(
+        networks * (cost.forward - alone.forward) + alone.forward,
+        networks * (cost.backward - alone.backward) + alone.backward,
+    )
 
 
 def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
