@@ -33,6 +33,9 @@ from morex.saving import load_model
 
 ROOT = Path(__file__).parents[1]
 
+Judged = dict[tuple[str, str], float]
+"""Accuracies (percent) on validation images by model and row."""
+
 
 def main() -> None:
     """Write a JSON file and a Markdown file that is called as the first run's recipe."""
@@ -43,7 +46,8 @@ def main() -> None:
     runs = given.runs
     if len(runs) < 2:
         parser.error("expected a run and at least one extension of it, one after the other")
-    steps = [step(before, after) for before, after in pairwise(runs)]
+    judged: Judged = {}
+    steps = [step(before, after, judged) for before, after in pairwise(runs)]
     source = read_results(runs[-1]).file
     name = given.name or load_recipe(str(runs[0] / "recipe.yaml")).name
     content = {
@@ -61,7 +65,7 @@ def main() -> None:
     (home / f"{name}.md").write_text("\n".join([f"# {name}\n", about, *map(markdown, steps)]))
 
 
-def step(before: Path, after: Path) -> dict[str, Any]:
+def step(before: Path, after: Path, judged: Judged) -> dict[str, Any]:
     """Return accuracies and costs of the mixture that was extended and of the new one."""
     old, new = (load_recipe(str(run / "recipe.yaml")) for run in (before, after))
     was, grown = last_mixture(old), last_mixture(new)
@@ -80,28 +84,36 @@ def step(before: Path, after: Path) -> dict[str, Any]:
             }
             for row, values in table["rows"].items()
         },
-        "validation": on_validation(new, after, (was, grown)),
+        "validation": on_validation(new, after, (was, grown), judged),
         "cost": {name: cost(table, name) for name in trained},
         "cost_anew": {name: cost(table, name, anew(new, name)) for name in union},
     }
 
 
-def on_validation(recipe: Recipe, run: Path, models: tuple[str, ...]) -> dict[str, Any]:
-    """Return the accuracies (percent) of models on validation images, by row."""
+def on_validation(
+    recipe: Recipe, run: Path, models: tuple[str, ...], judged: Judged
+) -> dict[str, Any]:
+    """Return the accuracies (percent) of models on validation images, by row.
+
+    What is in ``judged`` already is taken from there; the rest is added.
+    """
     workshop = Workshop.open(recipe, default_device())
     images = workshop.training_data.validation
     kept = tuple(r for r in workshop.suite() if isinstance(r.attack, PGD | WorstOfDraws))
-    found: dict[str, Any] = {
-        row.name: {"n": row.count(len(images)), "accuracy": []} for row in kept
-    }
     for name in models:
+        missing = tuple(row for row in kept if (name, row.name) not in judged)
         model = workshop.ready(load_model(run / model_folder(name))).eval()
         size = recipe.evaluation.batch_size
         with threads(recipe.threads):
-            right = evaluate(model, images, kept, seed=recipe.seed, batch_size=size).right
-        for row, values in right.items():
-            found[row]["accuracy"].append(round(100 * float(values.mean()), 2))
-    return found
+            right = evaluate(model, images, missing, seed=recipe.seed, batch_size=size).right
+        judged |= {(name, r): round(100 * float(v.mean()), 2) for r, v in right.items()}
+    return {
+        row.name: {
+            "n": row.count(len(images)),
+            "accuracy": [judged[name, row.name] for name in models],
+        }
+        for row in kept
+    }
 
 
 def anew(recipe: Recipe, name: str) -> float:
