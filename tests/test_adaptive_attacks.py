@@ -9,7 +9,7 @@ from linear import right
 from morex.attacks import (
     PGD,
     Attack,
-    AwayFromExperts,
+    AwayFromChoices,
     DrawnSteering,
     ExpertTransfer,
     GateSteering,
@@ -57,6 +57,8 @@ class Routed(nn.Module):
         contrast = x[:, :, ::2].mean((1, 2, 3)) - x[:, :, 1::2].mean((1, 2, 3))
         return torch.softmax(torch.stack([contrast * 0 + 30, 400 * contrast], 1), 1)
 
+    choice_weights = gate_weights
+
     def forward(self, x: Tensor) -> Tensor:
         weights = self.gate_weights(x)
         logits = torch.stack([expert(x) for expert in self.experts], 1)
@@ -93,16 +95,16 @@ def test_pushing_the_gate_alone_moves_its_weight() -> None:
 def test_leading_a_gate_astray_asks_the_gate_alone() -> None:
     model, (x, y) = Routed(), pictures()
     model.experts = nn.ModuleList()  # so that asking them raises
-    weights, loss = AwayFromExperts((0,))(model, x, y)
+    weights, loss = AwayFromChoices((0,))(model, x, y)
     torch.testing.assert_close(loss, -weights[:, 0].log())
     assert (weights[:, 0] > 0.99).all()
-    moved = PGD(BALL, steps=10, loss=AwayFromExperts((0,)))(model, x, y)
+    moved = PGD(BALL, steps=10, loss=AwayFromChoices((0,)))(model, x, y)
     assert (model.gate_weights(moved)[:, 0] < 0.5).all()
     audit(BALL, x, moved, "astray")
-    everything = AwayFromExperts((0, 1))(model, x, y)[1]
+    everything = AwayFromChoices((0, 1))(model, x, y)[1]
     torch.testing.assert_close(everything, torch.zeros(8))
-    with pytest.raises(TypeError, match="Weak has no gate_weights"):
-        AwayFromExperts((0,))(Weak(), x, y)
+    with pytest.raises(TypeError, match="Weak has no choice_weights"):
+        AwayFromChoices((0,))(Weak(), x, y)
 
 
 def test_steering_a_model_without_gate_is_plain_pgd() -> None:

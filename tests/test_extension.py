@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from calling import call
-from morex.attacks import PGD, AwayFromExperts, WorstOfDraws
+from morex.attacks import PGD, AwayFromChoices, WorstOfDraws
 from morex.foreign import import_model
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
@@ -96,7 +96,7 @@ def test_half_of_what_is_beside_the_gate_learns_from_is_new() -> None:
     assert objective.shares == (2, 2, 2, 3, 3)
     attack = objective.members[1]  # on what is beside the gate, away from what is known
     assert isinstance(attack, PGD)
-    assert attack.loss == AwayFromExperts((0,), joined=True)
+    assert attack.loss == AwayFromChoices((0,))
 
 
 def test_without_an_attack_on_the_gate_known_balls_are_left_out_of_its_warm_up() -> None:

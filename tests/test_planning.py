@@ -9,7 +9,8 @@ import morex.run.bench
 import morex.run.planning
 from morex.data import ImageSet
 from morex.evaluation import evaluate
-from morex.mixture import ExtendedGate, Mixture
+from morex.gates import ExtendedGate
+from morex.mixture import Mixture
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extension import extended
 from morex.recipe.schema import MixtureModel

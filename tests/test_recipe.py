@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from morex.perturbations import L2, Fog, Linf
 from morex.recipe import RecipeError, load_recipe, parse_recipe, shipped_recipes, slug
-from morex.recipe.schema import MixtureModel, NetworkModel, expert_for, experts_for
+from morex.recipe.schema import MixtureModel, NetworkModel, expert_for, right_choices
 from tiny import changed, raw_recipe, tiny
 
 
@@ -159,7 +159,7 @@ def test_a_robust_gate_is_checked(path: str, value: Any, problem: str) -> None:
     raw["models"]["MoRE"]["robust_gate"] = ROBUST
     more = parse_recipe(raw).models["MoRE"]
     assert isinstance(more, MixtureModel)
-    assert experts_for(parse_recipe(raw), more) == ((0,), (1, 0), (2,))
+    assert right_choices(parse_recipe(raw), more) == ((0,), (1, 0), (2,))
     with pytest.raises(RecipeError, match=problem):
         parse_recipe(changed(raw, f"models.MoRE.{path}", value))
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from morex.attacks import AwayFromExperts
-from morex.mixture import ExtendedGate, Mixture
+from morex.attacks import AwayFromChoices
+from morex.gates import ExtendedGate
+from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Batch
 from morex.regrouping import regrouped
@@ -178,28 +179,28 @@ def test_all_known_experts_together_and_each_that_joined_have_weights_too() -> N
     made, x = grown("x", "y"), images()
     weights = made.gate_weights(x)
     expected = torch.cat([weights[:, :3].sum(1, keepdim=True), weights[:, 3:]], 1)
-    torch.testing.assert_close(made.joined_weights(x), expected)
-    with pytest.raises(TypeError, match="no expert joined this mixture"):
-        mixture().joined_weights(x)
+    torch.testing.assert_close(made.choice_weights(x), expected)
+    torch.testing.assert_close(mixture().choice_weights(x), mixture().gate_weights(x))
 
 
 def test_an_attack_leads_what_is_beside_the_gate_astray_and_asks_nothing_else() -> None:
     made, x = grown("x", "y"), images()
-    y = torch.zeros(6, dtype=torch.int64)
-    _, loss = AwayFromExperts((1,), joined=True)(made, x, y)
-    torch.testing.assert_close(loss, -made.gate_weights(x)[:, 3].log())
-    _, known = AwayFromExperts((0,), joined=True)(made, x, y)
-    _, same = AwayFromExperts((0, 1, 2))(made, x, y)
-    torch.testing.assert_close(known, same)
-    with pytest.raises(TypeError, match="has no joined_weights"):
-        AwayFromExperts((0,), joined=True)(network(0), x, y)
+    y, weights = torch.zeros(6, dtype=torch.int64), made.gate_weights(x)
+    made.experts = torch.nn.ModuleList()  # so that asking them raises
+    made.gate.known = None
+    _, loss = AwayFromChoices((1,))(made, x, y)
+    torch.testing.assert_close(loss, -weights[:, 3].log())
+    _, known = AwayFromChoices((0,))(made, x, y)
+    torch.testing.assert_close(known, -weights[:, :3].sum(1).log())
+    with pytest.raises(TypeError, match="has no choice_weights"):
+        AwayFromChoices((0,))(network(0), x, y)
 
 
 # --- what its gate learns
 
 
 def _grown() -> tuple[Mixture, NewExperts]:
-    return regrouped(mixture(), ("e0", "e1", "e2", "x"), {"x": network(7)}), NewExperts((None, 3))
+    return regrouped(mixture(), ("e0", "e1", "e2", "x"), {"x": network(7)}), NewExperts(((0,), (1,)))
 
 
 def _dark_is_new() -> Batch:
@@ -259,13 +260,13 @@ def test_nothing_learns_but_the_network_beside_the_gate() -> None:
     }
 
 
-@pytest.mark.parametrize("expert", [2, 4])
-def test_an_expert_that_did_not_join_raises(expert: int) -> None:
+@pytest.mark.parametrize("right", [(2,), (-1,), ()])
+def test_an_expert_that_did_not_join_raises(right: tuple[int, ...]) -> None:
     grown, _ = _grown()
-    with pytest.raises(ValueError, match="of experts that joined, 3 to 3"):
-        NewExperts((None, expert)).loss(grown, _dark_is_new())
+    with pytest.raises(ValueError, match="chooses among 2: expected indices below that"):
+        NewExperts(((0,), right)).loss(grown, _dark_is_new())
 
 
 def test_a_mixture_that_no_expert_joined_raises() -> None:
     with pytest.raises(TypeError, match="no expert joined this mixture"):
-        NewExperts((None,)).parameters(mixture())
+        NewExperts(((0,),)).parameters(mixture())

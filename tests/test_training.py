@@ -577,7 +577,7 @@ def test_only_the_gate_of_a_mixture_can_be_warmed_up(few: TrainingData) -> None:
     with pytest.raises(TypeError, match="only a Mixture has a gate to warm up, got a Small"):
         train(Small(), Single((CLEAN,)), few, config(), target=ExpertForMember(((0,),)))
     for wrong in (((2,),), ((-1,),), ((),)):
-        with pytest.raises(ValueError, match=r"indices of the experts \('a', 'b'\)"):
+        with pytest.raises(ValueError, match="chooses among 2: expected indices below that"):
             train(mixture(), Single((CLEAN,)), few, config(), target=ExpertForMember(wrong))
 
 

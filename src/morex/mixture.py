@@ -13,6 +13,7 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from morex.gates import ComposedGate
 from morex.networks import LAST_LAYER
 
 Combine = Literal["logits", "probabilities"]
@@ -136,19 +137,18 @@ class Mixture(Ensemble):
         """
         return torch.softmax(self._scores(x), dim=1)
 
-    def joined_weights(self, x: Tensor) -> Tensor:
-        """Return the weight of all known experts together, and of each that joined.
+    def choices(self, x: Tensor) -> Tensor:
+        """Return the scores of what the gate chooses among, in float32: (N, C, H, W) -> (N, n).
 
-        (N, C, H, W) -> (N, 1 + joined). Nothing but the network beside the gate is asked.
-
-        Raises:
-            TypeError: if no expert joined.
+        The experts, unless the gate is a ``ComposedGate``; then no more of it is asked than that.
         """
-        if not isinstance(self.gate, ExtendedGate):
-            raise TypeError(
-                f"no expert joined this mixture: its gate is a {type(self.gate).__name__}"
-            )
-        return torch.softmax(self.gate.odds(x), dim=1)
+        if isinstance(self.gate, ComposedGate):
+            return self.gate.choices(x)
+        return self._scores(x)
+
+    def choice_weights(self, x: Tensor) -> Tensor:
+        """Return the softmax of ``choices``, (N, C, H, W) -> (N, n)."""
+        return torch.softmax(self.choices(x), dim=1)
 
     def _scores(self, x: Tensor) -> Tensor:
         """Return what the gate says, in float32: (N, m)."""
@@ -168,35 +168,6 @@ class Mixture(Ensemble):
             return torch.logsumexp(weights.unsqueeze(2) + answers, dim=1)
         # not einsum, which autocast would run, and round, in bfloat16
         return (self.gate_weights(x).unsqueeze(2) * self.expert_logits(x).float()).sum(1)
-
-
-class ExtendedGate(nn.Module):
-    """A gate that was trained without some of its experts, and a network for those that joined.
-
-        s_i = log softmax(g(x))_i  for known experts,    s_j = h(x)_j  for those that joined
-
-    Whatever h says, the known experts share what weight it leaves them as g says.
-
-    Args:
-        known: g, a gate with an output for each of the first experts.
-        joined: h, a network from the same images to an output for each of the others: the
-            logarithm of its odds against all known ones together.
-    """
-
-    def __init__(self, known: nn.Module, joined: nn.Module) -> None:
-        super().__init__()
-        self.known = known
-        self.joined = joined
-        self.train(known.training)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scores of all experts: (N, C, H, W) -> (N, known + joined)."""
-        return torch.cat([self.known(x).float().log_softmax(1), self.joined(x).float()], 1)
-
-    def odds(self, x: Tensor) -> Tensor:
-        """Return the log odds of what is known, 0, and of each that joined: (N, 1 + joined)."""
-        scores = self.joined(x).float()
-        return torch.cat([scores.new_zeros(len(scores), 1), scores], 1)
 
 
 class MeanOfExperts(Ensemble):

@@ -7,7 +7,8 @@ the softmax over fewer outputs does. For experts that join, the gate gets a netw
 that h learns makes the gate forget (MoRE, section 1: "easy extension onto newly added perturbation
 types"; how is left open there). It begins with the body of the gate and a last layer of zeros,
 undecided: an expert that joins has as much weight as all that the gate knew, until h has learnt.
-Taking a known expert away hands its weight to the other known ones, if any.
+Taking a known expert away hands its weight to the other known ones, if any; in a gate over
+committees to those of its own committee.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from morex.mixture import ExtendedGate, Mixture, last_layer_of
+from morex.gates import Committees, ExtendedGate
+from morex.mixture import Mixture, last_layer_of
 from morex.networks import LAST_LAYER, ResNet
 
 
@@ -74,12 +76,14 @@ def _check(mixture: Mixture, names: Sequence[str], new: Mapping[str, nn.Module])
 def _regrouped_gate(mixture: Mixture, names: Sequence[str], layer: str) -> nn.Module:
     """Return a gate with an output for each of ``names``, in this order."""
     gate, old = mixture.gate, mixture.expert_names
-    known, joined = gate, deepcopy(gate)
-    count = len(old)
+    before: tuple[str, ...] = ()  # those that joined already
     if isinstance(gate, ExtendedGate):
         known, joined = gate.known, gate.joined
-        count -= _linear(joined, layer).out_features
-    stay = [name for name in names if name in old[:count]]
+        count = len(old) - _linear(joined, layer).out_features
+        old, before = old[:count], old[count:]
+    else:
+        known, joined = gate, gate.network if isinstance(gate, Committees) else gate
+    stay = [name for name in names if name in old]
     if (*names[: len(stay)],) != (*stay,):
         raise ValueError(
             f"expected the experts that the gate knew first, {', '.join(stay)}, then those that "
@@ -87,10 +91,20 @@ def _regrouped_gate(mixture: Mixture, names: Sequence[str], layer: str) -> nn.Mo
         )
     others = names[len(stay) :]
     if not others:
-        return _with_outputs(known, layer, old[:count], stay)
-    before = old[count:] if isinstance(gate, ExtendedGate) else ()
+        return _narrowed(known, layer, old, stay)
     joined = _with_outputs(joined, layer, before, others)
-    return ExtendedGate(_with_outputs(known, layer, old[:count], stay), joined) if stay else joined
+    return ExtendedGate(_narrowed(known, layer, old, stay), joined) if stay else joined
+
+
+def _narrowed(gate: nn.Module, layer: str, old: Sequence[str], names: Sequence[str]) -> nn.Module:
+    """Return a copy for fewer experts; committees of which nothing is left go, too."""
+    if not isinstance(gate, Committees):
+        return _with_outputs(gate, layer, old, names)
+    parts = [[part[old.index(name)] for name in names] for part in gate.parts]
+    left = [c for c, part in enumerate(parts) if any(part)]
+    every = [str(c) for c in range(len(parts))]
+    network = _with_outputs(gate.network, layer, every, [str(c) for c in left])
+    return Committees(network, [parts[c] for c in left])
 
 
 def _with_outputs(

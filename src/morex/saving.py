@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from morex.files import write_atomically
 from morex.foreign import Foreign, ForeignConfig, ForeignModelError
+from morex.gates import Committees, ExtendedGate
 from morex.hub import on_hub
-from morex.mixture import UNGATED, Ensemble, ExtendedGate, Mixture
+from morex.mixture import UNGATED, Ensemble, Mixture
 from morex.networks import LAST_LAYER, NetworkConfig, ResNet
 from morex.shipped import find_model, shipped_sets
 
@@ -30,6 +31,7 @@ _KINDS: dict[type[nn.Module], str] = {
     ResNet: "resnet",
     Foreign: "foreign",
     ExtendedGate: "extended-gate",
+    Committees: "committees",
     Mixture: "mixture",
     **{cls: kind for kind, cls in UNGATED.items()},
 }
@@ -151,6 +153,8 @@ def _describe(model: nn.Module) -> dict[str, Any]:
         return described | asdict(model.config)
     if kind and isinstance(model, ExtendedGate):
         return described | {"known": _describe(model.known), "joined": _describe(model.joined)}
+    if kind and isinstance(model, Committees):
+        return described | {"network": _describe(model.network), "shares": model.parts}
     if kind and isinstance(model, Ensemble):
         parts = map(_describe, model.experts)
         described["experts"] = dict(zip(model.expert_names, parts, strict=True))
@@ -183,6 +187,9 @@ def _build(description: dict[str, Any], *, trusted: bool) -> nn.Module:
     if kind == "extended-gate":
         known, joined = (_build(description[part], trusted=trusted) for part in ("known", "joined"))
         return ExtendedGate(known, joined)
+    if kind == "committees":
+        network = _build(description["network"], trusted=trusted)
+        return Committees(network, description["shares"])
     parts = description["experts"].items()
     experts = {name: _build(part, trusted=trusted) for name, part in parts}
     if kind == "mixture":

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from morex.mixture import ExtendedGate, Mixture
+from morex.gates import ExtendedGate
+from morex.mixture import Mixture
 from morex.objectives import Batch
 
 
@@ -46,60 +47,63 @@ class ClassOfImage(Target):
         return model(batch.x), batch.y
 
 
-class RightExperts(Target):
-    """Name an expert: ``answers`` has a gate's scores (N, m) and which are right (N, m) of bool."""
+@dataclass(frozen=True)
+class RightChoice(Target):
+    """Name what is right for an image of all that the gate chooses among.
+
+    Experts, unless the gate is a ``ComposedGate`` (``Mixture.choices``). The loss is
+
+        - log sum_j w_j(x')    over the choices j that are right, w = softmax of the scores:
+
+    how those share the weight is left to them.
+
+    Args:
+        right: for each member of the objective the indices of the choices that are right for it,
+            such as the expert trained on it.
+
+    Raises:
+        TypeError: if what is to learn is no mixture with a gate.
+        ValueError: if its gate has no such choice.
+    """
+
+    right: tuple[tuple[int, ...], ...]
+
+    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the scores of all choices (N, n), and which are right (N, n) of bool."""
+        scores = _mixture(model).choices(batch.x)
+        known = range(scores.shape[1])
+        if not all(right and {*right} <= {*known} for right in self.right):
+            raise ValueError(
+                f"the gate chooses among {len(known)}: expected indices below that, some for each "
+                f"member, got {self.right}"
+            )
+        return scores, _table(scores.device, self.right, len(known))[batch.member]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean of -log sum_j w_j over the experts j that are right, w = softmax."""
+        """Return the mean of -log sum_j w_j over the choices j that are right, w = softmax."""
         scores, right = self.answers(model, batch)
         logs = scores.float().log_softmax(1)
         return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return where the expert of the largest weight is one of the right ones."""
+        """Return where the choice of the largest weight is one of the right ones."""
         scores, right = self.answers(model, batch)
         return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
 
 
-@dataclass(frozen=True)
-class ExpertForMember(RightExperts):
-    """Name the perturbation: the gate alone learns which expert an image is for.
+class ExpertForMember(RightChoice):
+    """The supervised warm-up of a gate, which alone learns: name the perturbation.
 
-    The supervised warm-up of a gate. Without it a gate that starts at random tends to settle on one
-    expert before the kinds have become distinguishable.
-
-    The loss is -log sum_j w_j(x') over the experts j that are right: how they share the weight is
-    left to them.
-
-    Args:
-        experts: for each member of the objective the indices of the experts that are right for it,
-            such as the one trained on it.
-
-    Raises:
-        ValueError: if the mixture that is to learn has no such expert.
+    Without it a gate that starts at random tends to settle on one expert before the kinds have
+    become distinguishable.
     """
-
-    experts: tuple[tuple[int, ...], ...]
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return the gate's parameters."""
-        mixture = _mixture(model)
-        known = range(len(mixture.expert_names))
-        if not all(right and {*right} <= {*known} for right in self.experts):
-            raise ValueError(
-                f"expected indices of the experts {mixture.expert_names}, got {self.experts}"
-            )
-        return list(mixture.gate.parameters())
-
-    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the gate's scores (N, m), and which experts are right (N, m) of bool."""
-        scores: Tensor = _mixture(model).gate(batch.x)
-        table = _table(batch.y.device, self.experts, scores.shape[1])
-        return scores, table[batch.member]
+        return list(_mixture(model).gate.parameters())
 
 
-@dataclass(frozen=True)
-class NewExperts(RightExperts):
+class NewExperts(RightChoice):
     """Name the experts that joined a mixture (``regrouped``), or none of them.
 
     Of the gate nothing learns but the network h beside it, a classifier of perturbations whose
@@ -111,62 +115,28 @@ class NewExperts(RightExperts):
     have their weights in the old proportion. A gate that learns as a whole, distilled from the old
     one on clean images and transforms, forgets what it does with attacked images.
 
-    Args:
-        experts: for each member of the objective the index of its new expert; None for members
-            that the mixture knew before.
-
-    Raises:
-        TypeError: if no expert joined the mixture that is to learn.
-        ValueError: if it has no such expert, or knew it before.
+    ``right`` is (0,) for what was known, (1,) for the first expert that joined, and so on.
     """
-
-    experts: tuple[int | None, ...]
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return the parameters of the network beside the gate."""
-        return list(_extended(model).joined.parameters())
+        """Return the parameters of the network beside the gate.
 
-    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the scores of "known" and of each expert that joined, and which is right.
-
-        Shapes (N, 1 + joined).
+        Raises:
+            TypeError: if no expert joined.
         """
-        scores = _extended(model).odds(batch.x)
-        experts = len(_mixture(model).expert_names)
-        known = experts - scores.shape[1] + 1
-        if not all(e is None or known <= e < experts for e in self.experts):
-            raise ValueError(
-                f"expected indices of experts that joined, {known} to {experts - 1}, or None; got "
-                f"{self.experts}"
-            )
-        right = right_odds(self.experts, known)
-        return scores, _table(scores.device, right, scores.shape[1])[batch.member]
-
-
-def right_odds(new: tuple[int | None, ...], known: int) -> tuple[tuple[int, ...], ...]:
-    """Return which of the odds "known" and joined are right for each member.
-
-    Args:
-        new: for each member the index of its new expert, or None.
-        known: how many experts were known.
-    """
-    return tuple((0,) if expert is None else (expert - known + 1,) for expert in new)
+        gate = _mixture(model).gate
+        if not isinstance(gate, ExtendedGate):
+            raise TypeError(f"no expert joined this mixture: its gate is a {type(gate).__name__}")
+        return list(gate.joined.parameters())
 
 
 @lru_cache(maxsize=8)
-def _table(device: torch.device, right: tuple[tuple[int, ...], ...], experts: int) -> Tensor:
-    """Return which experts are right for each member, (members, experts), copied once."""
-    return torch.tensor([[i in names for i in range(experts)] for names in right], device=device)
+def _table(device: torch.device, right: tuple[tuple[int, ...], ...], choices: int) -> Tensor:
+    """Return which choices are right for each member, (members, choices), copied once."""
+    return torch.tensor([[i in names for i in range(choices)] for names in right], device=device)
 
 
 def _mixture(model: nn.Module) -> Mixture:
     if not isinstance(model, Mixture):
         raise TypeError(f"only a Mixture has a gate to warm up, got a {type(model).__name__}")
     return model
-
-
-def _extended(model: nn.Module) -> ExtendedGate:
-    gate = _mixture(model).gate
-    if not isinstance(gate, ExtendedGate):
-        raise TypeError(f"no expert joined this mixture: its gate is a {type(gate).__name__}")
-    return gate

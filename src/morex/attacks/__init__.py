@@ -10,7 +10,7 @@ from morex.attacks.in_turn import InTurn
 from morex.attacks.noise import RandomNoise
 from morex.attacks.pgd import PGD, OfLogits, cross_entropy
 from morex.attacks.rays import RayS
-from morex.attacks.steering import AwayFromExperts, DrawnSteering, GateSteering
+from morex.attacks.steering import AwayFromChoices, DrawnSteering, GateSteering
 from morex.attacks.strengths import WorstOfStrengths
 from morex.attacks.transfer import ExpertTransfer
 
@@ -18,7 +18,7 @@ __all__ = [
     "PGD",
     "Attack",
     "AutoAttack",
-    "AwayFromExperts",
+    "AwayFromChoices",
     "DeepFool",
     "DrawnSteering",
     "ExpertTransfer",

@@ -37,11 +37,14 @@ class Gated(Protocol):
 
 
 @runtime_checkable
-class Extended(Protocol):
-    """A model that experts joined."""
+class Choosing(Protocol):
+    """A model whose gate chooses among something, experts or what stands for several of them."""
 
-    def joined_weights(self, x: Tensor) -> Tensor:
-        """Return the weight of all known experts together, and of each that joined."""
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return logits (N, K)."""
+
+    def choice_weights(self, x: Tensor) -> Tensor:
+        """Return the weight of every choice, (N, n), which sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +69,23 @@ class TowardsExpert:
 
 
 @dataclass(frozen=True)
-class AwayFromExperts:
-    """The loss that leads a gate astray: -log sum_j w_j over the experts j that are right.
+class AwayFromChoices:
+    """The loss that leads a gate astray: -log sum_j w_j over the choices j that are right.
 
     It asks the gate alone. With it ``PGD`` attacks the gate as a classifier of perturbations.
 
     Args:
-        experts: their indices.
-        joined: of an extended mixture, where all experts that it knew count as one, 0, before those
-            that joined; nothing but the network beside the gate is asked.
+        right: their indices among what the gate chooses from (``Mixture.choices``).
     """
 
-    experts: tuple[int, ...]
-    joined: bool = False
+    right: tuple[int, ...]
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weights, and the loss per example."""
-        if self.joined and not isinstance(model, Extended):
-            raise TypeError(f"{type(model).__name__} has no joined_weights to lead astray")
-        weights = model.joined_weights(x) if self.joined else _weights(model, x)
-        return weights, -_log(torch.stack([weights[:, e] for e in self.experts]).sum(0))
+        """Return the weights of all choices, and the loss per example."""
+        if not isinstance(model, Choosing):
+            raise TypeError(f"{type(model).__name__} has no choice_weights to lead astray")
+        weights = model.choice_weights(x)
+        return weights, -_log(torch.stack([weights[:, j] for j in self.right]).sum(0))
 
 
 def _weights(model: Model, x: Tensor) -> Tensor:

@@ -123,13 +123,25 @@ class NetworkModel(Strict):
     training: TrainingConfig
 
 
+class Committee(Strict):
+    """Some experts of a mixture, with fixed shares in what they say together.
+
+    Args:
+        against: the perturbations that it is for.
+        shares: of its experts, in proportion.
+    """
+
+    against: Names
+    shares: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(min_length=1)
+
+
 class RobustGate(Strict):
     """A gate that learns, in its warm-up, to name experts under attacks on the gate itself.
 
     Args:
         start: the expert from whose body the gate starts, a network; a new network otherwise.
         experts: for perturbations of the mixture the experts that are right for them; where none
-            are named it is the one that any warm-up names.
+            are named it is the one that any warm-up names. Committees say it themselves.
         inner: the PGD on the gate.
 
     The gate of a mixture with a warm start is there already and goes on: ``inner`` alone is said.
@@ -144,9 +156,11 @@ class MixtureModel(Strict):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
     ``shares`` is as in a network; ``combine`` says what the gate weights, the paper's logits or
-    probabilities. With a ``robust_gate`` the warm-up is against attacks on the gate. Where
-    ``training`` is null that is all there is. A mixture with a ``warm_start`` begins as that one
-    does, with other experts (``regrouping.py``).
+    probabilities, and ``sharpness`` has factors on the logits of some experts. With ``committees``
+    the gate weights those instead of single experts (``gates.py``). With a ``robust_gate`` the
+    warm-up is against attacks on the gate. Where ``training`` is null that is all there is. A
+    mixture with a ``warm_start`` begins as that one does, with other experts (``regrouping.py``);
+    of the factors those of new experts count.
     """
 
     kind: Literal["mixture"]
@@ -156,6 +170,10 @@ class MixtureModel(Strict):
     against: Names
     shares: Shares = Field(default_factory=dict)
     combine: Combine = "logits"
+    sharpness: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
+    committees: tuple[Committee, ...] = ()
     inner: InnerSearch
     gate_warmup: TrainingConfig | None = None
     robust_gate: RobustGate | None = None
@@ -411,7 +429,27 @@ def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
         problems.append(f"models.{key}.experts: those that join come last ({', '.join(joined)})")
     if model.robust_gate:
         problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
-    return problems
+    if model.committees:
+        problems += _wrong_committees(f"models.{key}.committees", model)
+    strangers = [name for name in model.sharpness if name not in model.experts]
+    return problems + [f"models.{key}.sharpness: {s!r} is not in experts" for s in strangers]
+
+
+def _wrong_committees(path: str, model: MixtureModel) -> list[str]:
+    """Say which committees do not divide up the experts and the perturbations of a mixture."""
+    problems = []
+    if model.warm_start:
+        problems.append(f"{path}: a mixture with a warm start has a gate already; leave them out")
+    if model.robust_gate and model.robust_gate.experts:
+        problems.append(f"{path}: say what is right for a perturbation; leave out its experts")
+    served = [name for committee in model.committees for name in committee.against]
+    for name in model.against:
+        if served.count(name) != 1:
+            problems.append(f"{path}: {served.count(name)} are against {name!r}, expected one")
+    problems += [f"{path}: {n!r} is not in against" for n in served if n not in model.against]
+    seated = {name: None for committee in model.committees for name in committee.shares}
+    problems += [f"{path}: {n!r} is not in experts" for n in seated if n not in model.experts]
+    return problems + [f"{path}: no share for {n!r}" for n in model.experts if n not in seated]
 
 
 def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate) -> list[str]:
@@ -505,7 +543,7 @@ def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]
     return [
         f"models.{key}: the gate's warm-up needs {which} trained on {name!r}; add one to "
         "experts, or set gate_warmup to null"
-        for name, right in zip(model.against, experts_for(recipe, model), strict=True)
+        for name, right in zip(model.against, right_choices(recipe, model), strict=True)
         if name in new and not right
     ]
 
@@ -558,17 +596,24 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
     return next(iter(alone + first + beside), None)
 
 
-def experts_for(recipe: Recipe, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
-    """Return for everything in ``against`` the indices of the experts that a gate should name."""
+def right_choices(recipe: Recipe, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
+    """Return for everything in ``against`` what a gate should name, of all that it chooses among.
+
+    Indices of committees where there are any, else of experts.
+    """
+    return tuple(_right_choices(recipe, model, name) for name in model.against)
+
+
+def _right_choices(recipe: Recipe, model: MixtureModel, perturbation: str) -> tuple[int, ...]:
+    if model.committees:
+        served = enumerate(model.committees)
+        return tuple(index for index, c in served if perturbation in c.against)
     named = model.robust_gate.experts if model.robust_gate else {}
-    found = []
-    for name in model.against:
-        if name in named:
-            found.append(tuple(model.experts.index(e) for e in named[name] if e in model.experts))
-        else:
-            single = expert_for(recipe, model, name)
-            found.append(() if single is None else (single,))
-    return tuple(found)
+    if perturbation in named:
+        right = named[perturbation]
+        return tuple(model.experts.index(name) for name in right if name in model.experts)
+    single = expert_for(recipe, model, perturbation)
+    return () if single is None else (single,)
 
 
 def _cycles(recipe: Recipe) -> list[str]:

@@ -156,7 +156,7 @@ class Bench:
         """Return the mixture that ``start`` becomes with the experts of ``spec``."""
         assert isinstance(start, Mixture)
         new = {name: self._saved(name) for name in spec.experts if name not in start.expert_names}
-        return regrouped(start, spec.experts, new)
+        return regrouped(start, spec.experts, self.workshop.sharpened(spec, new))
 
     def _saved(self, name: str) -> nn.Module:
         return load_model(self.store.root / model_folder(name))

@@ -1,5 +1,7 @@
 """From the words of a recipe to the objects that do the work."""
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -8,12 +10,13 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from morex.attacks import PGD, Attack, AwayFromExperts, search_of
+from morex.attacks import PGD, Attack, AwayFromChoices, search_of
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation import Row, Suite
 from morex.foreign import Foreign, check_answers
+from morex.gates import Committees
 from morex.illustrator import Illustrator
-from morex.mixture import UNGATED, Ensemble, Mixture, last_linear
+from morex.mixture import UNGATED, Ensemble, Mixture, last_layer_of, last_linear
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Max, Objective, OneDrawn, SideBySide, Single
 from morex.perturbations import Ball
@@ -27,14 +30,14 @@ from morex.recipe.schema import (
     TrainedModel,
     UngatedModel,
     expert_for,
-    experts_for,
     joined_experts,
     known_and_new,
+    right_choices,
 )
 from morex.regrouping import regrouped
 from morex.run.stages import Kind
 from morex.saving import ModelError, load_about, load_model
-from morex.targets import ExpertForMember, NewExperts, Target, right_odds
+from morex.targets import ExpertForMember, NewExperts, Target
 from morex.training import TrainingData
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -160,11 +163,23 @@ class Workshop:
     def _ungrown(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
         """Return a mixture of experts none of which joined later."""
         start = experts.get((model.robust_gate and model.robust_gate.start) or "")
+        outputs = len(model.committees or experts)
         if isinstance(start, ResNet):
-            return Mixture(experts, start.with_outputs(len(experts)), combine=model.combine)
-        config = self.network_config(self.recipe.gate or self.recipe.network, len(experts))
-        gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
-        return Mixture(experts, gate, combine=model.combine)
+            gate: nn.Module = start.with_outputs(outputs)
+        else:
+            config = self.network_config(self.recipe.gate or self.recipe.network, outputs)
+            gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
+        if model.committees:
+            gate = Committees(
+                gate, [[c.shares.get(n, 0) for n in experts] for c in model.committees]
+            )
+        return Mixture(self.sharpened(model, experts), gate, combine=model.combine)
+
+    def sharpened(
+        self, model: MixtureModel, experts: Mapping[str, nn.Module]
+    ) -> dict[str, nn.Module]:
+        """Return experts whose logits are multiplied by the factors that a mixture has for them."""
+        return {name: _scaled(e, model.sharpness.get(name, 1), name) for name, e in experts.items()}
 
     def objective(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> Objective:
         """Return the objective of a model, or of the warm-up of its gate."""
@@ -194,25 +209,25 @@ class Workshop:
         inner = model.robust_gate.inner.model_dump(exclude={"push"})
 
         def misled(ball: Ball, right: tuple[int, ...]) -> Attack:
-            return PGD(ball, **inner, loss=AwayFromExperts(right, joined=bool(model.warm_start)))
+            return PGD(ball, **inner, loss=AwayFromChoices(right))
 
         return tuple(
             search_of(self.recipe.perturbations[name], partial(misled, right=right))
-            for name, right in zip(against, self._right_experts(model), strict=True)
+            for name, right in zip(against, self._right_choices(model), strict=True)
         )
 
-    def _right_experts(self, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
-        """Return what the gate should name for each member of its warm-up: experts, or odds."""
-        if model.warm_start:
-            known = len(model.experts) - len(joined_experts(self.recipe, model))
-            return right_odds(self._new_experts(model), known)
-        return experts_for(self.recipe, model)
+    def _right_choices(self, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
+        """Return what a gate should name in its warm-up, for each member.
 
-    def _new_experts(self, model: MixtureModel) -> tuple[int | None, ...]:
-        """Return for each member of the warm-up its new expert; None for what is known."""
+        Where experts joined its choices are all that is known, 0, and each of those.
+        """
+        if not model.warm_start:
+            return right_choices(self.recipe, model)
         _, new = known_and_new(self.recipe, model)
+        before = len(model.experts) - len(joined_experts(self.recipe, model)) - 1
+        found = {name: expert_for(self.recipe, model, name) for name in new}
         return tuple(
-            expert_for(self.recipe, model, name) if name in new else None
+            (0,) if (expert := found.get(name)) is None else (expert - before,)
             for name in self._of_warmup(model)
         )
 
@@ -245,9 +260,8 @@ class Workshop:
 
     def gate_target(self, model: MixtureModel) -> Target:
         """Return what the gate learns while it warms up: which expert a perturbation is for."""
-        if model.warm_start:
-            return NewExperts(self._new_experts(model))
-        return ExpertForMember(experts_for(self.recipe, model))
+        target = NewExperts if model.warm_start else ExpertForMember
+        return target(self._right_choices(model))
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
         """Return a mixture without a gate."""
@@ -280,3 +294,15 @@ class Workshop:
     def ready(self, model: nn.Module) -> nn.Module:
         """Put a model on the device with its channels innermost in memory."""
         return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _scaled(expert: nn.Module, factor: float, name: str) -> nn.Module:
+    """Return a network whose last layer is multiplied by a factor; itself if that is 1."""
+    if factor == 1:
+        return expert
+    expert = deepcopy(expert)
+    layer = last_linear(expert, last_layer_of(expert), name)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.mul_(factor)
+    return expert

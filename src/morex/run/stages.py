@@ -178,7 +178,7 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     if isinstance(model, MixtureModel):
         if model.combine != "logits":
             described_model["combine"] = model.combine
-        for name in ("warm_start", "robust_gate"):
+        for name in ("warm_start", "robust_gate", "sharpness", "committees"):
             if not described_model[name]:
                 del described_model[name]
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
