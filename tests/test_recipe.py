@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,49 @@ def test_a_robust_gate_that_starts_as_an_expert_has_its_shape() -> None:
     raw["models"]["MoRE"]["robust_gate"] = ROBUST
     with pytest.raises(RecipeError, match="start: gate has another shape"):
         parse_recipe(raw)
+
+
+def with_committees() -> dict[str, Any]:
+    raw = raw_recipe()
+    raw["models"]["MoRE"] |= {
+        "combine": "probabilities",
+        "sharpness": {"Minf": 4},
+        "committees": [
+            {"against": ["clean", "linf"], "shares": {"Minf": 3, "clean": 1}},
+            {"against": "fog", "shares": {"Minf": 1, "Mfog": 1}},
+        ],
+    }
+    return raw
+
+
+FOR_FOG = {"against": "fog", "shares": {"Mfog": 1}}
+FOR_ALL = {"against": ["clean", "linf", "fog"], "shares": {"Minf": 1, "clean": 1, "Mfog": 1}}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("sharpness", {"MAX": 4}, "sharpness: 'MAX' is not in experts"),
+        ("sharpness", {"Minf": 0}, "sharpness.Minf: input should be greater than 0"),
+        ("committees", [FOR_FOG], "0 are against 'clean', expected one"),
+        ("committees", [FOR_ALL, FOR_FOG], "2 are against 'fog', expected one"),
+        ("committees", [FOR_ALL, {**FOR_FOG, "against": "l2"}], "'l2' is not in against"),
+        ("committees", [{**FOR_ALL, "shares": {"MAX": 1}}], "'MAX' is not in experts"),
+        ("committees", [{**FOR_ALL, "shares": {"Minf": 1}}], "no share for 'Mfog'"),
+        ("committees", [{**FOR_ALL, "shares": {"Minf": -1}}], "greater than 0"),
+        ("robust_gate", {"experts": {"fog": ["Mfog"]}}, "leave out its experts"),
+        ("warm_start", "MoRE (in turn)", "has a gate already"),
+    ],
+)
+def test_committees_divide_up_experts_and_perturbations(
+    path: str, value: Any, problem: str
+) -> None:
+    recipe = parse_recipe(with_committees())
+    more = recipe.models["MoRE"]
+    assert isinstance(more, MixtureModel)
+    assert right_choices(recipe, more) == ((0,), (0,), (1,))
+    with pytest.raises(RecipeError, match=re.escape(problem)):
+        parse_recipe(changed(with_committees(), f"models.MoRE.{path}", value))
 
 
 def test_a_gate_is_only_warmed_up_if_the_recipe_says_so() -> None:

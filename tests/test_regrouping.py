@@ -200,7 +200,9 @@ def test_an_attack_leads_what_is_beside_the_gate_astray_and_asks_nothing_else() 
 
 
 def _grown() -> tuple[Mixture, NewExperts]:
-    return regrouped(mixture(), ("e0", "e1", "e2", "x"), {"x": network(7)}), NewExperts(((0,), (1,)))
+    return regrouped(mixture(), ("e0", "e1", "e2", "x"), {"x": network(7)}), NewExperts(
+        ((0,), (1,))
+    )
 
 
 def _dark_is_new() -> Batch:
