@@ -81,8 +81,12 @@ class Ensemble(nn.Module, ABC):
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of everything but the experts, which stay in evaluation mode."""
-        super().train(mode)
-        self.experts.eval()
+        self.training = mode
+        for child in self.children():
+            if child is not self.experts:
+                child.train(mode)
+        if self.experts.training:
+            self.experts.eval()
         return self
 
     def expert_logits(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from morex.attacks import Attack, Model, Passes, cross_entropy
+from morex.attacks import Attack, Model, Passes, cross_entropy, search_slices
 from morex.randomness import derived_seed
 
 UPDATE = Passes(forward=1, backward=1)
@@ -227,12 +227,13 @@ class SideBySide(Objective):
         firsts: dict[int, list[int]] = {}  # of each member, the first examples of its slots
         for i in range(min(count, len(y))):
             firsts.setdefault(slots[(i + step) % count], []).append(i)
-        parts = []
-        for which, starts in firsts.items():
-            its_x = torch.cat([x[i::count] for i in starts])
-            its_y = torch.cat([y[i::count] for i in starts])
-            parts.append(self._one(which, model, its_x, its_y, generator))
-        return _joined(parts)
+        xs, ys = (
+            [torch.cat([t[i::count] for i in starts]) for starts in firsts.values()] for t in (x, y)
+        )
+        attacks = [self.members[which] for which in firsts]
+        moved = search_slices(attacks, model, xs, ys, generator)
+        parts = zip(moved, ys, firsts, strict=True)
+        return _joined([Batch(x, y, torch.full_like(y, which)) for x, y, which in parts])
 
     @property
     def passes(self) -> Passes:

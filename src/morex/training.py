@@ -357,7 +357,9 @@ def channels_last(x: Tensor) -> Tensor:
 
 def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(
+            parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
     return torch.optim.SGD(
         parameters,
         config.learning_rate,

@@ -10,6 +10,7 @@ from morex.attacks.in_turn import InTurn
 from morex.attacks.noise import RandomNoise
 from morex.attacks.pgd import PGD, OfLogits, cross_entropy
 from morex.attacks.rays import RayS
+from morex.attacks.slices import search_slices
 from morex.attacks.steering import AwayFromChoices, DrawnSteering, GateSteering
 from morex.attacks.strengths import WorstOfStrengths
 from morex.attacks.transfer import ExpertTransfer
@@ -38,4 +39,5 @@ __all__ = [
     "frozen",
     "is_right",
     "search_of",
+    "search_slices",
 ]

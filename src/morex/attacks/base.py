@@ -116,11 +116,12 @@ def frozen(model: Model) -> Iterator[None]:
     if not isinstance(model, nn.Module):
         yield
         return
-    modes = [(module, module.training) for module in model.modules()]
-    trained = [p for p in model.parameters() if p.requires_grad]
-    unfolded = [m for m, _ in modes if isinstance(m, ConvNorm) and not m.folded]
+    modules = [*model.modules()]  # once: in a mixture of small networks, walking takes its time
+    training = [module for module in modules if module.training]
+    trained = [p for m in modules for p in m.parameters(recurse=False) if p.requires_grad]
+    unfolded = [m for m in modules if isinstance(m, ConvNorm) and not m.folded]
     try:
-        for module, _ in modes:
+        for module in training:
             module.training = False
         for p in trained:
             p.requires_grad_(False)
@@ -130,7 +131,7 @@ def frozen(model: Model) -> Iterator[None]:
     finally:
         for pair in unfolded:
             pair.unfold()
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True
         for p in trained:
             p.requires_grad_(True)

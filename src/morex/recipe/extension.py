@@ -214,7 +214,7 @@ def _short(recipe: Recipe, name: str) -> dict[str, Any]:
     root, mixture = _root(recipe, name), _mixture(recipe, name).model_dump(mode="json")
     training = _scaled(root["training"] or root["gate_warmup"], "training")
     as_it_is = {"warm_start": name, "gate_warmup": None, "robust_gate": None}
-    in_its_weights = {"committees": [], "sharpness": {}}
+    in_its_weights: dict[str, Any] = {"committees": [], "sharpness": {}}
     return mixture | as_it_is | in_its_weights | {"training": training}
 
 

@@ -1,0 +1,110 @@
+"""Several searches at once, each on its own images.
+
+PGD in different balls takes the same passes. Where budget and loss are the same too, it is one PGD
+in a ball of slices: every step asks the model once for all of them, which takes less time than once
+for each where slices are small.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model
+from morex.attacks.pgd import PGD
+from morex.perturbations import Ball
+
+
+@dataclass(frozen=True)
+class _Slices(Ball):
+    """Some images in one ball, those after them in the next, and so on.
+
+    Lengths are in radii: of a step, whose size each ball multiplies by its own, and of norms.
+
+    Args:
+        eps: 1 radius.
+        balls: one per slice.
+        sizes: how many images each slice has.
+    """
+
+    name: ClassVar[str] = "slices"
+
+    balls: tuple[Ball, ...] = ()
+    sizes: tuple[int, ...] = ()
+
+    def norm(self, delta: Tensor) -> Tensor:
+        """Return the norm of every image in radii of its ball."""
+        parts = zip(self.balls, _parts(delta, self.sizes), strict=True)
+        return torch.cat([ball.norm(part) / ball.eps for ball, part in parts])
+
+    def dual_norm(self, gradient: Tensor) -> Tensor:
+        """Return the dual norm of every image in radii of its ball."""
+        parts = zip(self.balls, _parts(gradient, self.sizes), strict=True)
+        return torch.cat([ball.dual_norm(part) * ball.eps for ball, part in parts])
+
+    def project(self, moved: Tensor, x: Tensor) -> Tensor:
+        """Project every image on its own ball."""
+        parts = zip(self.balls, _parts(moved, self.sizes), _parts(x, self.sizes), strict=True)
+        return torch.cat([ball.project(part, centre) for ball, part, centre in parts])
+
+    def steepest_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
+        """Return the steepest step of every image's ball, ``size`` radii long."""
+        parts = zip(self.balls, _parts(gradient, self.sizes), _parts(at, self.sizes), strict=True)
+        return torch.cat([ball.steepest_step(g, size * ball.eps, z) for ball, g, z in parts])
+
+    def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw every image's start from its own ball."""
+        parts = zip(self.balls, _parts(x, self.sizes), strict=True)
+        return torch.cat([ball.random_start(part, generator) for ball, part in parts])
+
+
+def _parts(t: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return t.split(sizes)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def search_slices(
+    attacks: Sequence[Attack],
+    model: Model,
+    xs: Sequence[Tensor],
+    ys: Sequence[Tensor],
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """Return what every attack finds for its own images, as ``attack.search`` does.
+
+    Args:
+        attacks: neighbours that are PGD with the same budget and loss are done as one.
+        model: as of ``Attack.search``.
+        xs: for each attack its images (N_i, C, H, W) in [0, 1].
+        ys: for each attack the labels of these, (N_i,).
+        generator: as of ``Attack.search``.
+    """
+    found: list[Tensor] = []
+    while len(found) < len(attacks):
+        first = len(found)
+        last = first + 1
+        while last < len(attacks) and _go_together(attacks[first], attacks[last]):
+            last += 1
+        rows = slice(first, last)
+        sizes = tuple(len(x) for x in xs[rows])
+        attack = _as_one(attacks[rows], sizes)
+        moved = attack.search(model, torch.cat([*xs[rows]]), torch.cat([*ys[rows]]), generator)
+        found += _parts(moved, sizes)
+    return found
+
+
+def _go_together(one: Attack, other: Attack) -> bool:
+    """Say whether two attacks differ in nothing but their ball, and look at all images alike."""
+    if not isinstance(one, PGD) or not isinstance(other, PGD) or one.stop_when_fooled:
+        return False
+    single = len(one.balls) == len(other.balls) == 1
+    return single and replace(one, perturbation=other.perturbation) == other
+
+
+def _as_one(attacks: Sequence[Attack], sizes: tuple[int, ...]) -> Attack:
+    first = attacks[0]
+    if len(attacks) == 1 or not isinstance(first, PGD):
+        return first
+    balls = tuple(ball for attack in attacks if isinstance(attack, PGD) for ball in attack.balls)
+    return replace(first, perturbation=_Slices(1.0, balls, sizes))
