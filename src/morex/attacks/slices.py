@@ -74,24 +74,31 @@ def search_slices(
     """Return what every attack finds for its own images, as ``attack.search`` does.
 
     Args:
-        attacks: neighbours that are PGD with the same budget and loss are done as one.
+        attacks: those that are PGD with the same budget and loss are done as one.
         model: as of ``Attack.search``.
         xs: for each attack its images (N_i, C, H, W) in [0, 1].
         ys: for each attack the labels of these, (N_i,).
         generator: as of ``Attack.search``.
     """
-    found: list[Tensor] = []
-    while len(found) < len(attacks):
-        first = len(found)
-        last = first + 1
-        while last < len(attacks) and _go_together(attacks[first], attacks[last]):
-            last += 1
-        rows = slice(first, last)
-        sizes = tuple(len(x) for x in xs[rows])
-        attack = _as_one(attacks[rows], sizes)
-        moved = attack.search(model, torch.cat([*xs[rows]]), torch.cat([*ys[rows]]), generator)
-        found += _parts(moved, sizes)
-    return found
+    found: dict[int, Tensor] = {}
+    for which in _groups(attacks):
+        sizes = tuple(len(xs[i]) for i in which)
+        attack = _as_one([attacks[i] for i in which], sizes)
+        x, y = (torch.cat([t[i] for i in which]) for t in (xs, ys))
+        found |= zip(which, _parts(attack.search(model, x, y, generator), sizes), strict=True)
+    return [found[i] for i in range(len(attacks))]
+
+
+def _groups(attacks: Sequence[Attack]) -> list[list[int]]:
+    """Return which attacks can be done as one, by their places."""
+    groups: list[list[int]] = []
+    for i, attack in enumerate(attacks):
+        together = (group for group in groups if _go_together(attacks[group[0]], attack))
+        if group := next(together, None):
+            group.append(i)
+        else:
+            groups.append([i])
+    return groups
 
 
 def _go_together(one: Attack, other: Attack) -> bool:
