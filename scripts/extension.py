@@ -102,6 +102,8 @@ def on_validation(
     kept = tuple(r for r in workshop.suite() if isinstance(r.attack, PGD | WorstOfDraws))
     for name in models:
         missing = tuple(row for row in kept if (name, row.name) not in judged)
+        if not missing:
+            continue
         model = workshop.ready(load_model(run / model_folder(name))).eval()
         size = recipe.evaluation.batch_size
         with threads(recipe.threads):

@@ -81,6 +81,14 @@ def test_gate_weights_and_expert_logits_are_what_they_say() -> None:
         assert torch.equal(mixture.expert_logits(x)[:, i], expert(x))
 
 
+def test_an_expert_that_was_put_in_training_mode_goes_back_with_the_mixture() -> None:
+    mixture = Mixture(experts(), Expert(9, outputs=3))
+    mixture.experts[1].train()
+    mixture.train()
+    assert mixture.gate.training
+    assert not any(module.training for module in mixture.experts.modules())
+
+
 @pytest.mark.parametrize("chosen", range(3))
 def test_a_one_hot_gate_gives_exactly_that_expert(chosen: int) -> None:
     parts, x = experts(), images()

@@ -3,13 +3,15 @@
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from morex.attacks import PGD, SearchAround, WorstOfDraws
+from morex.attacks import PGD, AwayFromChoices, SearchAround, WorstOfDraws
 from morex.data import Augment, ImageSet
+from morex.gates import Committees
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
@@ -111,6 +113,15 @@ def test_no_corruption_waits(name: str) -> None:
 def test_no_step_of_a_mixture_waits(target: Target) -> None:
     mixture = Mixture({"a": network(0), "b": network(1)}, network(2, 2))
     _advance(training(mixture, SideBySide((CLEAN, LINF)), target, optimizer="adamw"))
+
+
+def test_no_step_of_a_robust_gate_over_committees_waits() -> None:
+    gate = Committees(network(2, 2), [[1, 1, 0], [0, 1, 1]])
+    mixture = Mixture({name: network(i) for i, name in enumerate("abc")}, gate)
+    led_astray = tuple(replace(a, loss=AwayFromChoices((0,))) for a in (LINF, TWO))
+    target = ExpertForMember(((0,), (0,), (1,)))
+    _advance(training(mixture, SideBySide((*led_astray, FOG)), target, optimizer="adamw"))
+    _advance(training(mixture, SideBySide((LINF, FOG, TWO)), ClassOfImage(), optimizer="adamw"))
 
 
 def _advance(work: _Training) -> None:

@@ -160,7 +160,8 @@ def test_a_robust_gate_is_checked(path: str, value: Any, problem: str) -> None:
     raw["models"]["MoRE"]["robust_gate"] = ROBUST
     more = parse_recipe(raw).models["MoRE"]
     assert isinstance(more, MixtureModel)
-    assert right_choices(parse_recipe(raw), more) == ((0,), (1, 0), (2,))
+    right = [right_choices(parse_recipe(raw), more, name) for name in more.against]
+    assert right == [(0,), (1, 0), (2,)]
     with pytest.raises(RecipeError, match=problem):
         parse_recipe(changed(raw, f"models.MoRE.{path}", value))
 
@@ -170,6 +171,19 @@ def test_a_robust_gate_that_starts_as_an_expert_has_its_shape() -> None:
     raw["models"]["MoRE"]["robust_gate"] = ROBUST
     with pytest.raises(RecipeError, match="start: gate has another shape"):
         parse_recipe(raw)
+
+
+def test_factors_of_experts_that_come_with_a_warm_start_are_refused() -> None:
+    raw = changed(raw_recipe(), "models.MoRE.warm_start", "MoRE (in turn)")
+    parse_recipe(changed(raw, "models.MoRE.sharpness", {"Mfog": 4}))
+    with pytest.raises(RecipeError, match="'Minf' comes from the warm start, with its factor"):
+        parse_recipe(changed(raw, "models.MoRE.sharpness", {"Minf": 4}))
+
+
+def test_a_warm_up_after_a_warm_start_needs_a_new_expert() -> None:
+    raw = changed(raw_recipe(), "models.MoRE.warm_start", "MoRE (in turn)")
+    with pytest.raises(RecipeError, match="no new expert to learn; set gate_warmup to null"):
+        parse_recipe(changed(raw, "models.MoRE.experts", ["clean", "Minf"]))
 
 
 def with_committees() -> dict[str, Any]:
@@ -194,6 +208,7 @@ FOR_ALL = {"against": ["clean", "linf", "fog"], "shares": {"Minf": 1, "clean": 1
     [
         ("sharpness", {"MAX": 4}, "sharpness: 'MAX' is not in experts"),
         ("sharpness", {"Minf": 0}, "sharpness.Minf: input should be greater than 0"),
+        ("committees", [FOR_ALL], "one leaves the gate nothing to choose"),
         ("committees", [FOR_FOG], "0 are against 'clean', expected one"),
         ("committees", [FOR_ALL, FOR_FOG], "2 are against 'fog', expected one"),
         ("committees", [FOR_ALL, {**FOR_FOG, "against": "l2"}], "'l2' is not in against"),
@@ -210,7 +225,7 @@ def test_committees_divide_up_experts_and_perturbations(
     recipe = parse_recipe(with_committees())
     more = recipe.models["MoRE"]
     assert isinstance(more, MixtureModel)
-    assert right_choices(recipe, more) == ((0,), (0,), (1,))
+    assert [right_choices(recipe, more, name) for name in more.against] == [(0,), (0,), (1,)]
     with pytest.raises(RecipeError, match=re.escape(problem)):
         parse_recipe(changed(with_committees(), f"models.MoRE.{path}", value))
 

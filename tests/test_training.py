@@ -20,7 +20,7 @@ from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Alternate, Average, Batch, SideBySide, Single
 from morex.perturbations import Clean, Linf, Snow, Transform
-from morex.snapshots import Snapshot
+from morex.snapshots import Snapshot, restore_optimizer
 from morex.targets import ClassOfImage, ExpertForMember
 from morex.training import NotFiniteError, Progress, TrainingData, train
 
@@ -179,6 +179,15 @@ def test_a_training_that_is_resumed_at_any_step_ends_with_the_same_bits(
     train(network(), STOCHASTIC, few, config(**changes), checkpoint=Memory(start=saved))
     assert same(saved.tensors, before.tensors)  # a snapshot can be used again
     assert saved.values == before.values
+
+
+def test_all_that_an_optimizer_keeps_comes_back_on_the_device_of_its_parameter() -> None:
+    moments = {"exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2), "step": torch.tensor(3.0)}
+    saved = Snapshot({f"optimizer/0/{name}": t for name, t in moments.items()}, {})
+    parameter = nn.Parameter(torch.zeros(2, device="meta"))  # stands for an accelerator
+    optimizer = torch.optim.AdamW([parameter], fused=False)
+    restore_optimizer(optimizer, saved)
+    assert {t.device.type for t in optimizer.state[parameter].values()} == {"meta"}
 
 
 def test_a_resumed_mixture_ends_with_the_same_bits(few: TrainingData) -> None:

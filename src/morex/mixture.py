@@ -85,8 +85,10 @@ class Ensemble(nn.Module, ABC):
         for child in self.children():
             if child is not self.experts:
                 child.train(mode)
-        if self.experts.training:
-            self.experts.eval()
+        for expert in self.experts:
+            if expert.training:  # else it is as it was left, and need not be walked through
+                expert.eval()
+        self.experts.training = False
         return self
 
     def expert_logits(self, x: Tensor) -> Tensor:

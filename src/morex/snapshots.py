@@ -53,7 +53,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Snapshot) -> None
         index, _, key = path.partition("/")
         parameter = parameters[int(index)]
         same = tensor.shape == parameter.shape
-        optimizer.state[parameter][key] = like(tensor, parameter) if same else tensor.clone()
+        # a fused optimizer counts its steps on the device of the parameter
+        restored = like(tensor, parameter) if same else tensor.to(parameter.device, copy=True)
+        optimizer.state[parameter][key] = restored
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from morex.attacks.steering import check_choices
 from morex.gates import ExtendedGate
 from morex.mixture import Mixture
 from morex.objectives import Batch
@@ -71,13 +72,8 @@ class RightChoice(Target):
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the scores of all choices (N, n), and which are right (N, n) of bool."""
         scores = _mixture(model).choices(batch.x)
-        known = range(scores.shape[1])
-        if not all(right and {*right} <= {*known} for right in self.right):
-            raise ValueError(
-                f"the gate chooses among {len(known)}: expected indices below that, some for each "
-                f"member, got {self.right}"
-            )
-        return scores, _table(scores.device, self.right, len(known))[batch.member]
+        check_choices(self.right, scores.shape[1])
+        return scores, _table(scores.device, self.right, scores.shape[1])[batch.member]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean of -log sum_j w_j over the choices j that are right, w = softmax."""

@@ -7,7 +7,7 @@ for each where slices are small.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -33,6 +33,10 @@ class _Slices(Ball):
 
     balls: tuple[Ball, ...] = ()
     sizes: tuple[int, ...] = ()
+
+    def scaled(self, factor: float) -> Self:
+        """Return the same slices of the scaled balls; a radius stays 1."""
+        return replace(self, balls=tuple(ball.scaled(factor) for ball in self.balls))
 
     def norm(self, delta: Tensor) -> Tensor:
         """Return the norm of every image in radii of its ball."""

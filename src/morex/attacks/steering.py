@@ -8,7 +8,7 @@ and so is, per expert, a pure phase on the gate (log w_j alone) with a phase on 
 The per-example worst counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -85,7 +85,17 @@ class AwayFromChoices:
         if not isinstance(model, Choosing):
             raise TypeError(f"{type(model).__name__} has no choice_weights to lead astray")
         weights = model.choice_weights(x)
+        check_choices([self.right], weights.shape[1])
         return weights, -_log(torch.stack([weights[:, j] for j in self.right]).sum(0))
+
+
+def check_choices(right: Iterable[Collection[int]], count: int) -> None:
+    """Raise ``ValueError`` unless each names some of what a gate chooses from, by index."""
+    if not all(names and {*names} <= {*range(count)} for names in right):
+        raise ValueError(
+            f"the gate chooses among {count}: expected indices below that, some for each "
+            f"perturbation, got {right}"
+        )
 
 
 def _weights(model: Model, x: Tensor) -> Tensor:

@@ -422,6 +422,10 @@ def _wrong_uses(recipe: Recipe) -> list[str]:
 def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
     """Say what of a mixture cannot be."""
     problems = _experts_missing(recipe, key, model) if model.gate_warmup else []
+    if model.warm_start and model.gate_warmup and not joined_experts(recipe, model):
+        problems.append(
+            f"models.{key}: its gate has no new expert to learn; set gate_warmup to null"
+        )
     if not (model.training or model.gate_warmup):
         problems.append(f"models.{key}: nothing trains; set gate_warmup or training")
     joined = joined_experts(recipe, model)
@@ -431,8 +435,21 @@ def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
         problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
     if model.committees:
         problems += _wrong_committees(f"models.{key}.committees", model)
-    strangers = [name for name in model.sharpness if name not in model.experts]
-    return problems + [f"models.{key}.sharpness: {s!r} is not in experts" for s in strangers]
+    return problems + _wrong_sharpness(recipe, f"models.{key}.sharpness", model)
+
+
+def _wrong_sharpness(recipe: Recipe, path: str, model: MixtureModel) -> list[str]:
+    """Say which factors would be for nothing."""
+    base = _warm_start(recipe, model)
+    known = base.experts if base else ()
+    problems = [
+        f"{path}: {n!r} is not in experts" for n in model.sharpness if n not in model.experts
+    ]
+    return problems + [
+        f"{path}: {name!r} comes from the warm start, with its factor; leave it out"
+        for name in model.sharpness
+        if name in known
+    ]
 
 
 def _wrong_committees(path: str, model: MixtureModel) -> list[str]:
@@ -442,6 +459,8 @@ def _wrong_committees(path: str, model: MixtureModel) -> list[str]:
         problems.append(f"{path}: a mixture with a warm start has a gate already; leave them out")
     if model.robust_gate and model.robust_gate.experts:
         problems.append(f"{path}: say what is right for a perturbation; leave out its experts")
+    if len(model.committees) < 2:
+        problems.append(f"{path}: one leaves the gate nothing to choose; expected two or more")
     served = [name for committee in model.committees for name in committee.against]
     for name in model.against:
         if served.count(name) != 1:
@@ -543,8 +562,8 @@ def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]
     return [
         f"models.{key}: the gate's warm-up needs {which} trained on {name!r}; add one to "
         "experts, or set gate_warmup to null"
-        for name, right in zip(model.against, right_choices(recipe, model), strict=True)
-        if name in new and not right
+        for name in model.against
+        if name in new and not right_choices(recipe, model, name)
     ]
 
 
@@ -596,15 +615,19 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
     return next(iter(alone + first + beside), None)
 
 
-def right_choices(recipe: Recipe, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
-    """Return for everything in ``against`` what a gate should name, of all that it chooses among.
+def right_choices(recipe: Recipe, model: MixtureModel, perturbation: str) -> tuple[int, ...]:
+    """Return what a gate should name for a perturbation, of all that it chooses among.
 
-    Indices of committees where there are any, else of experts.
+    Indices of committees where there are any, else of experts; after a warm start 0 for all that is
+    known, and 1 for the first expert that joined. Empty if there is no expert for it.
     """
-    return tuple(_right_choices(recipe, model, name) for name in model.against)
-
-
-def _right_choices(recipe: Recipe, model: MixtureModel, perturbation: str) -> tuple[int, ...]:
+    if model.warm_start:
+        _, new = known_and_new(recipe, model)
+        if perturbation not in new:
+            return (0,)
+        joined = joined_experts(recipe, model)
+        expert = expert_for(recipe, model, perturbation)
+        return () if expert is None else (1 + expert - len(model.experts) + len(joined),)
     if model.committees:
         served = enumerate(model.committees)
         return tuple(index for index, c in served if perturbation in c.against)

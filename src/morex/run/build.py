@@ -29,7 +29,6 @@ from morex.recipe.schema import (
     SavedModel,
     TrainedModel,
     UngatedModel,
-    expert_for,
     joined_experts,
     known_and_new,
     right_choices,
@@ -217,19 +216,8 @@ class Workshop:
         )
 
     def _right_choices(self, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
-        """Return what a gate should name in its warm-up, for each member.
-
-        Where experts joined its choices are all that is known, 0, and each of those.
-        """
-        if not model.warm_start:
-            return right_choices(self.recipe, model)
-        _, new = known_and_new(self.recipe, model)
-        before = len(model.experts) - len(joined_experts(self.recipe, model)) - 1
-        found = {name: expert_for(self.recipe, model, name) for name in new}
-        return tuple(
-            (0,) if (expert := found.get(name)) is None else (expert - before,)
-            for name in self._of_warmup(model)
-        )
+        """Return what a gate should name in its warm-up, for each member."""
+        return tuple(right_choices(self.recipe, model, name) for name in self._of_warmup(model))
 
     def _member(self, name: str, model: NetworkModel | MixtureModel) -> Attack:
         return search_of(self.recipe.perturbations[name], model.inner.attack)
@@ -240,7 +228,7 @@ class Workshop:
         Unless the gate itself is attacked, balls that it knows are left out: an attack on the class
         goes through all experts and costs more than all the rest.
         """
-        if model.robust_gate:
+        if model.robust_gate or not model.warm_start:
             return model.against
         _, new = known_and_new(self.recipe, model)
         is_ball = {n: isinstance(p, Ball) for n, p in self.recipe.perturbations.items()}

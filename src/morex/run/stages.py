@@ -21,7 +21,10 @@ from morex.recipe.schema import (
 from morex.saving import weights_digest
 
 FORMAT = 1
-"""Raised whenever the same inputs would give another result, so that old stages are redone."""
+"""Raised whenever the same inputs would give another result, so that old stages are redone.
+
+Not for rounding, or for the order of draws from one distribution: a result is as good as before.
+"""
 
 Kind = Literal["gate", "train", "evaluate", "illustrate"]
 
