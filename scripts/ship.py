@@ -15,6 +15,7 @@ their set, and its column to the tables that are there already, suite by suite.
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,22 +103,35 @@ def ship_records(run: Path, recipe: Recipe, name: str) -> None:
 def add(run: Path, name: str) -> None:
     """Add a mixture to its set and to the tables of it."""
     recipe = load_recipe(str(run / "recipe.yaml"))
+    results = ROOT / "results" / recipe.name
+    tables = {}
+    for suite in ("", *recipe.evaluation.suites):
+        path = results / f"{suite or 'table'}.json"
+        new = make_table(read_results(run, suite))
+        tables[path] = with_column(json.loads(path.read_text()), new, name)
     ship_mixture(run, recipe, name)
     ship_records(run, recipe, name)
-    results = ROOT / "results" / recipe.name
-    for suite in ("", *recipe.evaluation.suites):
-        found, path = read_results(run, suite), results / f"{suite or 'table'}.json"
-        table = with_column(json.loads(path.read_text()), make_table(found), name)
+    for path, table in tables.items():
         path.write_text(to_json(table))
         path.with_suffix(".md").write_text(to_markdown(table))
     draw_gates(results, {name: read_results(run).file.columns[name]})
 
 
 def with_column(before: dict[str, Any], new: Table, name: str) -> Table:
-    """Return a table that was written as JSON, with a column of another; the same attacks.
+    """Return a table that was written as JSON, with a column of another.
 
-    What stood under that name before is replaced. Rows that the other lacks stay empty there.
+    What stood under that name before is replaced.
+
+    Raises:
+        ValueError: if the other has not the same rows: attacks, up to how many images they saw,
+            seed and data.
     """
+    ours = (before["attacks"], before["seed"], before["settings"])
+    file = new.source
+    theirs = ({k: r.model_dump() for k, r in file.rows.items()}, file.seed, file.setting)
+    for mine, other in zip(ours, theirs, strict=True):
+        if (a := _without_counts(mine)) != (b := _without_counts(other)):
+            raise ValueError(f"{name} was evaluated otherwise: {b}, the table has {a}")
     place = new.columns.index(name)
     kept = [i for i, column in enumerate(before["columns"]) if column != name]
 
@@ -129,7 +143,7 @@ def with_column(before: dict[str, Any], new: Table, name: str) -> Table:
             None if values[i] is None else Proportion(round(values[i] * counts[i] / 100), counts[i])
             for i in kept
         )
-        return (*old, new.measured[row][place] if row in new.measured else None)
+        return (*old, new.measured[row][place])
 
     mean = [before["mean"][i] for i in kept]
     source = ResultsFile(
@@ -138,7 +152,7 @@ def with_column(before: dict[str, Any], new: Table, name: str) -> Table:
         setting=before["settings"],
         rows=before["attacks"],
         columns={**before["models"], name: new.source.columns[name]},
-        missing=before["missing"],
+        missing=[column for column in before["missing"] if column != name],
         stages={**before["stages"], **new.source.stages},
         provenance=before["provenance"],
     )
@@ -148,9 +162,14 @@ def with_column(before: dict[str, Any], new: Table, name: str) -> Table:
         rows={row: cells(row) for row in before["rows"]},
         union=cells("union"),
         mean=(*(None if m is None else m / 100 for m in mean), new.mean[place]),
-        paper={},
+        paper={row: (*(p[i] for i in kept), None) for row, p in before.get("paper", {}).items()},
         source=source,
     )
+
+
+def _without_counts(value: Any) -> Any:
+    """Leave out what only says how many images a row saw: the table has that per column."""
+    return json.loads(re.sub(r"examples=\d+, ", "", json.dumps(value, sort_keys=True)))
 
 
 def publish(run: Path) -> None:
