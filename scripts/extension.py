@@ -33,7 +33,7 @@ from morex.saving import load_model
 
 ROOT = Path(__file__).parents[1]
 
-Judged = dict[tuple[str, str], float]
+Judged = dict[str, dict[str, float]]
 """Accuracies (percent) on validation images by model and row."""
 
 
@@ -42,12 +42,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--name", help="of the files; by default that of the first run's recipe")
+    parser.add_argument(
+        "--keep", type=Path, help="a JSON file that keeps what is known of validation images"
+    )
     given = parser.parse_args()
     runs = given.runs
     if len(runs) < 2:
         parser.error("expected a run and at least one extension of it, one after the other")
-    judged: Judged = {}
-    steps = [step(before, after, judged) for before, after in pairwise(runs)]
+    kept = given.keep
+    judged: Judged = json.loads(kept.read_text()) if kept and kept.exists() else {}
+    steps = []
+    for before, after in pairwise(runs):
+        steps.append(step(before, after, judged))
+        if kept:
+            kept.write_text(json.dumps(judged))
     source = read_results(runs[-1]).file
     name = given.name or load_recipe(str(runs[0] / "recipe.yaml")).name
     content = {
@@ -101,18 +109,19 @@ def on_validation(
     images = workshop.training_data.validation
     kept = tuple(r for r in workshop.suite() if isinstance(r.attack, PGD | WorstOfDraws))
     for name in models:
-        missing = tuple(row for row in kept if (name, row.name) not in judged)
+        known = judged.setdefault(name, {})
+        missing = tuple(row for row in kept if row.name not in known)
         if not missing:
             continue
         model = workshop.ready(load_model(run / model_folder(name))).eval()
         size = recipe.evaluation.batch_size
         with threads(recipe.threads):
             right = evaluate(model, images, missing, seed=recipe.seed, batch_size=size).right
-        judged |= {(name, r): round(100 * float(v.mean()), 2) for r, v in right.items()}
+        known |= {r: round(100 * float(v.mean()), 2) for r, v in right.items()}
     return {
         row.name: {
             "n": row.count(len(images)),
-            "accuracy": [judged[name, row.name] for name in models],
+            "accuracy": [judged[name][row.name] for name in models],
         }
         for row in kept
     }
