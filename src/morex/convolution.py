@@ -1,8 +1,22 @@
 """A convolution with its normalisation, which are one convolution while nothing learns."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+@dataclass
+class _Folding:
+    """Whether to compute as one, and that one convolution once it is made.
+
+    Not attributes of the module itself, which take a hundred times as long to set: an attack in
+    every step of a training folds every pair and unfolds it again.
+    """
+
+    wanted: bool = False
+    made: tuple[Tensor, Tensor] | None = None
 
 
 class ConvNorm(nn.Module):
@@ -24,21 +38,26 @@ class ConvNorm(nn.Module):
         kind = _Pointwise if kernel == 1 else nn.Conv2d
         self.conv = kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
-        self.folded = False
-        self._made: tuple[Tensor, Tensor] | None = None
+        self._folding = _Folding()
+
+    @property
+    def folded(self) -> bool:
+        """Whether both are computed as one convolution."""
+        return self._folding.wanted
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised convolution of (N, inputs, H, W)."""
-        if self.folded:
-            self._made = self._made or self._one_convolution()
-            out: Tensor = self.conv._conv_forward(x, *self._made)
+        folding = self._folding
+        if folding.wanted:
+            folding.made = folding.made or self._one_convolution()
+            out: Tensor = self.conv._conv_forward(x, *folding.made)
         else:
             out = self.norm(self.conv(x))
         return out
 
     def fold(self) -> None:
         """Compute as one convolution from now on; weights and statistics must not change."""
-        self.folded = True
+        self._folding.wanted = True
 
     @torch.no_grad()
     def _one_convolution(self) -> tuple[Tensor, Tensor]:
@@ -50,7 +69,7 @@ class ConvNorm(nn.Module):
 
     def unfold(self) -> None:
         """Compute convolution and normalisation again."""
-        self.folded, self._made = False, None
+        self._folding.wanted, self._folding.made = False, None
 
 
 class _Pointwise(nn.Conv2d):

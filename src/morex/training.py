@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from morex.attacks import frozen
+from morex.attacks import Freezer
 from morex.averaging import MovingAverage
 from morex.data import Augment, ImageSet
 from morex.hyperparameters import TrainingConfig
@@ -145,6 +145,7 @@ class _Training:
         target: Target,
     ) -> None:
         self.model, self.objective, self.data, self.config = model, objective, data, config
+        self.frozen = Freezer(model)
         self.seed, self.name, self.target = seed, name, target
         self.device = data.train.device
         self.steps_per_epoch = len(data.train) // config.batch_size
@@ -171,7 +172,7 @@ class _Training:
     def advance(self) -> None:
         """Take one step."""
         x, y, generator = self._batch()
-        with autocast(self.config.precision, self.device), frozen(self.model):
+        with autocast(self.config.precision, self.device), self.frozen():
             batch = self.objective.build(self.model, x, y, self.step, generator)
         self.model.train()
         with autocast(self.config.precision, self.device):
@@ -273,7 +274,7 @@ class _Training:
         place = (self.name, "validation", which)
         generator = generator_for(self.seed, *place, device=self.device)
         member = self.objective.members[which]
-        with autocast(self.config.precision, self.device), frozen(self.model):
+        with autocast(self.config.precision, self.device), self.frozen():
             for start in range(0, len(data), size):
                 rows = slice(start, start + size)
                 x, y = channels_last(data.pixels(rows)), data.labels[rows]

@@ -2,7 +2,7 @@
 
 from morex.attacks.around import SearchAround, attack_on, search_of
 from morex.attacks.autoattack import AutoAttack
-from morex.attacks.base import Attack, Model, Passes, frozen, is_right
+from morex.attacks.base import Attack, Freezer, Model, Passes, frozen, is_right
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import WorstOfDraws
 from morex.attacks.grid import GridSearch
@@ -23,6 +23,7 @@ __all__ = [
     "DeepFool",
     "DrawnSteering",
     "ExpertTransfer",
+    "Freezer",
     "GateSteering",
     "GridSearch",
     "InTurn",

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -105,33 +105,53 @@ def is_right(model: Model, x: Tensor, y: Tensor) -> Tensor:
     return (logits.argmax(1) == y) & logits.isfinite().all(1)
 
 
-@contextmanager
-def frozen(model: Model) -> Iterator[None]:
+class Freezer:
+    """Freezes one module again and again, as ``frozen`` does; what it is made of is listed once.
+
+    In a mixture of small networks walking through all modules takes as long as a convolution, and
+    a training freezes its model in every step.
+
+    Args:
+        model: what is to be frozen; a callable that is not an ``nn.Module`` is left alone. It must
+            not get or lose modules or parameters later.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._modules = [*model.modules()] if isinstance(model, nn.Module) else []
+        self._parameters = [*model.parameters()] if isinstance(model, nn.Module) else []
+        self._pairs = [m for m in self._modules if isinstance(m, ConvNorm)]
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Freeze for the length of a block."""
+        training = [module for module in self._modules if module.training]
+        trained = [p for p in self._parameters if p.requires_grad]
+        unfolded = [pair for pair in self._pairs if not pair.folded]
+        try:
+            _set_mode(training, False)
+            for p in trained:
+                p.requires_grad_(False)
+            for pair in unfolded:
+                pair.fold()
+            yield
+        finally:
+            for pair in unfolded:
+                pair.unfold()
+            _set_mode(training, True)
+            for p in trained:
+                p.requires_grad_(True)
+
+
+def frozen(model: Model) -> AbstractContextManager[None]:
     """Put a module in evaluation mode with no weight gradients; restore everything on exit.
 
     Without weight gradients the backward pass of an attack only computes what reaches the input,
     and convolutions are folded with their normalisation. The weights must not change meanwhile.
     A callable that is not an ``nn.Module`` is left alone.
     """
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    modules = [*model.modules()]  # once: in a mixture of small networks, walking takes its time
-    training = [module for module in modules if module.training]
-    trained = [p for m in modules for p in m.parameters(recurse=False) if p.requires_grad]
-    unfolded = [m for m in modules if isinstance(m, ConvNorm) and not m.folded]
-    try:
-        for module in training:
-            module.training = False
-        for p in trained:
-            p.requires_grad_(False)
-        for pair in unfolded:
-            pair.fold()
-        yield
-    finally:
-        for pair in unfolded:
-            pair.unfold()
-        for module in training:
-            module.training = True
-        for p in trained:
-            p.requires_grad_(True)
+    return Freezer(model)()
+
+
+def _set_mode(modules: list[nn.Module], training: bool) -> None:
+    for module in modules:
+        object.__setattr__(module, "training", training)  # a module's own looks at much first
