@@ -188,6 +188,16 @@ def test_networks_are_unfolded_where_they_were_folded() -> None:
     assert not any(pair.folded for pair in pairs)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_torchscript_which_keeps_its_mode_elsewhere_is_frozen() -> None:
+    net, x = torch.jit.script(nn.Sequential(nn.BatchNorm2d(3))).train(), images(4)
+    with frozen(net):
+        answer = net(x)
+    torch.testing.assert_close(answer, nn.BatchNorm2d(3).eval()(x))
+    assert net.training
+    assert not torch.allclose(net(x), answer)
+
+
 def test_what_is_not_asked_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[ConvNorm] = []
     one = ConvNorm._one_convolution

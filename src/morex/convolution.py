@@ -1,22 +1,8 @@
 """A convolution with its normalisation, which are one convolution while nothing learns."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-@dataclass
-class _Folding:
-    """Whether to compute as one, and that one convolution once it is made.
-
-    Not attributes of the module itself, which take a hundred times as long to set: an attack in
-    every step of a training folds every pair and unfolds it again.
-    """
-
-    wanted: bool = False
-    made: tuple[Tensor, Tensor] | None = None
 
 
 class ConvNorm(nn.Module):
@@ -38,26 +24,21 @@ class ConvNorm(nn.Module):
         kind = _Pointwise if kernel == 1 else nn.Conv2d
         self.conv = kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
-        self._folding = _Folding()
-
-    @property
-    def folded(self) -> bool:
-        """Whether both are computed as one convolution."""
-        return self._folding.wanted
+        self.folded = False
+        self._made: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised convolution of (N, inputs, H, W)."""
-        folding = self._folding
-        if folding.wanted:
-            folding.made = folding.made or self._one_convolution()
-            out: Tensor = self.conv._conv_forward(x, *folding.made)
+        if self.folded:
+            self._made = self._made or self._one_convolution()
+            out: Tensor = self.conv._conv_forward(x, *self._made)
         else:
             out = self.norm(self.conv(x))
         return out
 
     def fold(self) -> None:
         """Compute as one convolution from now on; weights and statistics must not change."""
-        self._folding.wanted = True
+        self._set_folded(True)
 
     @torch.no_grad()
     def _one_convolution(self) -> tuple[Tensor, Tensor]:
@@ -69,7 +50,12 @@ class ConvNorm(nn.Module):
 
     def unfold(self) -> None:
         """Compute convolution and normalisation again."""
-        self._folding.wanted, self._folding.made = False, None
+        self._set_folded(False)
+
+    def _set_folded(self, folded: bool) -> None:
+        """Set it past nn.Module, which takes long: every step of a training folds and unfolds."""
+        object.__setattr__(self, "folded", folded)
+        object.__setattr__(self, "_made", None)
 
 
 class _Pointwise(nn.Conv2d):

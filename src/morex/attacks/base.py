@@ -128,7 +128,8 @@ class Freezer:
         trained = [p for p in self._parameters if p.requires_grad]
         unfolded = [pair for pair in self._pairs if not pair.folded]
         try:
-            _set_mode(training, False)
+            for module in training:
+                module.training = False  # as it wants it set: TorchScript keeps it elsewhere
             for p in trained:
                 p.requires_grad_(False)
             for pair in unfolded:
@@ -137,7 +138,8 @@ class Freezer:
         finally:
             for pair in unfolded:
                 pair.unfold()
-            _set_mode(training, True)
+            for module in training:
+                module.training = True
             for p in trained:
                 p.requires_grad_(True)
 
@@ -150,8 +152,3 @@ def frozen(model: Model) -> AbstractContextManager[None]:
     A callable that is not an ``nn.Module`` is left alone.
     """
     return Freezer(model)()
-
-
-def _set_mode(modules: list[nn.Module], training: bool) -> None:
-    for module in modules:
-        object.__setattr__(module, "training", training)  # a module's own looks at much first
