@@ -1,6 +1,7 @@
 import os
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ BALLS = [Linf(0.06), L2(0.35), L1(1.5)]
 LINEAR_BALLS = [Linf(0.02), L2(0.15), L1(0.4)]
 ATTACKS: list[Attack] = [
     PGD(Linf(0.1), steps=3),
+    PGD(L2(0.5), steps=2, keep="last"),
     PGD(L1(3.0), steps=3, stop_when_fooled=True),
     PGD((Linf(0.1), L2(0.5)), steps=3),
     DeepFool(L2(0.5), steps=3),
@@ -152,8 +154,33 @@ def test_the_best_iterate_is_kept_and_not_the_last() -> None:
         return torch.cat([torch.zeros_like(peak), peak], 1)
 
     x, y = torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
-    moved = PGD(Linf(0.05), steps=2, relative_step=2, random_start=False)(model, x, y)
-    assert moved.item() == pytest.approx(0.55)
+    attack = PGD(Linf(0.05), steps=2, relative_step=2, random_start=False)
+    assert attack(model, x, y).item() == pytest.approx(0.55)
+    assert replace(attack, keep="last")(model, x, y).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=str)
+def test_the_last_iterate_is_where_the_steps_lead_and_nobody_looks_at_it(ball: Ball) -> None:
+    net, (x, y) = trained_net(), unseen(30)
+    attack, counting = PGD(ball, steps=3, relative_step=2, keep="last"), Counting(net)
+    found = attack(counting, x, y, generator=generator_for(1))
+    expected = ball.random_start(x, generator_for(1))
+    for _ in range(3):
+        leaf = expected.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(cross_entropy(net(leaf), y).sum(), leaf)
+        step = ball.steepest_step(gradient, 2 / 3 * ball.eps, expected)
+        expected = ball.project(expected + step, x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert counting.calls == [30] * 3
+    assert (attack.passes.forward, replace(attack, keep="best").passes.forward) == (3, 4)
+
+
+@pytest.mark.parametrize("options", [{"restarts": 2}, {"stop_when_fooled": True}])
+def test_only_one_whole_run_has_a_last_iterate(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="only one whole run has a last iterate"):
+        PGD(Linf(0.1), keep="last", **options)
+    with pytest.raises(ValueError, match="expected best or last, got 'first'"):
+        PGD(Linf(0.1), keep="first")  # type: ignore[arg-type]
 
 
 # --- feasible, and no trace ----------------------------------------------------------------------

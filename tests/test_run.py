@@ -28,7 +28,7 @@ from morex.objectives import SideBySide
 from morex.outcomes import Outcomes
 from morex.recipe import RecipeError, load_recipe, parse_recipe
 from morex.recipe.extension import extended, shrunk
-from morex.recipe.schema import MixtureModel
+from morex.recipe.schema import MixtureModel, NetworkModel
 from morex.report import make_table, read_results, to_text
 from morex.report.material import read_material
 from morex.report.page import to_report
@@ -1015,14 +1015,37 @@ def test_a_push_makes_the_training_of_a_mixture_steer_its_gate(out: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("inner", "redone"),
+    [
+        ({"keep": "best"}, set[str]()),  # as usual
+        ({"keep": "last"}, {"train-minf", "evaluate-minf"} | MORE),
+    ],
+)
+def test_what_a_search_keeps_is_part_of_what_is_done(
+    inner: dict[str, str], redone: set[str], out: Path
+) -> None:
+    raw = changed(raw_recipe(*FEW), "models.Minf.inner", inner)
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    model = workshop.recipe.models["Minf"]
+    assert isinstance(model, NetworkModel)
+    (member,) = workshop.objective(model).members
+    assert isinstance(member, PGD)
+    assert member.keep == inner["keep"]
+    assert {*rerun(out, raw).done} == redone
+
+
+@pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         ("models.Minf.inner", {"push": 1}, r"models\.Minf\.inner\.push: a network has no gate"),
         ("models.MoRE.inner", {"push": -1}, r"models\.MoRE\.inner\.push"),
         ("models.MoRE.inner", {"push": 1, "restarts": 2}, "has no restarts"),
+        ("models.MoRE.inner", {"push": 1, "keep": "last"}, "steering keeps the best iterate"),
+        ("models.Minf.inner", {"keep": "last", "restarts": 2}, "of 2 restarts none has the last"),
+        ("models.Minf.inner", {"keep": "first"}, "models.Minf.inner.keep"),
     ],
 )
-def test_wrong_pushes_are_named(path: str, value: Any, message: str) -> None:
+def test_wrong_searches_are_named(path: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_recipe(changed(raw_recipe(*FEW), path, value))
 

@@ -8,7 +8,7 @@ from morex.attacks.draws import WorstOfDraws
 from morex.attacks.grid import GridSearch
 from morex.attacks.in_turn import InTurn
 from morex.attacks.noise import RandomNoise
-from morex.attacks.pgd import PGD, OfLogits, cross_entropy
+from morex.attacks.pgd import PGD, Keep, OfLogits, cross_entropy
 from morex.attacks.rays import RayS
 from morex.attacks.slices import search_slices
 from morex.attacks.steering import AwayFromChoices, DrawnSteering, GateSteering
@@ -27,6 +27,7 @@ __all__ = [
     "GateSteering",
     "GridSearch",
     "InTurn",
+    "Keep",
     "Model",
     "OfLogits",
     "Passes",

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from morex.attacks import PGD, Attack, DrawnSteering
+from morex.attacks import PGD, Attack, DrawnSteering, Keep
 from morex.foreign import ForeignConfig, is_factory
 from morex.hyperparameters import TrainingConfig
 from morex.mixture import Combine
@@ -86,7 +86,7 @@ class InnerSearch(Strict):
     """The PGD of training and validation, for every ball; transforms are drawn once.
 
     With a ``push`` the examples steer the gate of a mixture as well, each to an expert that is
-    drawn for it (``DrawnSteering``).
+    drawn for it (``DrawnSteering``). ``keep`` says which iterate counts, as in ``PGD``.
     """
 
     steps: int = Field(default=10, ge=1)
@@ -94,18 +94,32 @@ class InnerSearch(Strict):
     random_start: bool = True
     restarts: int = Field(default=1, ge=1)
     push: float = Field(default=0, ge=0)
+    keep: Keep = "best"
 
     @model_validator(mode="after")
     def _can_steer(self) -> "InnerSearch":
         if self.push and not (self.random_start and self.restarts == 1):
             raise ValueError("push: steering starts at random and has no restarts")
+        if self.push and self.keep != "best":
+            raise ValueError("push: steering keeps the best iterate; leave out keep")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_last(self) -> "InnerSearch":
+        if self.keep == "last" and self.restarts > 1:
+            raise ValueError(f"keep: of {self.restarts} restarts none has the last iterate")
+        return self
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        """The arguments of a plain ``PGD``."""
+        return self.model_dump(exclude={"push"})
 
     def attack(self, ball: Ball) -> Attack:
         """Return the search of a ball."""
         if self.push:
             return DrawnSteering(ball, self.steps, self.relative_step, self.push)
-        return PGD(ball, **self.model_dump(exclude={"push"}))
+        return PGD(ball, **self.budget)
 
 
 class NetworkModel(Strict):
@@ -178,6 +192,14 @@ class MixtureModel(Strict):
     gate_warmup: TrainingConfig | None = None
     robust_gate: RobustGate | None = None
     training: TrainingConfig | None
+
+    @property
+    def gate_learns_alone(self) -> bool:
+        """Whether what a gate learns before it meets the experts that joined needs none of them.
+
+        A gate that goes on from a warm start names experts, and what attacks it asks nothing else.
+        """
+        return bool(self.warm_start and self.gate_warmup and self.robust_gate)
 
 
 class UngatedModel(Strict):

@@ -188,7 +188,7 @@ class Workshop:
         perturbations = self.recipe.perturbations_of(against)
         if model.objective == "msd":
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
-            return Single((PGD(balls, **model.inner.model_dump(exclude={"push"})),))
+            return Single((PGD(balls, **model.inner.budget),))
         members = self._members(model, kind)
         if model.shares:
             return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
@@ -205,7 +205,7 @@ class Workshop:
         against = self.against(model, kind)
         if kind != "gate" or not isinstance(model, MixtureModel) or not model.robust_gate:
             return tuple(self._member(name, model) for name in against)
-        inner = model.robust_gate.inner.model_dump(exclude={"push"})
+        inner = model.robust_gate.inner.budget
 
         def misled(ball: Ball, right: tuple[int, ...]) -> Attack:
             return PGD(ball, **inner, loss=AwayFromChoices(right))
