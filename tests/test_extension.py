@@ -10,6 +10,7 @@ import torch
 from calling import call
 from morex.attacks import PGD, AwayFromChoices, WorstOfDraws
 from morex.foreign import import_model
+from morex.gates import ExtendedGate
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import SideBySide
@@ -26,7 +27,8 @@ from morex.recipe.schema import (
 from morex.run import RunError, Workshop, run
 from morex.run.extending import go_on_from, recipe_of, training_seconds
 from morex.run.planning import estimate
-from morex.saving import ModelError, load_model, save_model
+from morex.run.stages import plan_stages
+from morex.saving import ModelError, load_about, load_model, save_model
 from tiny import Spy, changed, raw_recipe, results_of, tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -280,6 +282,43 @@ def test_the_grown_mixture_is_what_it_says(grown: tuple[Path, Spy, Recipe]) -> N
     x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(model.gate_weights(x).sum(1), torch.ones(4))
     assert training_seconds(out, GROWN) > 0
+
+
+def test_the_gate_learns_while_the_new_expert_does(
+    grown: tuple[Path, Spy, Recipe], tmp_path: Path
+) -> None:
+    out, _, recipe = grown
+    stages = {stage.id: stage for stage in plan_stages(recipe, "", "")}
+    assert stages["gate-more-+-rain"].needs == ("train-more",)
+    assert {"gate-more-+-rain", "train-mrain", "train-more"} <= {*stages["train-more-+-rain"].needs}
+    gate, model = (load_model(out / f"models/more-+-rain{part}") for part in ("/gate", ""))
+    assert isinstance(gate, ExtendedGate)
+    assert isinstance(model, Mixture)
+    assert isinstance(model.gate, ExtendedGate)
+    learnt, before = gate.joined.state_dict(), gate.known.state_dict()
+    assert any(not torch.equal(learnt[name], before[name]) for name in before if "head" not in name)
+    assert load_about(out / "models/more-+-rain/gate").keys() == {"name"}  # no classifier
+    code, _, error = call("evaluate", out / "models/more-+-rain/gate")
+    assert code != 0
+    assert "was saved without a recipe" in error
+
+    other, spy = tmp_path / "other", Spy()
+    raw = changed(recipe.model_dump(mode="json"), "models.Mrain.training.learning_rate", 0.01)
+    go_on_from(out, parse_recipe(raw), other, watcher=spy, jobs=1)
+    trained = {stage for stage in spy.done if not stage.startswith("evaluate")}
+    assert trained == {"train-mrain", "train-more-+-rain"}  # whatever the expert is
+
+
+def test_without_an_attack_on_itself_the_gate_waits_for_the_expert(
+    grown: tuple[Path, Spy, Recipe], tmp_path: Path
+) -> None:
+    out, _, recipe = grown
+    raw = changed(recipe.model_dump(mode="json"), "models.MoRE + rain.robust_gate", None)
+    recipe = parse_recipe(raw)
+    stages = {stage.id: stage for stage in plan_stages(recipe, "", "")}
+    assert "train-mrain" in stages["gate-more-+-rain"].needs
+    go_on_from(out, recipe, tmp_path / "run", jobs=1)
+    assert isinstance(load_model(tmp_path / "run/models/more-+-rain/gate"), Mixture)
 
 
 def test_a_row_of_another_strength_is_attacked_again(finished: Path, tmp_path: Path) -> None:

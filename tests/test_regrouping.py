@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from morex.attacks import AwayFromChoices
-from morex.gates import ExtendedGate
+from morex.gates import Committees, ExtendedGate
 from morex.mixture import Mixture
 from morex.networks import NetworkConfig, ResNet
 from morex.objectives import Batch
-from morex.regrouping import regrouped
+from morex.regrouping import regrouped, regrouped_gate
 from morex.saving import load_model, save_model
 from morex.targets import NewExperts
 
@@ -211,7 +211,7 @@ def _dark_is_new() -> Batch:
     return Batch(x, torch.zeros_like(member), member)
 
 
-def _learn(grown: Mixture, target: NewExperts, steps: int = 60) -> None:
+def _learn(grown: nn.Module, target: NewExperts, steps: int = 60) -> None:
     batch = _dark_is_new()
     optimizer = torch.optim.Adam(target.parameters(grown), 0.01)
     for _ in range(steps):
@@ -238,6 +238,25 @@ def test_it_learns_to_name_the_new_expert() -> None:
     _learn(grown, target)
     assert target.loss(grown, _dark_is_new()) < first / 2
     assert target.hits(grown, _dark_is_new()).all()
+
+
+def test_a_gate_learns_the_same_before_the_experts_are_there() -> None:
+    grown, target = _grown()
+    gate = regrouped_gate(mixture(), grown.expert_names)
+    for model in (grown, gate):
+        _learn(model, target)
+    after = regrouped(mixture(), grown.expert_names, {"x": network(7)}, gate=gate)
+    assert after.gate is gate
+    for name, value in grown.state_dict().items():
+        assert torch.equal(after.state_dict()[name], value), name
+
+
+def test_a_gate_alone_is_attacked_as_in_the_mixture() -> None:
+    grown, _ = _grown()
+    x, y = images(), torch.zeros(6, dtype=torch.int64)
+    loss = AwayFromChoices((1,))
+    for a, b in zip(loss(grown, x, y), loss(grown.gate, x, y), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_on_every_image_the_known_experts_share_their_weight_as_before() -> None:
@@ -272,3 +291,7 @@ def test_an_expert_that_did_not_join_raises(right: tuple[int, ...]) -> None:
 def test_a_mixture_that_no_expert_joined_raises() -> None:
     with pytest.raises(TypeError, match="no expert joined this mixture"):
         NewExperts(((0,),)).parameters(mixture())
+    with pytest.raises(TypeError, match="no expert joined this mixture: its gate is a Committees"):
+        NewExperts(((0,),)).parameters(Committees(network(1, 1), [[1.0]]))
+    with pytest.raises(TypeError, match="only a Mixture has a gate"):
+        NewExperts(((0,),)).parameters(network(1))

@@ -26,6 +26,10 @@ class ComposedGate(nn.Module, ABC):
     def choices(self, x: Tensor) -> Tensor:
         """Return the score of every choice, in float32: (N, C, H, W) -> (N, choices)."""
 
+    def choice_weights(self, x: Tensor) -> Tensor:
+        """Return the softmax of ``choices``, (N, C, H, W) -> (N, choices)."""
+        return torch.softmax(self.choices(x), dim=1)
+
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Return scores whose softmax is the experts' weights: (N, C, H, W) -> (N, m)."""

@@ -30,6 +30,7 @@ def regrouped(
     *,
     gate_layer: str = LAST_LAYER,
     last_layers: str | Mapping[str, str] | None = None,
+    gate: nn.Module | None = None,
 ) -> Mixture:
     """Return a mixture of the experts ``names`` that starts from ``mixture``, which stays as it is.
 
@@ -39,6 +40,8 @@ def regrouped(
         new: experts among ``names`` that ``mixture`` does not have, as for ``Mixture``.
         gate_layer: the dotted name of the gate's last linear layer.
         last_layers: as for ``Mixture``, of the new experts.
+        gate: what ``regrouped_gate`` made for the same names, and has learnt since; by default what
+            it makes now.
 
     Raises:
         ValueError: if a name belongs to no expert or to two, nothing of the old mixture is left, an
@@ -53,7 +56,8 @@ def regrouped(
         last_layers = {name: last_layer_of(expert) for name, expert in new.items()}
     for name in new:
         layers[name] = last_layers if isinstance(last_layers, str) else last_layers[name]
-    gate = _regrouped_gate(mixture, names, gate_layer)
+    if gate is None:
+        gate = regrouped_gate(mixture, names, gate_layer=gate_layer)
     experts = {name: old[name] if name in old else new[name] for name in names}
     device = next(gate.parameters()).device
     result = Mixture(experts, gate, last_layers=layers, combine=mixture.combine)
@@ -73,9 +77,23 @@ def _check(mixture: Mixture, names: Sequence[str], new: Mapping[str, nn.Module])
         raise ValueError(f"nothing would be left of the mixture of {', '.join(old)}")
 
 
-def _regrouped_gate(mixture: Mixture, names: Sequence[str], layer: str) -> nn.Module:
-    """Return a gate with an output for each of ``names``, in this order."""
-    gate, old = mixture.gate, mixture.expert_names
+def regrouped_gate(
+    mixture: Mixture, names: Sequence[str], *, gate_layer: str = LAST_LAYER
+) -> nn.Module:
+    """Return the gate alone that ``regrouped`` gives the result, a copy.
+
+    What it is to learn of experts that join it can learn before they are there: it names them, and
+    does not ask them.
+
+    Args:
+        mixture: a trained mixture.
+        names: the experts of the result, in its order, as for ``regrouped``.
+        gate_layer: the dotted name of the gate's last linear layer.
+
+    Raises:
+        ValueError: if an expert that joined is named before one that was known.
+    """
+    layer, gate, old = gate_layer, mixture.gate, mixture.expert_names
     before: tuple[str, ...] = ()  # those that joined already
     if isinstance(gate, ExtendedGate):
         known, joined = gate.known, gate.joined

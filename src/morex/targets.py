@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from morex.attacks.steering import check_choices
-from morex.gates import ExtendedGate
+from morex.gates import ComposedGate, ExtendedGate
 from morex.mixture import Mixture
 from morex.objectives import Batch
 
@@ -52,7 +52,8 @@ class ClassOfImage(Target):
 class RightChoice(Target):
     """Name what is right for an image of all that the gate chooses among.
 
-    Experts, unless the gate is a ``ComposedGate`` (``Mixture.choices``). The loss is
+    Experts, unless the gate is a ``ComposedGate`` (``Mixture.choices``), which can also be asked
+    without a mixture. The loss is
 
         - log sum_j w_j(x')    over the choices j that are right, w = softmax of the scores:
 
@@ -63,7 +64,7 @@ class RightChoice(Target):
             such as the expert trained on it.
 
     Raises:
-        TypeError: if what is to learn is no mixture with a gate.
+        TypeError: if what is to learn is neither a mixture with a gate nor a ``ComposedGate``.
         ValueError: if its gate has no such choice.
     """
 
@@ -71,7 +72,8 @@ class RightChoice(Target):
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the scores of all choices (N, n), and which are right (N, n) of bool."""
-        scores = _mixture(model).choices(batch.x)
+        chooser = model if isinstance(model, ComposedGate) else _mixture(model)
+        scores = chooser.choices(batch.x)
         check_choices(self.right, scores.shape[1])
         return scores, _table(scores.device, self.right, scores.shape[1])[batch.member]
 
@@ -120,7 +122,7 @@ class NewExperts(RightChoice):
         Raises:
             TypeError: if no expert joined.
         """
-        gate = _mixture(model).gate
+        gate = model if isinstance(model, ComposedGate) else _mixture(model).gate
         if not isinstance(gate, ExtendedGate):
             raise TypeError(f"no expert joined this mixture: its gate is a {type(gate).__name__}")
         return list(gate.joined.parameters())

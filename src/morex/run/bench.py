@@ -12,13 +12,14 @@ from torch import nn
 
 from morex.evaluation import evaluate
 from morex.files import digest_of
+from morex.gates import ComposedGate
 from morex.gating import gate_use
 from morex.mixture import Mixture
 from morex.outcomes import BoolArray, Outcomes
 from morex.recipe import Recipe
 from morex.recipe.illustrations import in_pictures
 from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel, TrainedModel
-from morex.regrouping import regrouped
+from morex.regrouping import regrouped, regrouped_gate
 from morex.run.build import Workshop
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.memory import forget_peak, peak_memory
@@ -90,7 +91,10 @@ class Bench:
             text = f"loss {loss:.3f}" if judged is None else f"validation {100 * judged:.1f}%"
         folder = self.store.root / stage.folder
         dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
-        save_model(model.eval(), folder, about=self._label(stage.model), dtype=dtype)
+        label = self._label(stage.model)
+        if isinstance(model, ComposedGate):  # nothing that could be evaluated
+            label = {"name": label["name"]}
+        save_model(model.eval(), folder, about=label, dtype=dtype)
         return about, text
 
     def _fit(
@@ -143,20 +147,40 @@ class Bench:
             if spec.warm_start:
                 model.load_state_dict(self._saved(spec.warm_start).state_dict())
             return model
+        if isinstance(spec, MixtureModel) and spec.gate_learns_alone:
+            return self._regrouped_with_gate(stage, spec)
         if stage.kind == "train" and isinstance(spec, MixtureModel) and spec.gate_warmup:
-            return load_model(self.store.root / model_folder(stage.model) / "gate")
+            return self._warm(stage)
         if isinstance(spec, MixtureModel) and spec.warm_start:
-            return self._regrouped(spec, self._saved(spec.warm_start))
+            return self._regrouped(spec, self._start(spec))
         experts = {name: self._saved(name) for name in spec.experts}
         if isinstance(spec, MixtureModel):
             return self.workshop.mixture(stage.model, spec, experts)
         return self.workshop.ungated(spec, experts)
 
-    def _regrouped(self, spec: MixtureModel, start: nn.Module) -> Mixture:
+    def _regrouped_with_gate(self, stage: Stage, spec: MixtureModel) -> nn.Module:
+        """Return the gate that learns alone, or the mixture with it when it has learnt."""
+        start = self._start(spec)
+        if stage.kind == "gate":
+            return regrouped_gate(start, spec.experts)
+        return self._regrouped(spec, start, self._warm(stage))
+
+    def _regrouped(
+        self, spec: MixtureModel, start: Mixture, gate: nn.Module | None = None
+    ) -> Mixture:
         """Return the mixture that ``start`` becomes with the experts of ``spec``."""
-        assert isinstance(start, Mixture)
         new = {name: self._saved(name) for name in spec.experts if name not in start.expert_names}
-        return regrouped(start, spec.experts, self.workshop.sharpened(spec, new))
+        return regrouped(start, spec.experts, self.workshop.sharpened(spec, new), gate=gate)
+
+    def _start(self, spec: MixtureModel) -> Mixture:
+        assert spec.warm_start
+        start = self._saved(spec.warm_start)
+        assert isinstance(start, Mixture)
+        return start
+
+    def _warm(self, stage: Stage) -> nn.Module:
+        """Return what the warm-up of a model's gate has saved."""
+        return load_model(self.store.root / model_folder(stage.model) / "gate")
 
     def _saved(self, name: str) -> nn.Module:
         return load_model(self.store.root / model_folder(name))

@@ -142,6 +142,9 @@ def _training_stages(recipe: Recipe, name: str, fingerprint: str) -> list[Stage]
     common = _common(recipe, model, fingerprint)
     if isinstance(model, MixtureModel) and model.gate_warmup:
         warmup = common | {"training": _plain(model.gate_warmup)}
+        if model.gate_learns_alone and model.warm_start:
+            gate = Stage("gate", name, (stage_id("train", model.warm_start),), warmup)
+            return [gate, Stage("train", name, (gate.id, *needs), common)]
         gate = Stage("gate", name, needs, warmup)
         return [gate, Stage("train", name, (gate.id,), common)]
     return [Stage("train", name, needs, common)]
@@ -173,9 +176,10 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
     described_model = model.model_dump(
         mode="json", exclude={"training", "gate_warmup", "against", "shares", "combine"}
     )
+    # what is usual leaves the keys of older runs as they are
     if not model.inner.push:
         del described_model["inner"]["push"]
-    # what is usual leaves the keys of older runs as they are
+    _leave_out_usual_keep(described_model["inner"])
     if model.shares:
         described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
     if isinstance(model, MixtureModel):
@@ -184,6 +188,8 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
         for name in ("warm_start", "robust_gate", "sharpness", "committees"):
             if not described_model[name]:
                 del described_model[name]
+        if model.robust_gate:
+            _leave_out_usual_keep(described_model["robust_gate"]["inner"])
     shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
     return {
         "seed": recipe.seed,
@@ -195,6 +201,11 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]
         "against": [described(p) for p in recipe.perturbations_of(model.against)],
         "training": model.training and _plain(model.training),
     }
+
+
+def _leave_out_usual_keep(inner: dict[str, Any]) -> None:
+    if inner["keep"] == "best":
+        del inner["keep"]
 
 
 def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str, suite: str) -> Stage:
