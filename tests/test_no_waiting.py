@@ -1,6 +1,10 @@
-"""No training step waits for an accelerator, or copies to it: what would make it is watched for."""
+"""No training step waits for an accelerator, or copies to it.
+
+On the CPU what would make it is watched for; where there is a GPU, CUDA itself says so as well.
+"""
 
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,10 +76,26 @@ def network(seed: int, outputs: int = 10) -> ResNet:
     return ResNet(NetworkConfig("resnet10", 4, outputs, (8, 8)), seed=seed)
 
 
-def training(model, objective: Objective, target: Target, **config) -> _Training:
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+        ),
+    ]
+)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.param)
+
+
+def training(
+    device: torch.device, model, objective: Objective, target: Target, **config
+) -> _Training:
+    model = model.to(device).to(memory_format=torch.channels_last)
     images = torch.randint(256, (24, 3, 8, 8), dtype=torch.uint8)
     whole = ImageSet(images, torch.arange(24) % 10, tuple("0123456789"))
-    data = TrainingData(whole, whole.first(4), Augment(crop=1, flip=True))
+    validation = whole.first(4).to(device)
+    data = TrainingData(whole.to(device), validation, Augment(crop=1, flip=True))
     settings = TrainingConfig(epochs=2, batch_size=8, precision="fp32", **config)
     return _Training(model, objective, data, settings, 0, "model", target)
 
@@ -98,38 +118,55 @@ def training(model, objective: Objective, target: Target, **config) -> _Training
     ],
     ids=lambda objective: type(objective).__name__,
 )
-def test_no_step_of_a_network_waits(objective: Objective) -> None:
-    work = training(network(0), objective, ClassOfImage(), average=0.9, clip_norm=1.0)
+def test_no_step_of_a_network_waits(objective: Objective, device: torch.device) -> None:
+    work = training(device, network(0), objective, ClassOfImage(), average=0.9, clip_norm=1.0)
     _advance(work)
 
 
 @pytest.mark.parametrize("name", [n for n, c in PERTURBATIONS.items() if issubclass(c, Corruption)])
-def test_no_corruption_waits(name: str) -> None:
+def test_no_corruption_waits(name: str, device: torch.device) -> None:
     corrupted = WorstOfDraws(PERTURBATIONS[name](5))
-    _advance(training(network(0), Single((corrupted,)), ClassOfImage()))
+    _advance(training(device, network(0), Single((corrupted,)), ClassOfImage()))
 
 
 @pytest.mark.parametrize("target", [ClassOfImage(), ExpertForMember(((0,), (1,)))])
-def test_no_step_of_a_mixture_waits(target: Target) -> None:
+def test_no_step_of_a_mixture_waits(target: Target, device: torch.device) -> None:
     mixture = Mixture({"a": network(0), "b": network(1)}, network(2, 2))
-    _advance(training(mixture, SideBySide((CLEAN, LINF)), target, optimizer="adamw"))
+    _advance(training(device, mixture, SideBySide((CLEAN, LINF)), target, optimizer="adamw"))
 
 
-def test_no_step_of_a_robust_gate_over_committees_waits() -> None:
+def test_no_step_of_a_robust_gate_over_committees_waits(device: torch.device) -> None:
     gate = Committees(network(2, 2), [[1, 1, 0], [0, 1, 1]])
     mixture = Mixture({name: network(i) for i, name in enumerate("abc")}, gate)
     led_astray = tuple(replace(a, loss=AwayFromChoices((0,))) for a in (LINF, TWO))
     target = ExpertForMember(((0,), (0,), (1,)))
-    _advance(training(mixture, SideBySide((*led_astray, FOG)), target, optimizer="adamw"))
-    _advance(training(mixture, SideBySide((LINF, FOG, TWO)), ClassOfImage(), optimizer="adamw"))
+    _advance(training(device, mixture, SideBySide((*led_astray, FOG)), target, optimizer="adamw"))
+    _advance(
+        training(device, mixture, SideBySide((LINF, FOG, TWO)), ClassOfImage(), optimizer="adamw")
+    )
 
 
 def _advance(work: _Training) -> None:
     work.advance()  # once, for what is copied once
-    with watched() as watch:
+    with watched() as watch, _told_by_cuda(work.device):
         work.advance()
         work.advance()
     assert not watch.found
+
+
+@contextmanager
+def _told_by_cuda(device: torch.device) -> Iterator[None]:
+    """Make everything that waits for a GPU an error."""
+    if device.type != "cuda":
+        yield
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns that it is a prototype
+            torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_the_watch_notices() -> None:

@@ -1,6 +1,7 @@
 """Number formats: which device, and where bfloat16 pays."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -42,7 +43,13 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return context
 
 
-def exact_float32() -> AbstractContextManager[None]:
-    """Return a context in which convolutions on a GPU do not round float32 to TF32."""
-    context: AbstractContextManager[None] = torch.backends.cudnn.flags(allow_tf32=False)
-    return context
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Let convolutions on a GPU not round float32 to TF32 for the length of a block."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = False  # not by flags(), which switches off what it is not told, cuDNN too
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before

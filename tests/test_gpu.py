@@ -1,0 +1,82 @@
+"""What a machine with a GPU must do as well; skipped where there is none."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from calling import call
+from digits_net import trained_net, unseen
+from morex.attacks import PGD, DeepFool, RayS
+from morex.mixture import Mixture
+from morex.perturbations import L1, L2, Ball, Linf
+from morex.randomness import generator_for
+from morex.recipe import parse_recipe
+from morex.recipe.extension import extended
+from morex.report import read_results
+from morex.run import run
+from morex.run.extending import go_on_from, recipe_of
+from morex.saving import load_model
+from tiny import raw_recipe, results_of
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+GPU = torch.device("cuda")
+FEW = ("clean", "Minf", "Mfog", "MoRE")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run. Do not change it."""
+    out = tmp_path_factory.mktemp("gpu") / "run"
+    run(parse_recipe(raw_recipe(*FEW)), out, device=GPU)
+    return out
+
+
+def test_a_run_says_on_what_it_was_made_and_its_models_answer_as_on_a_cpu(finished: Path) -> None:
+    file = read_results(finished).file
+    assert file.provenance["hardware"]["gpu"] == torch.cuda.get_device_name(GPU)
+    x = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for name in ("clean", "more"):
+        here, there = (
+            load_model(finished / "models" / name),
+            load_model(finished / "models" / name, device=GPU),
+        )
+        torch.testing.assert_close(there(x.to(GPU)).cpu(), here(x), rtol=1e-2, atol=1e-2)
+
+
+def test_a_finished_run_is_not_done_again(finished: Path) -> None:
+    before = results_of(finished)
+    run(parse_recipe(raw_recipe(*FEW)), finished, device=GPU)
+    assert results_of(finished) == before
+
+
+def test_a_mixture_is_extended(finished: Path, tmp_path: Path) -> None:
+    recipe = extended(recipe_of(finished), "MoRE", {"rain": {"kind": "rain", "drops": 20}})
+    go_on_from(finished, recipe, tmp_path / "run", device=GPU)
+    assert isinstance(load_model(tmp_path / "run/models/more-+-rain", device=GPU), Mixture)
+
+
+def test_the_command_line_takes_the_gpu(finished: Path) -> None:
+    code, out, error = call("evaluate", finished / "models/more", "--examples", 20)
+    assert code == 0, error
+    assert "pgd-linf" in out
+
+
+@pytest.mark.parametrize("ball", [Linf(0.06), L2(0.35), L1(1.5)], ids=str)
+def test_attacks_find_as_much_as_on_a_cpu(ball: Ball) -> None:
+    net, (x, y) = trained_net(), unseen(80)
+    attacks = [PGD(ball, steps=10), PGD(ball, steps=10, stop_when_fooled=True)]
+    if not isinstance(ball, L1):
+        attacks += [DeepFool(ball, steps=20), RayS(ball, queries=200)]
+    for attack in attacks:
+        fooled = []
+        for device in (torch.device("cpu"), GPU):
+            net, x, y = net.to(device), x.to(device), y.to(device)
+            moved = attack(net, x, y, generator=generator_for(1, device=device))
+            assert ball.norm(moved - x).amax() <= ball.eps + 1e-5
+            assert moved.amin() >= 0
+            assert moved.amax() <= 1
+            fooled.append((net(moved).argmax(1) != y).float().mean().item())
+        net, x, y = net.cpu(), x.cpu(), y.cpu()
+        assert abs(fooled[0] - fooled[1]) <= 0.08, attack
