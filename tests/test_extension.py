@@ -89,8 +89,7 @@ def test_an_extended_recipe_has_an_expert_a_mixture_and_rows_more_and_all_it_had
 
 
 def test_half_of_what_is_beside_the_gate_learns_from_is_new() -> None:
-    recipe = extended(tiny(*FEW), "MoRE", RAIN)
-    recipe = extended(recipe, GROWN, {"scale": {"kind": "scale", "percent": 20}})
+    recipe = _with_rain_and_scale(tiny(*FEW))
     more = mixture(recipe, f"{GROWN} + scale")
     objective = Workshop.open(recipe, torch.device("cpu")).objective(more, "gate")
     assert isinstance(objective, SideBySide)
@@ -99,6 +98,21 @@ def test_half_of_what_is_beside_the_gate_learns_from_is_new() -> None:
     attack = objective.members[1]  # on what is beside the gate, away from what is known
     assert isinstance(attack, PGD)
     assert attack.loss == AwayFromChoices((0,))
+
+
+def test_of_what_is_known_the_gate_sees_as_much_as_the_mixture() -> None:
+    raw = changed(raw_recipe(*FEW), "models.MoRE.shares", {"linf": 3})
+    recipe = _with_rain_and_scale(parse_recipe(raw))
+    more = mixture(recipe, f"{GROWN} + scale")
+    objective = Workshop.open(recipe, torch.device("cpu")).objective(more, "gate")
+    assert isinstance(objective, SideBySide)
+    assert more.against == ("clean", "linf", "fog", "rain", "scale")
+    assert objective.shares == (2, 6, 2, 5, 5)
+
+
+def _with_rain_and_scale(recipe: Recipe) -> Recipe:
+    recipe = extended(recipe, "MoRE", RAIN)
+    return extended(recipe, GROWN, {"scale": {"kind": "scale", "percent": 20}})
 
 
 def test_without_an_attack_on_the_gate_known_balls_are_left_out_of_its_warm_up() -> None:

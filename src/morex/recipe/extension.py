@@ -22,22 +22,33 @@ from morex.recipe.schema import (
 )
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
-    "expert": {"epochs": 0.39},
-    "gate_warmup": {"epochs": 2, "batch_size": 0.5},
+    "expert": {"epochs": 0.45, "batch_size": 1.5},
+    "gate_warmup": {"epochs": 2},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
 and the training of the old mixture: what has been learnt before need not be learnt again. None is
 validated, which would cost more than it: there is nothing to choose between."""
 
-_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 5e-3, "weight_decay": 0}
+_QUICKLY: Mapping[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 4e-3,
+    "weight_decay": 0,
+    "schedule": [[0, 0], [0.1, 1], [1, 0]],
+}
+"""How a new expert learns in few steps, whatever trained the one that it starts from."""
+
+_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0}
 """How the network beside a gate learns, whatever trained the gate."""
 
-_ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2}}
+_ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2, "keep": "last"}}
 """What it learns to stand up to: a step that leads the gate from the known experts to the new."""
 
+_ONE_STEP: Mapping[str, Any] = {"steps": 1, "relative_step": 1.25, "restarts": 1, "keep": "last"}
+"""The search of a new expert's training in known balls: it is robust there, and stays so."""
+
 _TWO_STEPS: Mapping[str, Any] = {"steps": 2, "relative_step": 2}
-"""The search of a new expert's training, at most: it is robust already, and need not become so."""
+"""The search of an expert for a new ball, at most: it is robust elsewhere."""
 
 
 def extended(
@@ -165,14 +176,18 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
         )
     model = recipe.model_dump(mode="json")["models"][start]
     inner = model["inner"]
+    if balls:
+        inner |= _ONE_STEP
+    elif inner["steps"] > _TWO_STEPS["steps"]:
+        inner |= _TWO_STEPS
     return {
         "kind": "network",
         "objective": "side-by-side" if balls else "single",
         "against": [name, *balls],
         "shares": {name: 3} if balls else {},  # what is new is what it must learn most
         "warm_start": start,
-        "inner": inner if inner["steps"] <= _TWO_STEPS["steps"] else {**inner, **_TWO_STEPS},
-        "training": _scaled(model["training"], "expert"),
+        "inner": inner,
+        "training": _scaled(model["training"], "expert", _QUICKLY),
     }
 
 

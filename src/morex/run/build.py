@@ -238,13 +238,15 @@ class Workshop:
         """Return the shares of what a gate that knows much already warms up on.
 
         Half of all images are new, and each new perturbation has as many as any other that is new:
-        what is beside the gate learns as if an image were as likely to be new as not.
+        what is beside the gate learns as if an image were as likely to be new as not. What is known
+        has the mixture's own shares of the other half.
         """
         _, new = known_and_new(self.recipe, model)
         names = self._of_warmup(model)
         joined = len({*names} & {*new})
-        known = len(names) - joined
-        return tuple(max(1, known if name in new else joined) for name in names)
+        shares = {name: model.shares.get(name, 1) for name in names if name not in new}
+        known = sum(shares.values())
+        return tuple(max(1, joined * shares[n] if n in shares else known) for n in names)
 
     def gate_target(self, model: MixtureModel) -> Target:
         """Return what the gate learns while it warms up: which expert a perturbation is for."""
