@@ -23,7 +23,7 @@ from morex.recipe.schema import (
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.45, "batch_size": 1.5},
-    "gate_warmup": {"epochs": 2},
+    "gate_warmup": {"epochs": 1.7},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
@@ -38,7 +38,7 @@ _QUICKLY: Mapping[str, Any] = {
 }
 """How a new expert learns in few steps, whatever trained the one that it starts from."""
 
-_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0}
+_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1.5e-2, "weight_decay": 0}
 """How the network beside a gate learns, whatever trained the gate."""
 
 _ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2, "keep": "last"}}
