@@ -79,7 +79,7 @@ def test_an_extended_recipe_has_an_expert_a_mixture_and_rows_more_and_all_it_had
     assert {*after.evaluation.rows} - {*before.evaluation.rows} == {"rain"}
     expert, new, old = network(after, "Mrain"), mixture(after, GROWN), mixture(before, "MoRE")
     assert (expert.warm_start, expert.against) == ("Minf", ("rain", "linf"))
-    assert (expert.objective, expert.shares) == ("side-by-side", {"rain": 3})
+    assert (expert.objective, expert.shares) == ("side-by-side", {"rain": 4})
     assert (new.warm_start, new.experts) == ("MoRE", (*old.experts, "Mrain"))
     assert new.against == (*old.against, "rain")
     assert new.training.epochs < old.training.epochs

@@ -23,7 +23,7 @@ from morex.recipe.schema import (
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.45, "batch_size": 1.5},
-    "gate_warmup": {"epochs": 1.7},
+    "gate_warmup": {"epochs": 1.2, "batch_size": 0.6},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
 """Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
@@ -32,13 +32,13 @@ validated, which would cost more than it: there is nothing to choose between."""
 
 _QUICKLY: Mapping[str, Any] = {
     "optimizer": "adamw",
-    "learning_rate": 4e-3,
+    "learning_rate": 5e-3,
     "weight_decay": 0,
     "schedule": [[0, 0], [0.1, 1], [1, 0]],
 }
 """How a new expert learns in few steps, whatever trained the one that it starts from."""
 
-_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1.5e-2, "weight_decay": 0}
+_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0}
 """How the network beside a gate learns, whatever trained the gate."""
 
 _ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2, "keep": "last"}}
@@ -184,7 +184,7 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
         "kind": "network",
         "objective": "side-by-side" if balls else "single",
         "against": [name, *balls],
-        "shares": {name: 3} if balls else {},  # what is new is what it must learn most
+        "shares": {name: 4} if balls else {},  # what is new is what it must learn most
         "warm_start": start,
         "inner": inner,
         "training": _scaled(model["training"], "expert", _QUICKLY),
