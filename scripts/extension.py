@@ -168,9 +168,11 @@ def markdown(found: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join([*shown, *[''] * (9 - len(shown))])} |")
     took = ", ".join(f"{name} {c['seconds']:.1f} s" for name, c in found["cost"].items())
     ours = {key: sum(c[key] for c in found["cost"].values()) for key in ("seconds", "passes")}
+    longest = max(c["seconds"] for c in found["cost"].values())  # neither waits for the other
     shares = "; ".join(
         f"{100 * ours['passes'] / c['passes']:.1f}% of the passes and "
-        f"{100 * ours['seconds'] / c['seconds']:.0f}% of the seconds of {name}"
+        f"{100 * ours['seconds'] / c['seconds']:.1f}% of the seconds of {name} "
+        f"({100 * longest / c['seconds']:.1f}% side by side)"
         for name, c in found["cost_anew"].items()
     )
     end = f": {shares}, trained anew with what is new" if shares else ""

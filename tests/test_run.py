@@ -248,6 +248,8 @@ def test_of_a_mixture_the_gate_alone_can_learn(tmp_path: Path) -> None:
     column = read_results(out).file.columns["MoRE"]
     assert column.training
     assert column.training.backward > 0  # of its warm-up
+    warmed = json.loads((out / "stages/gate-more.json").read_text())
+    assert column.training.seconds == warmed["seconds"]  # putting together is no training
     grown = extended(recipe, "MoRE", {"rain": {"kind": "rain"}}).models["MoRE + rain"]
     assert isinstance(grown, MixtureModel)
     assert grown.gate_warmup

@@ -88,11 +88,13 @@ def _column(
 
 
 def _cost(ids: list[str], records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the sum of the passes and seconds of stages."""
+    """Return the sum of the passes and seconds of stages that train; putting together is none."""
     total = {"forward": 0, "backward": 0, "seconds": 0.0}
     for stage in ids:
+        if "passes" not in records[stage]:
+            continue
         total["seconds"] = round(total["seconds"] + records[stage]["seconds"], 3)
-        for kind, count in records[stage].get("passes", {}).items():
+        for kind, count in records[stage]["passes"].items():
             total[kind] += count
     return total
 
