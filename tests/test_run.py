@@ -1,3 +1,4 @@
+import hashlib
 import json
 import multiprocessing
 import shutil
@@ -37,6 +38,7 @@ from morex.run.checkpoint import FileCheckpoint
 from morex.run.cores import _quota
 from morex.run.extending import go_on_from
 from morex.run.memory import forget_peak, peak_memory
+from morex.run.stages import plan_stages
 from morex.saving import load_about, load_model
 from morex.snapshots import Snapshot
 from morex.training import NotFiniteError
@@ -399,6 +401,14 @@ def test_another_strength_redoes_who_trains_or_is_attacked_with_it(out: Path) ->
 def test_seed_data_and_network_redo_everything(path: str, value: object, out: Path) -> None:
     spy = rerun(out, changed(raw_recipe(*FEW), path, value))
     assert not spy.skipped
+
+
+def test_a_new_version_redoes_nothing() -> None:
+    """Change the number on purpose alone: every finished run of a user is done again then."""
+    stages = plan_stages(tiny(), "train", "test")
+    keys = {stage.id: stage.key({need: need for need in stage.needs}) for stage in stages}
+    digest = hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
+    assert digest[:16] == "93a10b29a2eaebd4"
 
 
 @pytest.mark.parametrize(("path", "value"), [("name", "other"), ("description", "other")])

@@ -103,8 +103,8 @@ ATTACKS: dict[str, type[Attack]] = {
 COMPOSITION = "compose"
 """The kind of perturbations one after the other; their parts are named, or written out."""
 
-_NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled"}
-"""Fields of an attack that a recipe does not set: it names the perturbation."""
+_NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep"}
+"""Fields of an attack that a row does not set: it names the perturbation, and keeps the best."""
 
 
 class Strict(BaseModel):
