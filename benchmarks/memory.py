@@ -10,8 +10,8 @@ from benchmarks.networks import images, resnet18
 from morex import TrainingConfig, TrainingData, train
 from morex.attacks import PGD
 from morex.data import ImageSet
-from morex.objectives import Single
 from morex.perturbations import Linf
+from morex.training.objectives import Single
 
 _BATCH = 64
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from morex.precision import Precision, autocast
+from morex.core.precision import Precision, autocast
 
 _CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ from benchmarks.networks import images, resnet18
 from morex import TrainingConfig, TrainingData, train
 from morex.attacks import PGD, WorstOfDraws, frozen
 from morex.data import Augment, ImageSet
-from morex.objectives import Alternate, Average, Max, Objective, SideBySide, Single
 from morex.perturbations import L2, Clean, Linf
+from morex.training.objectives import Alternate, Average, Max, Objective, SideBySide, Single
 
 _BATCH, _STEPS, _WIDTH = 128, 4, 16
 _CLEAN = WorstOfDraws(Clean())

@@ -10,8 +10,8 @@ from torch import nn
 
 import morex
 from morex.attacks import PGD, WorstOfDraws
-from morex.objectives import SideBySide, Single
 from morex.perturbations import L2, Clean, Linf
+from morex.training.objectives import SideBySide, Single
 
 
 class SmallNet(nn.Module):

@@ -19,17 +19,17 @@ import torch
 
 from morex import evaluate
 from morex.attacks import PGD, WorstOfDraws
-from morex.precision import default_device
+from morex.core.precision import default_device
+from morex.models.save import load_model
 from morex.recipe import Recipe, load_recipe, parse_recipe
-from morex.recipe.extension import last_mixture
+from morex.recipe.extend import last_mixture
 from morex.recipe.schema import MixtureModel, NetworkModel
 from morex.report import make_table, read_results
 from morex.report.formats import as_dict
 from morex.run import Workshop
 from morex.run.cores import threads
-from morex.run.planning import network_passes
+from morex.run.costs import network_passes
 from morex.run.stages import model_folder, plan_stages
-from morex.saving import load_model
 
 ROOT = Path(__file__).parents[1]
 

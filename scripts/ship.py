@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from morex.model_sets import NAME as SET
+from morex.artifacts.model_sets import NAME as SET
+from morex.models.save import load_about, load_model, save_model
 from morex.recipe import load_recipe, slug
 from morex.recipe.schema import NetworkModel
 from morex.report import make_table, read_results, to_heatmap, to_json, to_markdown
-from morex.saving import load_about, load_model, save_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +46,7 @@ def main() -> None:
 def ship(run: Path, default: str) -> None:
     """Copy the models of a run with the records of their trainings."""
     recipe, found = load_recipe(str(run / "recipe.yaml")), read_results(run)
-    home = ROOT / "src" / "morex" / "models" / recipe.name
+    home = ROOT / "src" / "morex" / "models" / "pretrained" / recipe.name
     shutil.rmtree(home, ignore_errors=True)
     columns = found.file.columns
     mixtures = [name for name in columns if not isinstance(recipe.models[name], NetworkModel)]
@@ -102,7 +102,7 @@ def restore(name: str, run: Path) -> None:
     (run / "stages").mkdir(parents=True)
     (run / ".owner.json").write_text("{}")  # says that it is a run directory
     records = ROOT / "results" / name / "stages"
-    for model in (path for path in (ROOT / "src/morex/models" / name).iterdir() if path.is_dir()):
+    for model in (path for path in (ROOT / "src/morex/models/pretrained" / name).iterdir() if path.is_dir()):
         target = run / "models" / model.name
         if "shared" in json.loads((model / "model.json").read_text()):  # back to the bits it had
             save_model(load_model(model), target, about=load_about(model), dtype=torch.bfloat16)

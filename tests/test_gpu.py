@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from calling import call
 from digits_net import trained_net, unseen
+from tiny import raw_recipe, results_of
+
 from morex.attacks import PGD, DeepFool, RayS
-from morex.mixture import Mixture
+from morex.core.seeding import generator_for
+from morex.models.mixture import Mixture
+from morex.models.save import load_model
 from morex.perturbations import L1, L2, Ball, Linf
-from morex.randomness import generator_for
 from morex.recipe import parse_recipe
-from morex.recipe.extension import extended
+from morex.recipe.extend import extended
 from morex.report import read_results
 from morex.run import run
-from morex.run.extending import go_on_from, recipe_of
-from morex.saving import load_model
-from tiny import raw_recipe, results_of
+from morex.run.continuation import go_on_from, recipe_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

@@ -17,33 +17,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from morex import attacks, data, objectives, perturbations, report
-    from morex.evaluation import evaluate, table1
-    from morex.hyperparameters import TrainingConfig
-    from morex.mixture import LargestLogit, MeanOfExperts, Mixture
-    from morex.networks import NetworkConfig, ResNet
-    from morex.saving import load_model as load
-    from morex.saving import save_model as save
-    from morex.training import TrainingData, train
+    from morex import attacks, data, perturbations, report
+    from morex.evaluation.evaluate import evaluate
+    from morex.evaluation.suite import table1
+    from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
+    from morex.models.resnet import NetworkConfig, ResNet
+    from morex.models.save import load_model as load
+    from morex.models.save import save_model as save
+    from morex.training import objectives
+    from morex.training.config import TrainingConfig
+    from morex.training.loop import TrainingData, train
 
 _HOME = {
-    "LargestLogit": ("morex.mixture", "LargestLogit"),
-    "MeanOfExperts": ("morex.mixture", "MeanOfExperts"),
-    "Mixture": ("morex.mixture", "Mixture"),
-    "NetworkConfig": ("morex.networks", "NetworkConfig"),
-    "ResNet": ("morex.networks", "ResNet"),
-    "TrainingConfig": ("morex.hyperparameters", "TrainingConfig"),
-    "TrainingData": ("morex.training", "TrainingData"),
+    "LargestLogit": ("morex.models.mixture", "LargestLogit"),
+    "MeanOfExperts": ("morex.models.mixture", "MeanOfExperts"),
+    "Mixture": ("morex.models.mixture", "Mixture"),
+    "NetworkConfig": ("morex.models.resnet", "NetworkConfig"),
+    "ResNet": ("morex.models.resnet", "ResNet"),
+    "TrainingConfig": ("morex.training.config", "TrainingConfig"),
+    "TrainingData": ("morex.training.loop", "TrainingData"),
     "attacks": ("morex.attacks", None),
     "data": ("morex.data", None),
-    "evaluate": ("morex.evaluation", "evaluate"),
-    "load": ("morex.saving", "load_model"),
-    "objectives": ("morex.objectives", None),
+    "evaluate": ("morex.evaluation.evaluate", "evaluate"),
+    "load": ("morex.models.save", "load_model"),
+    "objectives": ("morex.training.objectives", None),
     "perturbations": ("morex.perturbations", None),
     "report": ("morex.report", None),
-    "save": ("morex.saving", "save_model"),
-    "table1": ("morex.evaluation", "table1"),
-    "train": ("morex.training", "train"),
+    "save": ("morex.models.save", "save_model"),
+    "table1": ("morex.evaluation.evaluate", "table1"),
+    "train": ("morex.training.loop", "train"),
 }
 
 __all__ = [

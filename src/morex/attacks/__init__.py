@@ -1,18 +1,15 @@
 """Attacks: searches inside a perturbation for images that a model gets wrong."""
 
-from morex.attacks.around import SearchAround, attack_on, search_of
 from morex.attacks.autoattack import AutoAttack
 from morex.attacks.base import Attack, Freezer, Model, Passes, frozen, is_right
+from morex.attacks.batched import search_slices
+from morex.attacks.composed import SearchAround, attack_on, search_of
 from morex.attacks.deepfool import DeepFool
-from morex.attacks.draws import WorstOfDraws
-from morex.attacks.grid import GridSearch
-from morex.attacks.in_turn import InTurn
-from morex.attacks.noise import RandomNoise
+from morex.attacks.draws import GridSearch, RandomNoise, WorstOfDraws, WorstOfStrengths
+from morex.attacks.gate_steering import AwayFromChoices, DrawnSteering, GateSteering
 from morex.attacks.pgd import PGD, Keep, OfLogits, cross_entropy
 from morex.attacks.rays import RayS
-from morex.attacks.slices import search_slices
-from morex.attacks.steering import AwayFromChoices, DrawnSteering, GateSteering
-from morex.attacks.strengths import WorstOfStrengths
+from morex.attacks.sequence import InTurn
 from morex.attacks.transfer import ExpertTransfer
 
 __all__ = [

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
-from morex.attacks.in_turn import Search, first_that_fools
+from morex.attacks.sequence import Search, first_that_fools
 from morex.perturbations import L1, L2, Ball, Linf
 
 AttackName = Literal["apgd-ce", "apgd-t", "fab-t", "square"]

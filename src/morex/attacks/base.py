@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from morex.convolution import ConvNorm
+from morex.core.seeding import generator_for
+from morex.models.conv_bn import ConvNorm
 from morex.perturbations import Perturbation
-from morex.randomness import generator_for
 
 Model = Callable[[Tensor], Tensor]
 """Any callable from images (N, C, H, W) in [0, 1] to logits (N, K); an ``nn.Module`` or not."""

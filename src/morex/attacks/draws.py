@@ -1,13 +1,25 @@
-"""Attacks on transforms: draw, and keep what hurts most."""
+"""Searches that only draw or list candidates: no gradient is asked for.
 
+====================  ======================================================================
+``WorstOfDraws``      several draws of a transform, the one with the largest loss
+``WorstOfStrengths``  several draws at each of several strengths, the first that fools
+``GridSearch``        every point of a grid over a spatial transformation
+``RandomNoise``       uniform points of a ball: what no other attack should be weaker than
+====================  ======================================================================
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.pgd import cross_entropy
-from morex.perturbations import Transform
+from morex.attacks.sequence import Search, first_that_fools
+from morex.perturbations import Ball, Spatial, Transform
 
 
 @dataclass(frozen=True)
@@ -48,3 +60,130 @@ class WorstOfDraws(Attack):
             worst = torch.where((loss > largest).view(-1, 1, 1, 1), drawn, worst)
             largest = torch.maximum(loss, largest)
         return worst
+
+
+@dataclass(frozen=True)
+class WorstOfStrengths(Attack):
+    """Random search over a grid: several draws of a transform at each of several strengths.
+
+    Args:
+        perturbation: the transform at its full strength.
+        draws: at every strength.
+        strengths: factors on the strength, the last one in the result where nothing fools.
+
+    Raises:
+        ValueError: if it is not a transform, ``draws`` is below 1, or a factor is not in [0, 1].
+    """
+
+    perturbation: Transform
+    draws: int = 5
+    strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        if not isinstance(self.perturbation, Transform):
+            raise ValueError(f"WorstOfStrengths draws transforms, got {self.perturbation}")
+        within = all(0 <= factor <= 1 for factor in self.strengths)
+        if self.draws < 1 or not self.strengths or not within:
+            raise ValueError(
+                "WorstOfStrengths needs draws >= 1 and strengths in [0, 1], got "
+                f"{self.draws} and {self.strengths}"
+            )
+
+    @property
+    def passes(self) -> Passes:
+        """A decision on the image itself and on every draw."""
+        return Passes(forward=1 + self.draws * len(self.strengths))
+
+    @torch.no_grad()
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return each example's first draw that fools, or the last one."""
+        return first_that_fools(model, x, y, self._searches(generator))
+
+    def _searches(self, generator: torch.Generator) -> Iterator[Search]:
+        for strength in self.strengths:
+            weaker = self.perturbation.scaled(strength)
+            for _ in range(self.draws):
+                yield partial(_drawn, weaker, generator)
+
+
+def _drawn(transform: Transform, generator: torch.Generator, x: Tensor, y: Tensor) -> Tensor:
+    return transform(x, generator=generator)
+
+
+@dataclass(frozen=True)
+class GridSearch(Attack):
+    """All combinations of evenly spaced parameters (Engstrom et al. 2019, section 4).
+
+    Args:
+        perturbation: a spatial transformation.
+        points: per parameter, the two ends among them.
+
+    Raises:
+        ValueError: if ``points`` is below 2, or the perturbation is not spatial.
+    """
+
+    perturbation: Spatial
+    points: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        if not isinstance(self.perturbation, Spatial):
+            raise ValueError(f"GridSearch needs a spatial transform, got {self.perturbation}")
+        if self.points < 2:
+            raise ValueError(f"GridSearch needs points >= 2, got {self.points}")
+
+    @property
+    def passes(self) -> Passes:
+        """A decision on the image itself and on every point of the grid."""
+        return Passes(forward=1 + self.points**self.perturbation.parameters)
+
+    @torch.no_grad()
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return each example's first point that fools, or the last one of the grid."""
+        return first_that_fools(model, x, y, self._searches())
+
+    def _searches(self) -> Iterator[Search]:
+        steps = torch.linspace(-1, 1, self.points).tolist()
+        for point in product(steps, repeat=self.perturbation.parameters):
+            yield partial(_applied, self.perturbation, point)
+
+
+def _applied(transform: Spatial, point: tuple[float, ...], x: Tensor, y: Tensor) -> Tensor:
+    return transform.apply(x, x.new_tensor(point).expand(len(x), -1))
+
+
+@dataclass(frozen=True)
+class RandomNoise(Attack):
+    """Uniform draws from the ball; each example's last one that fools, or the image itself.
+
+    Args:
+        perturbation: the ball.
+        draws: how many.
+
+    Raises:
+        ValueError: if ``draws`` is below 1.
+    """
+
+    perturbation: Ball
+    draws: int = 20
+
+    def __post_init__(self) -> None:
+        """Check the budget."""
+        if self.draws < 1:
+            raise ValueError(f"RandomNoise needs draws >= 1, got {self.draws}")
+
+    @property
+    def passes(self) -> Passes:
+        """A forward pass per draw."""
+        return Passes(forward=self.draws)
+
+    @torch.no_grad()
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what fools, where something does."""
+        found = x
+        for _ in range(self.draws):
+            moved = self.perturbation.random_start(x, generator)
+            wrong = model(moved).argmax(1) != y
+            found = torch.where(wrong.view(-1, 1, 1, 1), moved, found)
+        return found

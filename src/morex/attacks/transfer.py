@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
-from morex.attacks.in_turn import Search, first_that_fools
 from morex.attacks.pgd import PGD
+from morex.attacks.sequence import Search, first_that_fools
 from morex.perturbations import Ball
 
 

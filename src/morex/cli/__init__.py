@@ -1,5 +1,5 @@
 """The command line: ``morex run | plan | recipes | table | evaluate | predict``."""
 
-from morex.cli.app import main
+from morex.cli.main import main
 
 __all__ = ["main"]

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 
-from morex.audit import Finding, audit_model
-from morex.cli.opening import Request, opened, write_json
+from morex.cli.load_model import Request, opened, write_json
+from morex.evaluation.masking_audit import Finding, audit_model
 from morex.perturbations import L2, Linf
 from morex.run.cores import threads
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from morex.outcomes import Comparison, Outcomes
+from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.statistics import Comparison
 
 
 def compare(first: Path, second: Path) -> Iterator[str]:

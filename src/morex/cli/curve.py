@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from morex.cli.opening import Request, opened, write_json
-from morex.curves import curve_suite
-from morex.evaluation import evaluate
+from morex.cli.load_model import Request, opened, write_json
+from morex.evaluation.evaluate import evaluate
+from morex.evaluation.strength_curves import curve_suite
 from morex.run.cores import threads
 
 

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.statistics import BoolArray, Proportion
 from morex.attacks import WorstOfDraws
-from morex.cli.opening import Request, opened, write_json
+from morex.cli.load_model import Request, opened, write_json
 from morex.data import ImageSet, PublishedCorruptions
-from morex.evaluation import Row, Suite, evaluate
-from morex.outcomes import BoolArray, Outcomes, Proportion
+from morex.evaluation.evaluate import evaluate
+from morex.evaluation.suite import Row, Suite
 from morex.perturbations import Clean
-from morex.recipe.pieces import described
+from morex.recipe.components import described
 from morex.run import Workshop
 from morex.run.cores import threads
-from morex.run.partial import PartialRows
+from morex.run.partial_results import PartialRows
 
 
 def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:

@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
+from morex.core.units import duration
 from morex.recipe import Recipe, RecipeError, parse_recipe
 from morex.recipe.load import with_overrides
 from morex.recipe.schema import MixtureModel, NetworkModel
-from morex.run.extending import training_seconds
-from morex.words import duration
+from morex.run.continuation import training_seconds
 
 
 def perturbations(written: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from morex.files import write_atomically
+from morex.core.files import write_atomically
 from morex.report import Gate, read_results, to_heatmap
 
 

@@ -3,8 +3,8 @@
 import torch
 from rich.table import Table
 
+from morex.core.units import count, duration, memory
 from morex.run import Estimate
-from morex.words import count, duration, memory
 
 
 def plan_table(estimates: list[Estimate], device: torch.device, jobs: int) -> Table:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from morex.data import DataError, read_pictures
-from morex.mixture import Ensemble, Mixture
+from morex.models.mixture import Ensemble, Mixture
+from morex.models.save import load_about, load_model
 from morex.report.predictions import ExpertSays, Prediction, write_predictions
-from morex.saving import load_about, load_model
 
 _MOST = 5
 """How many of the most probable classes are kept."""

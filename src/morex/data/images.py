@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from morex.core.seeding import generator_for
 from morex.data.errors import DataError
-from morex.randomness import generator_for
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from morex.data.digits import load_digits
+from morex.data.download import KNOWN, download
 from morex.data.errors import DataError
 from morex.data.folders import find_class_folders, read_class_folders
-from morex.data.hub import KNOWN, download
 from morex.data.images import ImageSet
 from morex.data.parquet import find_shards, read_shards
 from morex.data.splits import TEST_NAMES, TRAIN, choose_test

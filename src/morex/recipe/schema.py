@@ -14,16 +14,16 @@ from pydantic import (
     model_validator,
 )
 
+from morex.artifacts.outcomes import Outcomes
 from morex.attacks import PGD, Attack, DrawnSteering, Keep
-from morex.foreign import ForeignConfig, is_factory
-from morex.hyperparameters import TrainingConfig
-from morex.mixture import Combine
-from morex.networks import ARCHITECTURES
-from morex.outcomes import Outcomes
+from morex.models.external import ForeignConfig, is_factory
+from morex.models.mixture import Combine
+from morex.models.resnet import ARCHITECTURES
 from morex.perturbations import Ball, Perturbation
+from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, Strict, named_parts
 from morex.recipe.errors import RecipeError
-from morex.recipe.pieces import AnyAttack, AnyPerturbation, AttackSpec, Strict, named_parts
 from morex.recipe.suites import load_suite
+from morex.training.config import TrainingConfig
 
 _COMPUTED_ROWS = ("union", "mean")
 """Lines that tables compute from the rows."""
@@ -173,8 +173,8 @@ class MixtureModel(Strict):
     probabilities, and ``sharpness`` has factors on the logits of some experts. With ``committees``
     the gate weights those instead of single experts (``gates.py``). With a ``robust_gate`` the
     warm-up is against attacks on the gate. Where ``training`` is null that is all there is. A
-    mixture with a ``warm_start`` begins as that one does, with other experts (``regrouping.py``);
-    of the factors those of new experts count.
+    mixture with a ``warm_start`` begins as that one does, with other experts; of the factors those of
+    new experts count (``models/extend.py``).
     """
 
     kind: Literal["mixture"]

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from morex.files import write_atomically
-from morex.outcomes import Comparison
+from morex.artifacts.statistics import Comparison
+from morex.core.files import write_atomically
 from morex.report.charts import Cell, DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
 from morex.report.charts.svg import percent
 from morex.report.material import Material, read_material

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from morex.outcomes import Proportion
+from morex.artifacts.statistics import Proportion
 from morex.report.caption import caption
 from morex.report.table import Cells, Table, best
 

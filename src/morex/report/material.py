@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from morex.illustrations import Illustration
-from morex.outcomes import Outcomes
+from morex.artifacts.illustration import Illustration
+from morex.artifacts.outcomes import Outcomes
 from morex.report.results import Gate, ResultsFile, RunResults, problems, read_results
 from morex.report.table import Table, make_table
 

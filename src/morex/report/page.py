@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from morex.files import write_atomically
+from morex.core.files import write_atomically
 from morex.report.material import Material, read_material
 from morex.report.sections.base import Section
 from morex.report.sections.breaks import breaks_section

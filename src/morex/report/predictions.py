@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from morex.files import write_atomically
+from morex.core.files import write_atomically
 from morex.report.images import data_address
 from morex.report.page import render
 from morex.report.sections.base import Section, plural

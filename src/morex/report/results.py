@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from morex.outcomes import Outcomes
+from morex.artifacts.outcomes import Outcomes
 
 FORMAT = 1
 RESULTS = "results.json"

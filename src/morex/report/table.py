@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from morex.outcomes import Outcomes, Proportion
+from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.statistics import Proportion
 from morex.report.paper import paper_columns, paper_figure
 from morex.report.results import Cost, ResultsFile, RunResults
 

@@ -1,12 +1,12 @@
 """Runs: the stages of a recipe, done once, in a directory that survives interruption."""
 
-from morex.run.build import Workshop
+from morex.run.builder import Workshop
 from morex.run.cores import default_jobs
+from morex.run.costs import Estimate, estimate
 from morex.run.execute import run
-from morex.run.planning import Estimate, estimate
+from morex.run.progress import Silence, Watcher
 from morex.run.stages import Stage
 from morex.run.store import RunError
-from morex.run.watching import Silence, Watcher
 
 __all__ = [
     "Estimate",

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from morex.attacks import frozen
-from morex.precision import Precision, autocast
-from morex.run.build import Workshop
-from morex.training import channels_last
+from morex.core.precision import Precision, autocast
+from morex.run.builder import Workshop
+from morex.training.loop import channels_last
 
 _LONG_ENOUGH = 0.2
 """Seconds of a backward pass from which on more images do not make its timing better."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from safetensors.torch import load, save
 
-from morex.files import read_with_digest, write_with_digest
-from morex.snapshots import Snapshot
+from morex.core.files import read_with_digest, write_with_digest
+from morex.training.state import Snapshot
 
 
 class FileCheckpoint:

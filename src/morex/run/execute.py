@@ -8,16 +8,16 @@ from typing import Any
 import torch
 import yaml
 
-from morex.precision import default_device
+from morex.core.precision import default_device
 from morex.recipe import Recipe
-from morex.run.bench import Bench
 from morex.run.cores import default_jobs, threads
-from morex.run.planning import stage_work
+from morex.run.costs import stage_work
+from morex.run.progress import Silence, Watcher
 from morex.run.provenance import provenance
 from morex.run.results import results, test_labels
+from morex.run.stage_runner import Bench
 from morex.run.stages import Stage, plan_stages
 from morex.run.store import Store
-from morex.run.watching import Silence, Watcher
 from morex.run.workers import Here, Processes, Workers
 
 

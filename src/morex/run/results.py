@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from morex.recipe.pieces import described
+from morex.recipe.components import described
 from morex.recipe.schema import TrainedModel
-from morex.run.build import Workshop
+from morex.run.builder import Workshop
 from morex.run.stages import Stage, stage_id
 
 

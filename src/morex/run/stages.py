@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from morex.foreign import Foreign
+from morex.models.external import Foreign
+from morex.models.save import weights_digest
 from morex.recipe import Recipe, slug
-from morex.recipe.illustrations import illustrated, in_pictures
-from morex.recipe.pieces import described
+from morex.recipe.components import described
+from morex.recipe.illustrated import illustrated, in_pictures
 from morex.recipe.schema import (
     AnyModel,
     MixtureModel,
@@ -18,7 +19,6 @@ from morex.recipe.schema import (
     UngatedModel,
     parents,
 )
-from morex.saving import weights_digest
 
 FORMAT = 1
 """Raised whenever the same inputs would give another result, so that old stages are redone.

@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from morex.files import digest_of, write_atomically
+from morex.core.files import digest_of, write_atomically
 from morex.run.stages import Stage
 
 _KEY = "[0-9a-f]" * 16

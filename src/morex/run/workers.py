@@ -19,7 +19,7 @@ from typing import Any, Self
 import torch
 
 from morex.recipe import parse_recipe
-from morex.run.bench import Bench
+from morex.run.stage_runner import Bench
 from morex.run.stages import Stage
 from morex.run.store import RunError
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from morex.outcomes import Outcomes
+from morex.artifacts.outcomes import Outcomes
 from morex.report.charts import DataTable, Figure, Overlap, Panel, upset_chart
 from morex.report.material import Material
 from morex.report.sections.base import Section

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
-from morex.illustrations import Curve
-from morex.outcomes import Proportion
+from morex.artifacts.illustration import Curve
+from morex.artifacts.statistics import Proportion
 from morex.report.caption import in_words
 from morex.report.charts import DataTable, Figure, Key, Line, LineAxes, Panel, line_chart
 from morex.report.charts.svg import percent

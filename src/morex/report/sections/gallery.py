@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from morex.illustrations import Pictures
+from morex.artifacts.illustration import Pictures
 from morex.report.images import data_address, magnification, magnified
 from morex.report.material import Material
 from morex.report.sections.base import Section, listed

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from morex.outcomes import Comparison, Proportion
+from morex.artifacts.statistics import Comparison, Proportion
 from morex.report.charts import DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
 from morex.report.charts.svg import percent
 from morex.report.material import Material

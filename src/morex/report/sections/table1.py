@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import compress
 
-from morex.outcomes import Proportion
+from morex.artifacts.statistics import Proportion
 from morex.report.caption import caption
 from morex.report.formats import cost_cell
 from morex.report.material import Material

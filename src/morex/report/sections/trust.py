@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from morex.core.units import duration
 from morex.report.formats import to_csv, to_json
 from morex.report.material import Finding, Material
 from morex.report.sections.base import Section, plural
-from morex.words import duration
 
 _SIGNS = {"pass": "✓", "flag": "⚑", "does not apply": "–"}
 

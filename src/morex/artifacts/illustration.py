@@ -1,0 +1,128 @@
+"""Illustrations: what a model does on a few test images, kept for the report page.
+
+Three things: what it says under every quick attack, how its accuracy falls with the strength of
+each perturbation, and for some pictures everything that can be seen of an attack on them. Nothing
+here needs torch: a run writes these files and the report reads them.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morex.artifacts.statistics import BoolArray
+from morex.core.files import write_atomically
+
+Array = NDArray[Any]
+_REDO = "delete it and run the same command again: its stage will be redone"
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Which of n images a model gets right at several strengths of a perturbation.
+
+    Attributes:
+        factors: on the strength, (k,).
+        right: (k, n).
+    """
+
+    factors: Array
+    right: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """P test images under R attacks, and what is said of them.
+
+    Attributes:
+        index: their places among the run's test images, (P,).
+        labels: their true classes, (P,).
+        rows: names of the attacks, (R,); the first one leaves the image as it is.
+        moved: the attacked images in [0, 1], float16, (R, P, C, H, W).
+        said: the classes that the model names, (R, P).
+        confidence: the probability that it gives to them, (R, P).
+        experts: names of its experts, (M,); none for a single network.
+        experts_say: the classes that they name, (R, P, M).
+        weights: the gate's weights, (R, P, M); (R, P, 0) where there is no gate.
+    """
+
+    index: Array
+    labels: Array
+    rows: Array
+    moved: Array
+    said: Array
+    confidence: Array
+    experts: Array
+    experts_say: Array
+    weights: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Illustration:
+    """What is kept of one model.
+
+    Attributes:
+        labels: true classes of the first test images, (n,).
+        answers: by row of the suite the classes that the model names, (n,).
+        curves: by perturbation.
+        pictures: None for models without a gallery.
+    """
+
+    labels: Array
+    answers: Mapping[str, Array]
+    curves: Mapping[str, Curve]
+    pictures: Pictures | None = None
+
+    def save(self, path: Path) -> None:
+        """Write a compressed ``.npz``, whole or not at all; equal content gives equal bytes."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **self._arrays())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, buffer.getvalue())
+
+    def _arrays(self) -> dict[str, Any]:
+        curves = {
+            f"{part}/{name}": getattr(curve, part)
+            for name, curve in self.curves.items()
+            for part in ("factors", "right")
+        }
+        pictures = {
+            f"pictures/{field.name}": getattr(self.pictures, field.name)
+            for field in fields(Pictures)
+            if self.pictures
+        }
+        answers = {f"answers/{row}": said for row, said in self.answers.items()}
+        return {"labels": self.labels, **answers, **curves, **pictures}
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote; nothing is unpickled.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is damaged or holds something else.
+        """
+        data = path.read_bytes()
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                return cls._of({name: archive[name] for name in archive.files})
+        except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes
+            raise ValueError(f"{path}: not a readable illustration ({error}); {_REDO}") from error
+
+    @classmethod
+    def _of(cls, arrays: dict[str, Array]) -> Self:
+        parts: dict[str, dict[str, Array]] = {}
+        for name, array in arrays.items():
+            section, _, key = name.partition("/")
+            parts.setdefault(section, {})[key] = array
+        right = parts.get("right", {})
+        return cls(
+            labels=parts["labels"][""],
+            answers=parts.get("answers", {}),
+            curves={k: Curve(f, right[k]) for k, f in parts.get("factors", {}).items()},
+            pictures=Pictures(**parts["pictures"]) if "pictures" in parts else None,
+        )

@@ -1,0 +1,62 @@
+"""Sets of models: a folder with a folder per model, and ``set.json`` which says what they are."""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+NAME = "set.json"
+
+
+class SetError(ValueError):
+    """What describes a set of models is damaged."""
+
+
+@dataclass(frozen=True)
+class ModelSet:
+    """A set of trained models, each made by one recipe.
+
+    Attributes:
+        folder: where it is.
+        default: the model that the set's name stands for.
+        description: what was trained on what.
+        recipe: how all are evaluated, whatever each was saved with (the keys of a recipe that an
+            evaluation needs); None if each says it for itself.
+    """
+
+    folder: Path
+    default: str
+    description: str = ""
+    recipe: dict[str, Any] | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of its models."""
+        return tuple(sorted(p.name for p in self.folder.iterdir() if p.is_dir()))
+
+
+def read_set(folder: Path) -> ModelSet | None:
+    """Return the set of models in a folder; None if there is none.
+
+    Raises:
+        SetError: if what describes it is damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_bytes())
+        default = about["default"]
+    except (ValueError, TypeError, LookupError):
+        default = about = None
+    if not isinstance(default, str) or Path(default).name != default:
+        raise SetError(f"{path} is damaged: expected the folder of a model as its default")
+    return ModelSet(folder, default, about.get("description", ""), about.get("recipe"))
+
+
+def shipped_sets() -> dict[str, ModelSet]:
+    """Return the sets that come with morex, by name."""
+    home = Path(str(files("morex") / "models" / "pretrained"))
+    found = (read_set(folder) for folder in sorted(home.glob("*")))
+    return {each.folder.name: each for each in found if each}

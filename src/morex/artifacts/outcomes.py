@@ -1,0 +1,143 @@
+"""Outcomes: one boolean per example and attack, from which every reported figure is computed.
+
+Accuracies, unions, means and intervals are never stored in the place of outcomes, so that any
+other figure can be computed later from the same run.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from morex.artifacts.statistics import BoolArray, Proportion
+from morex.core.files import write_atomically
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_INDEX = "rows"  # the array in a file that lists the others: a lost one cannot go unnoticed
+_RESERVED = frozenset({"file", "allow_pickle", _INDEX})  # the first two: numpy.savez's arguments
+_REDO = "delete it and run the same command again: its stage will be redone"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """For one model: on which examples it is still right under each attack.
+
+    ``right`` maps a row name (one attack of a suite) to a boolean array (n_row,). Rows may cover
+    different numbers of examples, but always a prefix of one and the same order: a row of 300
+    covers examples 0..299. The arrays are copied and made read-only.
+
+    Raises:
+        ValueError: if there is no row, a row name is not made of letters, digits and ``._+-``, or
+            an array is not one-dimensional, boolean and non-empty.
+    """
+
+    right: Mapping[str, BoolArray]
+
+    def __post_init__(self) -> None:
+        """Check the rows and take read-only copies."""
+        if not self.right:
+            raise ValueError("outcomes need at least one row, got none")
+        rows = {name: _checked_row(name, right) for name, right in self.right.items()}
+        object.__setattr__(self, "right", rows)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Names of the rows, in the order of measurement."""
+        return tuple(self.right)
+
+    def accuracy(self, row: str) -> Proportion:
+        """Return the share of the row's examples on which the model is still right.
+
+        Raises:
+            ValueError: if there is no such row.
+        """
+        return Proportion.of(self._row(row))
+
+    def union(self, rows: Iterable[str] | None = None) -> BoolArray:
+        """Return, per example, whether the model is right under every one of ``rows``.
+
+        Only the examples that all those rows cover are judged: the result is (min n_row,).
+
+        Args:
+            rows: names of rows; all of them by default.
+
+        Raises:
+            ValueError: if a row is unknown or none is given.
+        """
+        chosen = self._chosen(rows)
+        shared = min(map(len, chosen))
+        still_right: BoolArray = np.logical_and.reduce([right[:shared] for right in chosen])
+        return still_right
+
+    def mean(self, rows: Iterable[str] | None = None) -> float:
+        """Return the plain mean of the accuracies of ``rows`` (default: all), in [0, 1].
+
+        Every row counts the same, however many examples it covers.
+
+        Raises:
+            ValueError: if a row is unknown or none is given.
+        """
+        return float(np.mean([Proportion.of(right).value for right in self._chosen(rows)]))
+
+    def save(self, path: Path | str) -> None:
+        """Write a compressed ``.npz``, whole or not at all: an array per row, and their names.
+
+        The folder must exist. Equal outcomes give equal bytes.
+        """
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {_INDEX: np.array(self.rows), **self.right}
+        np.savez_compressed(buffer, **arrays)
+        write_atomically(Path(path), buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read what ``save`` wrote; nothing is unpickled.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is damaged or holds something else.
+        """
+        data = Path(path).read_bytes()
+        try:
+            return cls(_arrays(data))
+        except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes
+            raise ValueError(f"{path}: not a readable outcomes file ({error}); {_REDO}") from error
+
+    def _row(self, row: str) -> BoolArray:
+        if row not in self.right:
+            raise ValueError(f"no outcomes for row {row!r}; there are {', '.join(self.right)}")
+        return self.right[row]
+
+    def _chosen(self, rows: Iterable[str] | None) -> list[BoolArray]:
+        chosen = [self._row(row) for row in (self.right if rows is None else rows)]
+        if not chosen:
+            raise ValueError("expected at least one row name, got none")
+        return chosen
+
+
+def _checked_row(name: str, right: BoolArray) -> BoolArray:
+    if not _NAME.fullmatch(name) or name in _RESERVED:
+        raise ValueError(
+            f"row name {name!r}: expected letters, digits and any of ._+- (no spaces), "
+            f"and none of {', '.join(sorted(_RESERVED))}"
+        )
+    copied = np.array(right)
+    if copied.dtype != np.bool_ or copied.ndim != 1 or not copied.size:
+        raise ValueError(
+            f"row {name!r}: expected a non-empty boolean array of shape (n,), "
+            f"got {copied.dtype} {copied.shape}"
+        )
+    copied.setflags(write=False)
+    return copied
+
+
+def _arrays(data: bytes) -> dict[str, BoolArray]:
+    archive = np.load(io.BytesIO(data), allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError("expected a .npz archive of boolean arrays, got a single array")
+    with archive:
+        return {name: archive[name] for name in archive[_INDEX].tolist()}

@@ -1,0 +1,130 @@
+"""Evaluation: every model under every attack of a suite, one boolean per example and attack.
+
+Nothing here knows how a model was made: it is a callable from images in [0, 1] to logits. Every
+attack sees the whole model in evaluation mode, and every image that it returns is checked before it
+counts: is it one that the perturbation allows?
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.statistics import BoolArray
+from morex.attacks import Model, SearchAround, frozen, is_right
+from morex.core.precision import exact_float32
+from morex.core.seeding import generator_for
+from morex.data import ImageSet
+from morex.evaluation.feasibility import balls_of, check_feasible
+from morex.evaluation.suite import Row, Suite, table1
+
+
+def evaluate(
+    model: Model,
+    data: ImageSet,
+    suite: Suite | None = None,
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+    done: Mapping[str, BoolArray] | None = None,
+    keep: Callable[[str, BoolArray], None] | None = None,
+) -> Outcomes:
+    """Attack ``model`` on ``data`` with every row of ``suite`` and return where it is still right.
+
+    An image that the model gets wrong as it is counts as wrong in every ball without an attack: the
+    image itself is in the ball.
+
+    Args:
+        model: images (N, C, H, W) in [0, 1] to logits (N, K), on the device of the data.
+        data: the test images; rows of fewer examples take the first ones.
+        suite: the attacks; ``table1()`` by default.
+        seed: of the attacks' random draws; those of transforms are the same for every model.
+        batch_size: images attacked at a time; random draws depend on it.
+        done: what is already known, by name of the row: what ``keep`` was given last.
+        keep: called after every batch with the name of the row and what is known of it, which is
+            its first examples, and in the end all of them.
+
+    Returns:
+        One boolean per row and example: True where the model is right.
+
+    Raises:
+        ValueError: if ``batch_size`` is below 1, there is no row, two rows have one name, or a
+            name is not one that ``Outcomes`` takes.
+        InfeasibleError: if an attack returns an image outside its ball or [0, 1].
+    """
+    suite = table1() if suite is None else suite
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if len({row.name for row in suite}) < len(suite):
+        raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
+    Outcomes({row.name: np.ones(1, np.bool_) for row in suite})  # refuse bad names before the work
+    right = dict(done or {})
+    with exact_float32(), frozen(model):
+        right_as_they_are = _clean(model, data, batch_size)
+        for row in suite:
+            known = right.get(row.name, np.zeros(0, np.bool_))
+            batches = _attacked(model, data, row, right_as_they_are, known, seed, batch_size)
+            for so_far in batches:
+                right[row.name] = so_far
+                if keep:
+                    keep(row.name, so_far)
+    return Outcomes({row.name: right[row.name] for row in suite})
+
+
+def _clean(model: Model, data: ImageSet, batch_size: int) -> Tensor:
+    """Return which images the model gets right as they are, (N,)."""
+    starts = range(0, len(data), batch_size)
+    rows = [slice(start, start + batch_size) for start in starts]
+    return torch.cat([is_right(model, data.pixels(r), data.labels[r]) for r in rows])
+
+
+def _attacked(
+    model: Model,
+    data: ImageSet,
+    row: Row,
+    right_as_they_are: Tensor,
+    known: BoolArray,
+    seed: int,
+    batch_size: int,
+) -> Iterator[BoolArray]:
+    """Attack the batches that are not known; yield where the model is right, as far as is known."""
+    n = row.count(len(data))
+    right = right_as_they_are[:n].clone()
+    known = known[:n]
+    right[: len(known)] = torch.tensor(known, device=data.device)
+    balls = balls_of(row.attack.perturbation)
+    all_of_them = torch.arange(n, device=data.device)
+    attacked = all_of_them[right_as_they_are[:n]] if balls else all_of_them
+    batches = torch.split(attacked, batch_size)
+    # the end of a batch's examples is that of the images up to the next batch
+    ends = [*(int(following[0]) for following in batches[1:]), n]
+    for batch, (rows, end) in enumerate(zip(batches, ends, strict=True)):
+        if end <= len(known):
+            continue
+        x, y = data.pixels(rows), data.labels[rows]
+        draw = partial(generator_for, seed, "evaluation", row.name, batch, device=data.device)
+        moved = row.attack(model, x, y, generator=draw())
+        # against the data's own images: the attack may have changed those that it was given
+        right[rows] = _judged(model, row, data.pixels(rows), y, moved, draw())
+        so_far: BoolArray = right[:end].cpu().numpy()
+        yield so_far
+
+
+def _judged(
+    model: Model, row: Row, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Check x' and return where the model is right, (N,).
+
+    In a composition the centre of the ball is what the transform makes of x, drawn once more from a
+    generator equal to the attack's. It is in the ball itself, so it has to be right as well.
+    """
+    attack = row.attack
+    if not isinstance(attack, SearchAround):
+        check_feasible(attack.perturbation, x, moved, row.name)
+        return is_right(model, moved, y)
+    centres = attack.centres(x, generator)
+    check_feasible(attack.perturbation.ball, centres, moved, row.name)
+    return is_right(model, moved, y) & is_right(model, centres, y)

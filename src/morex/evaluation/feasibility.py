@@ -1,0 +1,43 @@
+"""Is what an attack returned an image that the perturbation allows?"""
+
+import torch
+from torch import Tensor
+
+from morex.perturbations import Ball, Perturbation
+
+TOLERANCE = 1e-5
+"""How far, relative to eps, rounding may carry an image out of its ball."""
+
+
+class InfeasibleError(RuntimeError):
+    """An attack returned an image that it may not return."""
+
+
+def check_feasible(
+    perturbation: Perturbation | tuple[Perturbation, ...], x: Tensor, moved: Tensor, name: str
+) -> None:
+    """Check that every x' is finite, in [0, 1], and, for balls, in one of the balls.
+
+    Raises:
+        InfeasibleError: otherwise, with the worst offender.
+    """
+    if moved.shape != x.shape or not bool(moved.isfinite().all()):
+        raise InfeasibleError(f"{name}: returned images that are not finite or of another shape")
+    if len(moved) and (moved.amin() < 0 or moved.amax() > 1):
+        raise InfeasibleError(
+            f"{name}: returned pixels in [{moved.amin():.4g}, {moved.amax():.4g}]"
+        )
+    balls = balls_of(perturbation)
+    if balls and len(moved):
+        beyond = torch.stack([b.norm(moved - x) - b.eps * (1 + TOLERANCE) for b in balls])
+        farthest = float(beyond.amin(0).amax())  # of each image to the nearest ball
+        if farthest > TOLERANCE:
+            union = " and ".join(map(str, balls))
+            raise InfeasibleError(f"{name}: returned an image {farthest:.4g} outside {union}")
+
+
+def balls_of(perturbation: Perturbation | tuple[Perturbation, ...]) -> tuple[Ball, ...]:
+    """Return the balls whose union is searched; none if a transform is among what is searched."""
+    parts = perturbation if isinstance(perturbation, tuple) else (perturbation,)
+    balls = tuple(part for part in parts if isinstance(part, Ball))
+    return balls if len(balls) == len(parts) else ()

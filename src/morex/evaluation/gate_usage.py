@@ -1,0 +1,115 @@
+"""What the gate of a mixture does: the mean weight of every expert under every perturbation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import log
+
+import torch
+from torch import Tensor
+
+from morex.attacks import PGD, Attack, Model, SearchAround, WorstOfDraws, frozen
+from morex.core.seeding import generator_for
+from morex.data import ImageSet
+from morex.evaluation.suite import Suite
+from morex.models.mixture import Mixture
+
+
+@dataclass(frozen=True)
+class GateUse:
+    """How a gate spreads its weight.
+
+    Attributes:
+        experts: the mixture's experts.
+        weights: for each row the mean weight of every expert, which sum to 1.
+        leads: for each row the share of images on which an expert has the largest weight.
+        entropy: for each row the mean over the images of -sum_i w_i log2 w_i, in bits: 0 where one
+            expert has all the weight, log2(experts) where all have the same.
+        n: number of images.
+    """
+
+    experts: tuple[str, ...]
+    weights: dict[str, tuple[float, ...]]
+    leads: dict[str, tuple[float, ...]]
+    entropy: dict[str, float]
+    n: int
+
+
+def gate_use(
+    mixture: Mixture,
+    data: ImageSet,
+    suite: Suite,
+    *,
+    examples: int = 200,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> GateUse:
+    """Measure the gate's weights on images that attacks have made from the first test images.
+
+    Of the suite the rows with PGD (one restart, to its last step) and draws of transforms count;
+    the attacks are on the whole mixture, as in an evaluation.
+
+    Args:
+        mixture: the model, on the device of the data.
+        data: test images.
+        suite: the attacks.
+        examples: how many images at most.
+        seed: of the attacks.
+        batch_size: images at a time.
+    """
+    images = data.first(examples)
+    weights, leads, entropy = {}, {}, {}
+    with frozen(mixture), torch.no_grad():
+        for row in suite:
+            if attack := one_run(row.attack):
+                place = ("gate", row.name)
+                batches = moved_batches(mixture, images, attack, place, seed, batch_size)
+                found = torch.cat([mixture.gate_weights(moved) for moved in batches])
+                first = torch.nn.functional.one_hot(found.argmax(1), found.shape[1]).float()
+                weights[row.name], leads[row.name] = _means(found), _means(first)
+                entropy[row.name] = _means(_bits(found))[0]
+    return GateUse(mixture.expert_names, weights, leads, entropy, len(images))
+
+
+def one_run(attack: Attack) -> Attack | None:
+    """Return one run of an attack to its end; None for attacks that are left out."""
+    if isinstance(attack, PGD):
+        return replace(attack, restarts=1, stop_when_fooled=False)
+    if isinstance(attack, SearchAround):
+        once = one_run(attack.attack)
+        return once and replace(attack, attack=once)
+    return attack if isinstance(attack, WorstOfDraws) else None
+
+
+def moved_batches(
+    model: Model,
+    images: ImageSet,
+    attack: Attack,
+    place: tuple[str, ...],
+    seed: int,
+    batch_size: int,
+) -> Iterator[Tensor]:
+    """Yield what an attack makes of the images, batch by batch, (batch, C, H, W).
+
+    Args:
+        model: what is attacked.
+        images: all of them.
+        attack: what is done.
+        place: where in the work this is, for the random draws.
+        seed: of the attack.
+        batch_size: images at a time.
+    """
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        generator = generator_for(seed, *place, start, device=images.device)
+        with torch.enable_grad():  # whatever the caller does with the images
+            moved = attack(model, images.pixels(rows), images.labels[rows], generator=generator)
+        yield moved
+
+
+def _bits(weights: Tensor) -> Tensor:
+    """Return the entropy of every image's weights in bits, (n, 1)."""
+    return -torch.xlogy(weights, weights).sum(1, keepdim=True) / log(2)
+
+
+def _means(values: Tensor) -> tuple[float, ...]:
+    return tuple(round(mean, 4) for mean in values.double().mean(0).tolist())

@@ -1,0 +1,175 @@
+"""Makes illustrations: a model's answers, curves and pictures on a few test images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from morex.artifacts.illustration import Curve, Illustration, Pictures
+from morex.attacks import PGD, Attack, RayS, SearchAround, WorstOfDraws, frozen
+from morex.core.precision import exact_float32
+from morex.core.seeding import generator_for
+from morex.data import ImageSet
+from morex.evaluation.evaluate import evaluate
+from morex.evaluation.gate_usage import moved_batches, one_run
+from morex.evaluation.strength_curves import curve_suite, possible
+from morex.evaluation.suite import Row, Suite
+from morex.models.mixture import Ensemble, Mixture
+from morex.perturbations import Clean, Perturbation
+
+_QUERIES = 100
+"""Of attacks that only see decisions, for pictures: they are asked for one image at a time."""
+
+
+@dataclass(frozen=True)
+class Illustrator:
+    """What illustrations show, the same for all models of a run.
+
+    Args:
+        suite: the attacks of the table.
+        perturbations: what curves are drawn of, by name.
+        factors: the strengths of the curves.
+        examples: how many of the first test images answers and curves rest on.
+        pictures: how many of those are shown.
+        steps: of PGD in the curves.
+        seed: of all attacks, and of the choice of pictures.
+        batch_size: images attacked at a time.
+    """
+
+    suite: Suite
+    perturbations: Mapping[str, Perturbation]
+    factors: tuple[float, ...]
+    examples: int
+    pictures: int
+    steps: int
+    seed: int = 0
+    batch_size: int = 256
+
+    @property
+    def answered(self) -> Suite:
+        """The attacks of the answers: the quick ones of the table."""
+        return tuple(
+            Row(row.name, _modest(row.attack)) for row in self.suite if one_run(row.attack)
+        )
+
+    @property
+    def shown(self) -> Suite:
+        """The attacks of the pictures: none at first, then all of the table."""
+        others = (row for row in self.suite if not isinstance(row.attack.perturbation, Clean))
+        modest = (Row(row.name, _modest(row.attack)) for row in others)
+        return (Row("clean", WorstOfDraws(Clean())), *modest)
+
+    def curve_suites(self) -> dict[str, tuple[tuple[float, ...], Suite]]:
+        """Return by perturbation the factors that it can take, and the suite that takes them."""
+        suites = {}
+        for name, perturbation in self.perturbations.items():
+            if not isinstance(perturbation, Clean):
+                factors = tuple(possible(perturbation, self.factors))
+                suite = curve_suite(perturbation, factors, steps=self.steps, restarts=1)
+                suites[name] = factors, suite
+        return suites
+
+    def illustrate(self, model: nn.Module, data: ImageSet, *, gallery: bool) -> Illustration:
+        """Attack ``model`` on the first test images and return what there is to see.
+
+        Args:
+            model: images in [0, 1] to logits, on the device of the data.
+            data: the test images.
+            gallery: whether to add pictures.
+        """
+        images = data.first(self.examples)
+        with exact_float32(), frozen(model):
+            answers = {row.name: self._answers(model, images, row) for row in self.answered}
+            pictures = self._gallery(model, images, answers) if gallery else None
+            return Illustration(
+                labels=images.labels.cpu().numpy(),
+                answers={row: said.cpu().numpy() for row, said in answers.items()},
+                curves=self._curves(model, images),
+                pictures=pictures,
+            )
+
+    @torch.no_grad()
+    def _answers(self, model: nn.Module, images: ImageSet, row: Row) -> Tensor:
+        """Return the classes that a model names under one attack, (n,)."""
+        place = ("illustration", row.name)
+        moved = moved_batches(model, images, row.attack, place, self.seed, self.batch_size)
+        return torch.cat([model(x).argmax(1) for x in moved])
+
+    def _curves(self, model: nn.Module, images: ImageSet) -> dict[str, Curve]:
+        curves = {}
+        for name, (factors, suite) in self.curve_suites().items():
+            if suite:
+                found = evaluate(
+                    model, images, suite, seed=self.seed, batch_size=self.batch_size
+                ).right
+                right = np.stack([found[row.name] for row in suite])
+                curves[name] = Curve(np.array(factors), right)
+        return curves
+
+    def _gallery(
+        self, model: nn.Module, images: ImageSet, answers: Mapping[str, Tensor]
+    ) -> Pictures | None:
+        right = torch.stack([said == images.labels for said in answers.values()]).all(0)
+        chosen = drawn_half_and_half(right.cpu(), self.pictures, self.seed)
+        return self._pictures(model, images.take(chosen), chosen) if len(chosen) else None
+
+    @torch.no_grad()
+    def _pictures(self, model: nn.Module, images: ImageSet, index: Tensor) -> Pictures:
+        seen = [self._seen(model, images, row) for row in self.shown]
+        moved, said, confidence, experts, weights = (
+            torch.stack(s) for s in zip(*seen, strict=True)
+        )
+        names = model.expert_names if isinstance(model, Ensemble) else ()
+        return Pictures(
+            index=index.numpy(),
+            labels=images.labels.cpu().numpy(),
+            rows=np.array([row.name for row in self.shown]),
+            moved=moved.half().cpu().numpy(),
+            said=said.cpu().numpy(),
+            confidence=confidence.half().cpu().numpy(),
+            experts=np.array(names, dtype=np.str_),
+            experts_say=experts.cpu().numpy(),
+            weights=weights.half().cpu().numpy(),
+        )
+
+    def _seen(self, model: nn.Module, images: ImageSet, row: Row) -> tuple[Tensor, ...]:
+        """Return the attacked images, and what model, experts and gate make of them."""
+        place = ("pictures", row.name)
+        batches = moved_batches(model, images, row.attack, place, self.seed, self.batch_size)
+        moved = torch.cat([*batches])
+        confidence, said = torch.softmax(model(moved).float(), 1).max(1)
+        nothing = moved.new_zeros(len(moved), 0)
+        experts = model.expert_logits(moved).argmax(2) if isinstance(model, Ensemble) else nothing
+        weights = model.gate_weights(moved) if isinstance(model, Mixture) else nothing
+        return moved, said, confidence, experts, weights
+
+
+def drawn_half_and_half(right: Tensor, count: int, seed: int) -> Tensor:
+    """Draw ``count`` examples, half of them right and half wrong as far as there are such.
+
+    Args:
+        right: where a model is right under everything, (n,), on the CPU.
+        count: how many to draw; all examples if there are fewer.
+        seed: of the draw, which is all that chooses among the right and among the wrong.
+
+    Returns:
+        Their indices, the right ones first.
+    """
+    order = torch.randperm(len(right), generator=generator_for(seed, "pictures"))
+    good, bad = order[right[order]], order[~right[order]]
+    wanted = min(count // 2, len(bad))
+    good = good[: count - wanted]
+    return torch.cat([good, bad[: count - len(good)]])
+
+
+def _modest(attack: Attack) -> Attack:
+    """Return an attack that shows what it does, with less effort than a table needs."""
+    if isinstance(attack, PGD):
+        return replace(attack, restarts=1)
+    if isinstance(attack, RayS):
+        return replace(attack, queries=min(attack.queries, _QUERIES))
+    if isinstance(attack, SearchAround):
+        return replace(attack, attack=_modest(attack.attack))
+    return attack

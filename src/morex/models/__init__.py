@@ -1,0 +1,31 @@
+"""Models: callables from images (N, C, H, W) in [0, 1] to logits (N, K).
+
+============  ==========================================================================
+``resnet``    the networks, with normalisation inside
+``conv_bn``   a convolution with its BatchNorm, folded while nothing learns
+``gates``     gates that choose among something else than experts
+``mixture``   f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
+``extend``    a trained mixture with further experts, or with fewer
+``external``  classifiers that morex did not make
+``save``      models on disk: safetensors and JSON
+``locate``    where a model is that somebody names
+``hub``       models on the Hugging Face hub
+============  ==========================================================================
+
+The folder ``pretrained`` has the models that come with morex.
+"""
+
+from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
+from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.save import load_model, save_model
+
+__all__ = [
+    "Ensemble",
+    "LargestLogit",
+    "MeanOfExperts",
+    "Mixture",
+    "NetworkConfig",
+    "ResNet",
+    "load_model",
+    "save_model",
+]

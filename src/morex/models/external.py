@@ -1,0 +1,223 @@
+"""Models that morex did not make: any torch classifier by ``package.module:factory``.
+
+Attacks work on pixels in [0, 1]. A classifier that wants another range, or normalised pixels, is
+wrapped here; that the declared range is the right one is checked by trying the others.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from morex.models.hub import on_hub
+
+RANGES: Mapping[str, tuple[float, float]] = {
+    "0..1": (0.0, 1.0),
+    "-1..1": (-1.0, 1.0),
+    "0..255": (0.0, 255.0),
+}
+"""Ranges of pixels that classifiers are trained on."""
+
+_MUCH = 0.1
+"""By how much of accuracy another range must be better to be reported."""
+
+
+class ForeignModelError(ValueError):
+    """A classifier cannot be imported, made or used."""
+
+
+class Rescaled(nn.Module):
+    """A classifier of pixels in [low, high], then normalised, as a model of pixels in [0, 1].
+
+    Args:
+        classifier: images to logits.
+        low, high: the range that stands for black and white.
+        mean, std: per channel; subtracted and divided by after the change of range.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        low: float = 0.0,
+        high: float = 1.0,
+        mean: tuple[float, ...] = (0.0,),
+        std: tuple[float, ...] = (1.0,),
+    ) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ForeignModelError(f"mean and std need the same length and std > 0: {mean}, {std}")
+        self.classifier = classifier
+        deviation = torch.tensor(std).view(-1, 1, 1)
+        shift = (low - torch.tensor(mean).view(-1, 1, 1)) / deviation
+        self.register_buffer("scale", (high - low) / deviation, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of images in [0, 1]."""
+        logits: Tensor = self.classifier(x * self.scale + self.shift)
+        return logits
+
+
+@dataclass(frozen=True)
+class ForeignConfig:
+    """What a foreign classifier is made from.
+
+    Args:
+        factory: ``package.module:factory``.
+        input_range: the pixels that it wants, a key of ``RANGES``.
+        mean, std: per channel, what is subtracted and divided by afterwards; empty for nothing.
+        last_layer: the dotted name of its last linear layer, which a mixture fine-tunes.
+
+    Raises:
+        ForeignModelError: if the range is unknown.
+    """
+
+    factory: str
+    input_range: str = "0..1"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    last_layer: str = "fc"
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.input_range not in RANGES:
+            known = ", ".join(RANGES)
+            raise ForeignModelError(f"input range {self.input_range}: expected one of {known}")
+
+    @property
+    def path(self) -> str:
+        """The dotted name of the last linear layer within ``Foreign``."""
+        return f"classifier.{self.last_layer}"
+
+
+class Foreign(Rescaled):
+    """What a factory makes, as a model of pixels in [0, 1].
+
+    Raises:
+        ForeignModelError: if it cannot be made.
+    """
+
+    def __init__(self, config: ForeignConfig) -> None:
+        low, high = RANGES[config.input_range]
+        numbers = {"mean": config.mean, "std": config.std} if config.mean or config.std else {}
+        super().__init__(import_model(config.factory), low, high, **numbers)
+        self.config = config
+
+    @property
+    def last_layer(self) -> str:
+        """The dotted name of the last linear layer."""
+        return self.config.path
+
+    def digest(self) -> str:
+        """Return a checksum of the weights."""
+        found = hashlib.sha256()
+        for name, tensor in self.state_dict().items():
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return found.hexdigest()
+
+
+def is_factory(name: str) -> bool:
+    """Say whether ``name`` stands for ``package.module:factory`` rather than a folder."""
+    return ":" in name and not on_hub(name) and not Path(name).exists()
+
+
+def import_model(name: str) -> nn.Module:
+    """Return what ``package.module:factory`` makes: a torch module, or a function to wrap in one.
+
+    The current folder is looked in as well.
+
+    Raises:
+        ForeignModelError: if it cannot be imported or called, or makes no model.
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise ForeignModelError(f"expected package.module:factory, got {name!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        factory = getattr(import_module(module_name), attribute)
+        made = factory if isinstance(factory, nn.Module) else factory()
+    except Exception as error:
+        raise ForeignModelError(f"{name}: {type(error).__name__}: {error}") from error
+    if isinstance(made, nn.Module):
+        return made
+    if callable(made):
+        return _Called(made)
+    raise ForeignModelError(f"{name} made a {type(made).__name__}, expected a torch module")
+
+
+class _Called(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the function does."""
+        return self.function(x)
+
+
+def check_answers(model: nn.Module, x: Tensor, classes: int) -> None:
+    """Raise ``ForeignModelError`` unless the model gives a finite logit per class and image."""
+    try:
+        with torch.no_grad():
+            logits: Any = model(x)
+    except Exception as error:
+        raise ForeignModelError(
+            f"the model does not take images of shape {tuple(x.shape)}: {error}"
+        ) from error
+    shape = tuple(getattr(logits, "shape", ()))
+    if shape != (len(x), classes):
+        raise ForeignModelError(
+            f"the model answered {shape or type(logits).__name__} for {len(x)} images of {classes} "
+            "classes; expected one logit for each image and class"
+        )
+
+
+@torch.no_grad()
+def better_range(
+    classifier: nn.Module,
+    declared: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+) -> str | None:
+    """Return what to declare instead, if that is much more accurate on clean images.
+
+    Args:
+        classifier: the bare classifier.
+        declared: the same as a model of pixels in [0, 1], as it was declared.
+        x: images in [0, 1].
+        y: labels.
+        statistics: mean and standard deviation of the data's pixels, per channel.
+    """
+
+    def accuracy(model: nn.Module) -> float:
+        return float((model(x).argmax(1) == y).double().mean())
+
+    candidates: dict[str, nn.Module] = {
+        f"--input-range {name}": Rescaled(classifier, *ends) for name, ends in RANGES.items()
+    }
+    mean, std = statistics
+    numbers = (",".join(f"{v:.4g}" for v in values) for values in (mean, std))
+    candidates["--mean {} --std {}".format(*numbers)] = Rescaled(classifier, mean=mean, std=std)
+    scores = {name: accuracy(model.to(x.device)) for name, model in candidates.items()}
+    best = max(scores, key=lambda name: scores[name])
+    now = accuracy(declared)
+    if scores[best] < now + _MUCH:
+        return None
+    return (
+        f"clean accuracy is {100 * now:.0f}% as declared and {100 * scores[best]:.0f}% with {best}"
+    )

@@ -1,0 +1,233 @@
+"""Mixtures of experts: the model of MoRE, and the two ungated ones it is compared with.
+
+    f(x) = sum_i w_i E_i(x),   w = softmax(g(x))          (MoRE, section 2, equations 2 and 3)
+
+Nothing here knows how an expert or a gate was trained, or what attacks the mixture.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from morex.models.gates import ComposedGate
+from morex.models.resnet import LAST_LAYER
+
+Combine = Literal["logits", "probabilities"]
+"""What a gate weights."""
+
+
+class Ensemble(nn.Module, ABC):
+    """Experts with frozen bodies and trainable last layers.
+
+    The experts are copied, so that fine-tuning leaves the originals as they are. Their bodies get
+    no weight gradients and are always in evaluation mode: their BatchNorm statistics never drift.
+
+    Args:
+        experts: networks from images in [0, 1] to logits over the same classes, by name.
+        last_layers: the dotted name of every expert's last linear layer, one name for all experts
+            or one per expert; by default what an expert itself has as ``last_layer``, else
+            ``"head"``, as in the networks of morex.
+
+    Raises:
+        ValueError: if there is no expert, or a last layer is missing, not linear, or of another
+            number of classes than the first expert's.
+    """
+
+    def __init__(
+        self,
+        experts: Mapping[str, nn.Module],
+        *,
+        last_layers: str | Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        if not experts:
+            raise ValueError("a mixture needs at least one expert, got none")
+        self.expert_names = tuple(experts)
+        if last_layers is None:
+            last_layers = {name: last_layer_of(expert) for name, expert in experts.items()}
+        self.last_layer_names = tuple(
+            last_layers if isinstance(last_layers, str) else _layer_of(last_layers, name)
+            for name in experts
+        )
+        self.experts = nn.ModuleList(deepcopy(expert) for expert in experts.values())
+        for name, layer in zip(self.expert_names, self.last_layers(), strict=True):
+            if layer.out_features != self.classes:
+                raise ValueError(
+                    f"expert {name!r} has {layer.out_features} classes, "
+                    f"but {self.expert_names[0]!r} has {self.classes}"
+                )
+        self.experts.requires_grad_(False)
+        for layer in self.last_layers():
+            layer.requires_grad_(True)
+        self.train(self.training)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes K."""
+        return self.last_layers()[0].out_features
+
+    def last_layers(self) -> list[nn.Linear]:
+        """Return every expert's last linear layer."""
+        return [
+            last_linear(expert, layer, name)
+            for expert, layer, name in zip(
+                self.experts, self.last_layer_names, self.expert_names, strict=True
+            )
+        ]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of everything but the experts, which stay in evaluation mode."""
+        self.training = mode
+        for child in self.children():
+            if child is not self.experts:
+                child.train(mode)
+        for expert in self.experts:
+            if expert.training:  # else it is as it was left, and need not be walked through
+                expert.eval()
+        self.experts.training = False
+        return self
+
+    def expert_logits(self, x: Tensor) -> Tensor:
+        """Return the logits of every expert: (N, C, H, W) -> (N, experts, K)."""
+        return torch.stack([expert(x) for expert in self.experts], dim=1)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of images in [0, 1]: (N, C, H, W) -> (N, K)."""
+
+
+class Mixture(Ensemble):
+    """MoRE: the experts' logits weighted by the softmax of a gate (section 2, equation 3).
+
+    With ``combine="probabilities"`` it is the mixture of distributions of Jacobs et al. (1991),
+
+        f(x) = log sum_i w_i softmax(E_i(x)),
+
+    in which an expert cannot outweigh the others by the size of its logits: with a weight w_i it
+    moves no probability by more than w_i.
+
+    Args:
+        experts: as for ``Ensemble``.
+        gate: a network from images in [0, 1] to one output per expert.
+        last_layers: as for ``Ensemble``.
+        combine: what is weighted: the paper's ``logits``, or ``probabilities``.
+
+    Raises:
+        ValueError: as ``Ensemble``, or if ``combine`` is neither.
+    """
+
+    def __init__(
+        self,
+        experts: Mapping[str, nn.Module],
+        gate: nn.Module,
+        *,
+        last_layers: str | Mapping[str, str] | None = None,
+        combine: Combine = "logits",
+    ) -> None:
+        super().__init__(experts, last_layers=last_layers)
+        if combine not in get_args(Combine):
+            raise ValueError(f"combine: expected {' or '.join(get_args(Combine))}, got {combine!r}")
+        self.combine = combine
+        self.gate = gate
+        self.train(gate.training)
+
+    def gate_weights(self, x: Tensor) -> Tensor:
+        """Return softmax(g(x)), one weight per expert, summing to 1: (N, C, H, W) -> (N, m).
+
+        Raises:
+            ValueError: if the gate does not have one output per expert.
+        """
+        return torch.softmax(self._scores(x), dim=1)
+
+    def choices(self, x: Tensor) -> Tensor:
+        """Return the scores of what the gate chooses among, in float32: (N, C, H, W) -> (N, n).
+
+        The experts, unless the gate is a ``ComposedGate``; then no more of it is asked than that.
+        """
+        if isinstance(self.gate, ComposedGate):
+            return self.gate.choices(x)
+        return self._scores(x)
+
+    def choice_weights(self, x: Tensor) -> Tensor:
+        """Return the softmax of ``choices``, (N, C, H, W) -> (N, n)."""
+        return torch.softmax(self.choices(x), dim=1)
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """Return what the gate says, in float32: (N, m)."""
+        scores: Tensor = self.gate(x)
+        if scores.shape[1:] != (len(self.expert_names),):
+            raise ValueError(
+                f"the gate returned {tuple(scores.shape)} for {len(x)} images; expected one output "
+                f"for each of the {len(self.expert_names)} experts"
+            )
+        return scores.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return sum_i w_i E_i(x), or log sum_i w_i softmax(E_i(x))."""
+        if self.combine == "probabilities":
+            weights = torch.log_softmax(self._scores(x), dim=1)
+            answers = torch.log_softmax(self.expert_logits(x).float(), dim=2)
+            return torch.logsumexp(weights.unsqueeze(2) + answers, dim=1)
+        # not einsum, which autocast would run, and round, in bfloat16
+        return (self.gate_weights(x).unsqueeze(2) * self.expert_logits(x).float()).sum(1)
+
+
+class MeanOfExperts(Ensemble):
+    """The mean of the experts' logits, without a gate (the paper's code calls it AMoE)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean over i of E_i(x)."""
+        return self.expert_logits(x).float().mean(1)
+
+
+class LargestLogit(Ensemble):
+    """For each image the logits of the expert with the largest one (in the paper's code MMoE)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return E_j(x) with j = argmax_i max_k E_i(x)_k."""
+        logits = self.expert_logits(x).float()
+        loudest = logits.amax(2).argmax(1)
+        return logits[torch.arange(len(x), device=x.device), loudest]
+
+
+def _layer_of(last_layers: Mapping[str, str], name: str) -> str:
+    if name not in last_layers:
+        raise ValueError(f"last_layers names no layer for expert {name!r}, only {[*last_layers]}")
+    return last_layers[name]
+
+
+def last_layer_of(expert: nn.Module) -> str:
+    """Return the dotted name of an expert's last linear layer, as far as it says."""
+    return str(getattr(expert, "last_layer", LAST_LAYER))
+
+
+def last_linear(expert: nn.Module, layer: str, name: str) -> nn.Linear:
+    """Return the layer of an expert that a mixture fine-tunes.
+
+    Raises:
+        ValueError: if there is none of that name, or it is not linear.
+    """
+    try:
+        module = expert.get_submodule(layer)
+    except AttributeError:
+        children = ", ".join(n for n, _ in expert.named_children())
+        raise ValueError(
+            f"expert {name!r} has no layer {layer!r} (its children are {children}); "
+            "name its last linear layer with last_layers"
+        ) from None
+    if not isinstance(module, nn.Linear):
+        raise ValueError(
+            f"layer {layer!r} of expert {name!r} is a {type(module).__name__}, expected nn.Linear"
+        )
+    return module
+
+
+UNGATED: dict[str, type[MeanOfExperts] | type[LargestLogit]] = {
+    "mean-of-experts": MeanOfExperts,
+    "largest-logit": LargestLogit,
+}
+"""The mixtures without a gate, by the name that files give them."""

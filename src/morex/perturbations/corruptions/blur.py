@@ -1,0 +1,140 @@
+"""Defocus, motion and zoom blur of CIFAR-10-C: weighted sums of shifted or magnified images."""
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from morex.perturbations.corruptions.base import Corruption
+
+_DISKS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))
+"""Radius of the disk, and deviation of what smooths its edge, in pixels."""
+
+_STREAKS = ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5))
+"""Radius and deviation, in pixels, as ImageMagick wants them."""
+
+_ZOOMS = (7, 12, 16, 21, 26)
+"""Magnifications by 1.00, 1.01, ...: the first two have one more than was meant, by rounding."""
+
+_ZOOM_STEP = 1.01 - 1
+"""Slightly more than 0.01, as in ``numpy.arange``: 26 pixels times 1.25 are rounded to 33."""
+
+_NEGLIGIBLE = 1e-4
+"""Weights below it are left out: all of them together are less than a tenth of a level."""
+
+
+@dataclass(frozen=True)
+class DefocusBlur(Corruption):
+    """The mean over a disk with a smoothed edge; the border of the image is mirrored."""
+
+    name: ClassVar[str] = "defocus-blur"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Blur; nothing is drawn. Needs images of at least two pixels each way."""
+        height, width = x.shape[2:]
+        around = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        blurred = torch.zeros_like(x)
+        for (row, column), weight in _disk(*_DISKS[self.severity - 1]).items():
+            shifted = around[:, :, row : row + height, column : column + width]
+            blurred.add_(shifted, alpha=weight)
+        return blurred
+
+
+@dataclass(frozen=True)
+class MotionBlur(Corruption):
+    """Half a Gaussian along a line, x'(p) = sum_k w_k x(p + k u), w_k ~ exp(-k^2 / 2 s^2).
+
+    Every image draws the direction u, within 45 degrees of the horizontal. Places are rounded to
+    pixels, and the border is repeated, as in ImageMagick, with which the published files were made.
+    """
+
+    name: ClassVar[str] = "motion-blur"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Blur along N uniform angles."""
+        n, channels, height, width = x.shape
+        drawn = torch.rand((n, 1, 1), device=x.device, dtype=x.dtype, generator=generator)
+        angle = (drawn * 2 - 1) * (math.pi / 4)
+        row = torch.arange(height, device=x.device).view(1, -1, 1)
+        column = torch.arange(width, device=x.device).view(1, 1, -1)
+        flat = x.flatten(2)
+        blurred = torch.zeros_like(flat)
+        for k, weight in enumerate(_half_gaussian(*_STREAKS[self.severity - 1])):
+            down, right = ((k * u - 0.5).ceil().long() for u in (angle.sin(), angle.cos()))
+            rows, columns = (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)
+            pixels = (rows * width + columns).flatten(1)[:, None].expand(-1, channels, -1)
+            blurred.add_(flat.gather(2, pixels), alpha=weight)
+        return blurred.view(x.shape)
+
+
+@dataclass(frozen=True)
+class ZoomBlur(Corruption):
+    """The mean of the image itself and of its magnifications by 1.00, 1.01, ... about the centre.
+
+    The largest factor is from 1.06 to 1.25. Magnifications are bilinear from whole pixels to whole
+    pixels, so on small images several of them are the same.
+    """
+
+    name: ClassVar[str] = "zoom-blur"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Blur; nothing is drawn."""
+        count = _ZOOMS[self.severity - 1]
+        height, width = x.shape[2:]
+        factors = [1 + k * _ZOOM_STEP for k in range(count)]
+        sizes = Counter((_zoom(height, factor), _zoom(width, factor)) for factor in factors)
+        total = x.clone()
+        for (rows, columns), times in sizes.items():
+            total.add_(_magnified(x, rows, columns), alpha=times)
+        return total.div_(count + 1)
+
+
+@lru_cache
+def _disk(radius: float, deviation: float) -> dict[tuple[int, int], float]:
+    """Return the weights of the nine pixels around one, by row and column from 0 to 2.
+
+    A disk on whole pixels is smoothed by three Gaussian weights each way.
+    """
+    near = range(-2, 3)
+    disk = {p for p in product(near, near) if math.hypot(*p) <= radius}
+    side = math.exp(-1 / (2 * deviation**2))
+    smooth = {-1: side, 0: 1.0, 1: side}
+    weights: defaultdict[tuple[int, int], float] = defaultdict(float)
+    for (row, column), down, right in product(disk, smooth, smooth):
+        weights[row + down + 1, column + right + 1] += smooth[down] * smooth[right]
+    total = sum(weights.values())
+    kept = {place: w for place, w in weights.items() if w / total >= _NEGLIGIBLE}
+    return {place: w / sum(kept.values()) for place, w in kept.items()}
+
+
+@lru_cache
+def _half_gaussian(radius: int, deviation: float) -> tuple[float, ...]:
+    """Return ImageMagick's weights at distances 0, 1, ..., 2 * radius, which sum to 1."""
+    weights = [math.exp(-(k**2) / (2 * deviation**2)) for k in range(2 * radius + 1)]
+    kept = [w for w in weights if w / sum(weights) >= _NEGLIGIBLE]
+    return tuple(w / sum(kept) for w in kept)
+
+
+def _zoom(side: int, factor: float) -> tuple[int, int]:
+    """Return how many pixels of a side are magnified, and to how many."""
+    kept = math.ceil(side / factor)
+    return kept, round(kept * factor)
+
+
+def _magnified(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    """Magnify the middle of the images, and cut the result to their size."""
+    height, width = x.shape[2:]
+    middle = _centred(x, rows[0], columns[0])
+    larger = F.interpolate(middle, (rows[1], columns[1]), mode="bilinear", align_corners=True)
+    return _centred(larger, height, width)
+
+
+def _centred(x: Tensor, height: int, width: int) -> Tensor:
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[:, :, top : top + height, left : left + width]

@@ -1,0 +1,50 @@
+"""Gaussian, shot and impulse noise of CIFAR-10-C: every value of every channel by itself."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from morex.perturbations.corruptions.base import Corruption
+
+_DEVIATION = (0.04, 0.06, 0.08, 0.09, 0.10)
+_PHOTONS = (500, 250, 100, 75, 50)
+_REPLACED = (0.01, 0.02, 0.03, 0.05, 0.07)
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Corruption):
+    """Noise of the sensor: x' = x + s z, z standard normal, s from 0.04 to 0.10."""
+
+    name: ClassVar[str] = "gaussian-noise"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Add the noise."""
+        noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        return noise.mul_(_DEVIATION[self.severity - 1]).add_(x)
+
+
+@dataclass(frozen=True)
+class ShotNoise(Corruption):
+    """Noise of counting photons: x' = Poisson(c x) / c, with c from 500 down to 50 for white."""
+
+    name: ClassVar[str] = "shot-noise"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Count the photons; how many numbers are drawn depends on ``x``."""
+        white = _PHOTONS[self.severity - 1]
+        return torch.poisson(x * white, generator=generator).div_(white)
+
+
+@dataclass(frozen=True)
+class ImpulseNoise(Corruption):
+    """Salt and pepper: a value becomes 0 or 1, as often one as the other, in 1 to 7% of cases."""
+
+    name: ClassVar[str] = "impulse-noise"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Replace values."""
+        share = _REPLACED[self.severity - 1]
+        drawn = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        return torch.where(drawn < share, (drawn < share / 2).to(x.dtype), x)

@@ -1,0 +1,86 @@
+"""Is a perturbation of one's own what morex takes it for? Tried on a few images."""
+
+import torch
+from torch import Tensor
+
+from morex.core.seeding import generator_for
+from morex.perturbations.base import Ball, Perturbation, Transform
+
+
+class PerturbationError(ValueError):
+    """A perturbation does something that a perturbation may not do."""
+
+
+def check_perturbation(perturbation: Perturbation) -> None:
+    """Try a transform or ball on random images of 16x16 pixels.
+
+    Raises:
+        PerturbationError: with what came back and what was expected, if the result has another
+            shape, type or device, is not finite or outside of [0, 1], or does not depend on the
+            generator alone.
+    """
+    x = torch.rand(4, 3, 16, 16, generator=generator_for(0, "check"))
+    if isinstance(perturbation, Transform):
+        _check_transform(perturbation, x)
+    elif isinstance(perturbation, Ball):
+        _check_ball(perturbation, x)
+    else:
+        raise PerturbationError(
+            f"{perturbation!r} is neither a Transform nor a Ball; derive its class from one of them"
+        )
+
+
+def _check_transform(transform: Transform, x: Tensor) -> None:
+    before = x.clone()
+    moved = _called(transform, x)
+    _check_images(f"{transform}", moved, x)
+    if not torch.equal(x, before):
+        raise PerturbationError(f"{transform} changes the images that it is given; return new ones")
+    if not torch.equal(moved, _called(transform, x)):
+        raise PerturbationError(
+            f"{transform} gives another result for an equal generator; draw everything from it: "
+            "torch.rand(..., generator=generator, device=x.device)"
+        )
+    if len(_called(transform, x[:0])):
+        raise PerturbationError(f"{transform} makes images out of none")
+
+
+def _called(transform: Transform, x: Tensor) -> Tensor:
+    try:
+        return transform(x, generator=generator_for(1, "check"))
+    except Exception as error:
+        raise PerturbationError(
+            f"{transform} fails on {len(x)} images of shape {tuple(x.shape[1:])}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_ball(ball: Ball, x: Tensor) -> None:
+    start = ball.random_start(x, generator_for(1, "check"))
+    _check_images(f"{ball}: the random start", start, x)
+    projected = ball.project(start + 1, x)
+    _check_images(f"{ball}: the projection", projected, x)
+    for what, moved in (("random start", start), ("projection", projected)):
+        beyond = float((ball.norm(moved - x) - ball.eps).amax())
+        if beyond > 1e-4 * max(ball.eps, 1):
+            raise PerturbationError(f"{ball}: the {what} is {beyond:.4g} outside of the ball")
+
+
+def _check_images(what: str, moved: object, x: Tensor) -> None:
+    if not isinstance(moved, Tensor):
+        raise PerturbationError(f"{what} is a {type(moved).__name__}, expected a tensor")
+    if moved.shape != x.shape:
+        raise PerturbationError(
+            f"{what} has shape {tuple(moved.shape)}, expected that of the images, {tuple(x.shape)}"
+        )
+    if moved.dtype != x.dtype or moved.device != x.device:
+        raise PerturbationError(
+            f"{what} is {moved.dtype} on {moved.device}, expected {x.dtype} on {x.device}"
+        )
+    if not bool(moved.isfinite().all()):
+        raise PerturbationError(f"{what} has values that are not finite")
+    low, high = float(moved.amin()), float(moved.amax())
+    if low < 0 or high > 1:
+        raise PerturbationError(
+            f"{what} has values in [{low:.4g}, {high:.4g}], expected [0, 1]; clamp them"
+        )

@@ -1,0 +1,230 @@
+"""How perturbations and attacks are written in a recipe.
+
+Their schemas are made from the classes themselves: a new perturbation or attack only needs a line
+in ``PERTURBATIONS`` or ``ATTACKS`` to be usable in recipes; one's own needs none (``custom.py``).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import reduce
+from itertools import starmap
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    create_model,
+)
+
+from morex.attacks import (
+    PGD,
+    Attack,
+    AutoAttack,
+    DeepFool,
+    ExpertTransfer,
+    GateSteering,
+    GridSearch,
+    RandomNoise,
+    RayS,
+    WorstOfDraws,
+    WorstOfStrengths,
+    attack_on,
+)
+from morex.perturbations import (
+    L1,
+    L2,
+    Brightness,
+    Clean,
+    Contrast,
+    DefocusBlur,
+    Elastic,
+    Fog,
+    GaussianNoise,
+    ImpulseNoise,
+    Jpeg,
+    Linf,
+    MotionBlur,
+    Occlusion,
+    Perturbation,
+    Pixelate,
+    Rain,
+    RotateTranslate,
+    Saturation,
+    Scale,
+    Shear,
+    ShotNoise,
+    Snow,
+    ZoomBlur,
+    compose,
+)
+from morex.recipe.custom import described, is_own, make_own, read_number
+
+__all__ = [
+    "ATTACKS",
+    "COMPOSITION",
+    "PERTURBATIONS",
+    "AnyAttack",
+    "AnyPerturbation",
+    "AttackSpec",
+    "Strict",
+    "described",
+    "named_parts",
+]
+
+PERTURBATIONS: dict[str, type[Perturbation]] = {
+    cls.name: cls
+    for cls in (
+        *(Clean, Linf, L2, L1),
+        *(Fog, Snow, Rain, Occlusion),
+        *(RotateTranslate, Scale, Shear),
+        *(GaussianNoise, ShotNoise, ImpulseNoise, DefocusBlur, MotionBlur, ZoomBlur),
+        *(Brightness, Contrast, Saturation, Jpeg, Pixelate, Elastic),
+    )
+}
+ATTACKS: dict[str, type[Attack]] = {
+    "draws": WorstOfDraws,
+    "pgd": PGD,
+    "deepfool": DeepFool,
+    "rays": RayS,
+    "autoattack": AutoAttack,
+    "steering": GateSteering,
+    "transfer": ExpertTransfer,
+    "strengths": WorstOfStrengths,
+    "noise": RandomNoise,
+    "grid": GridSearch,
+}
+COMPOSITION = "compose"
+"""The kind of perturbations one after the other; their parts are named, or written out."""
+
+_NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep"}
+"""Fields of an attack that a row does not set: it names the perturbation, and keeps the best."""
+
+
+class Strict(BaseModel):
+    """Base of everything in a recipe: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Number = Annotated[float, BeforeValidator(read_number)]
+
+
+class _Composition(Strict):
+    """Perturbations one after the other."""
+
+    kind: Literal["compose"]
+    parts: tuple["AnyPerturbation", ...]
+
+
+class AttackSpec(Strict):
+    """One row of a suite: an attack by name, the perturbation it searches, and its budget."""
+
+    attack: str
+    perturbation: str
+    examples: int | None = Field(default=None, ge=1)
+
+    def build(self, perturbations: Mapping[str, Perturbation]) -> Attack:
+        """Return the attack on the perturbation that it names.
+
+        Raises:
+            ValueError: if the attack does not work on that kind of perturbation.
+        """
+        cls = ATTACKS[self.attack]
+        budget = self.model_dump(exclude={"attack", "perturbation", "examples"})
+        if cls is PGD:
+            budget["stop_when_fooled"] = True
+        return attack_on(
+            perturbations[self.perturbation],
+            lambda perturbation: cls(perturbation, **budget),  # type: ignore[call-arg]
+        )
+
+
+def _fields(cls: type, leave_out: set[str]) -> dict[str, Any]:
+    """Return the dataclass's fields as pydantic wants them: name -> (type, default)."""
+    hints = get_type_hints(cls)
+    return {
+        f.name: (
+            Number if hints[f.name] is float else hints[f.name],
+            ... if f.default is dataclasses.MISSING else f.default,
+        )
+        for f in dataclasses.fields(cls)
+        if f.name not in leave_out
+    }
+
+
+def _perturbation_schema(kind: str, cls: type[Perturbation]) -> Any:
+    tag: Any = (Literal[kind], ...)
+    schema: Any = create_model(cls.__name__, __base__=Strict, kind=tag, **_fields(cls, set()))
+    return Annotated[schema, AfterValidator(lambda spec: cls(**spec.model_dump(exclude={"kind"})))]
+
+
+def _attack_schema(name: str, cls: type[Attack]) -> Any:
+    tag: Any = (Literal[name], ...)
+    budget = _fields(cls, _NOT_WRITTEN)
+    return create_model(cls.__name__ + "Spec", __base__=AttackSpec, attack=tag, **budget)
+
+
+def named_parts(perturbations: Any) -> Any:
+    """Replace, in perturbations as they are written, the names of parts by what they stand for.
+
+    Raises:
+        ValueError: if a name stands for nothing, or a composition is a part of itself.
+    """
+
+    def resolved(spec: Any, within: tuple[str, ...]) -> Any:
+        if isinstance(spec, str):
+            if spec in within:
+                raise ValueError(f"{within[0]}: the composition {spec!r} is a part of itself")
+            if spec not in perturbations:
+                known = ", ".join(perturbations)
+                raise ValueError(f"{within[0]}.parts: no perturbation {spec!r}; there are {known}")
+            return resolved(perturbations[spec], (*within, spec))
+        if not isinstance(spec, dict) or not isinstance(spec.get("parts"), list | tuple):
+            return spec
+        return {**spec, "parts": [resolved(part, within) for part in spec["parts"]]}
+
+    if not isinstance(perturbations, dict):
+        return perturbations
+    return {
+        name: spec if isinstance(spec, str) else resolved(spec, (name,))
+        for name, spec in perturbations.items()
+    }
+
+
+def _sort(value: Any) -> str:
+    """Return which schema a perturbation has."""
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind == COMPOSITION:
+        return COMPOSITION
+    return "own" if is_own(kind) else "builtin"
+
+
+if TYPE_CHECKING:
+    AnyPerturbation = Perturbation
+    AnyAttack = AttackSpec
+else:
+    _Builtin = Annotated[
+        reduce(or_, starmap(_perturbation_schema, PERTURBATIONS.items())),
+        Field(discriminator="kind"),
+    ]
+    _Own = Annotated[dict[str, Any], AfterValidator(make_own)]
+    _Composed = Annotated[_Composition, AfterValidator(lambda spec: compose(*spec.parts))]
+    AnyPerturbation = Annotated[
+        Annotated[_Builtin, Tag("builtin")]
+        | Annotated[_Own, Tag("own")]
+        | Annotated[_Composed, Tag(COMPOSITION)],
+        Discriminator(_sort),
+        PlainSerializer(described),
+    ]
+    _Composition.model_rebuild()
+    AnyAttack = Annotated[
+        reduce(or_, starmap(_attack_schema, ATTACKS.items())),
+        Field(discriminator="attack"),
+    ]

@@ -1,0 +1,105 @@
+"""Perturbations of one's own, from a Python file: ``kind: path/to/file.py:Name``."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import inspect
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from morex.perturbations import Around, Chain, Perturbation
+from morex.perturbations.validate import check_perturbation
+from morex.recipe.errors import RecipeError
+
+_CODE = "code"
+"""Beside the numbers of a perturbation of one's own: which version of its file made it."""
+
+_origins: dict[type, tuple[str, str]] = {}
+"""Where classes come from: the kind that recipes give them, and a checksum of their file."""
+
+
+def is_own(kind: object) -> bool:
+    """Say whether a kind names a class in a file."""
+    return isinstance(kind, str) and ".py:" in kind
+
+
+def make_own(spec: dict[str, Any]) -> Perturbation:
+    """Return the perturbation that a recipe describes, tried on a few images.
+
+    Raises:
+        RecipeError: if the file or class cannot be used, or a number does not fit.
+        PerturbationError: if it does what a perturbation may not do.
+    """
+    kind = spec["kind"]
+    cls = load_class(kind)
+    numbers = {k: read_number(v) for k, v in spec.items() if k not in ("kind", _CODE)}
+    fields = [field.name for field in dataclasses.fields(cls)]
+    if unknown := [key for key in numbers if key not in fields]:
+        raise RecipeError(f"{kind} has no {unknown[0]!r}; it has {', '.join(fields) or 'nothing'}")
+    try:
+        made = cls(**numbers)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{kind}: {error}") from None
+    check_perturbation(made)
+    return made
+
+
+def read_number(value: Any) -> Any:
+    """Read ``8/255`` and ``1e-3``, which YAML takes for text, as numbers; leave all else."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(Fraction(value.replace(" ", "")))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return value
+
+
+def load_class(kind: str) -> type[Perturbation]:
+    """Return the class ``Name`` of ``path/to/file.py:Name``.
+
+    Raises:
+        RecipeError: if there is no such file or class, or it is no frozen dataclass of a
+            perturbation.
+    """
+    file, _, name = kind.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise RecipeError(f"{kind}: there is no file {file!r} in {Path.cwd()}")
+    code = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    module_name = f"morex_own_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{code}"
+    module = sys.modules.get(module_name) or _imported(module_name, path, kind)
+    cls = getattr(module, name, None)
+    if not (inspect.isclass(cls) and issubclass(cls, Perturbation)):
+        raise RecipeError(f"{kind}: {name} is not a class derived from Transform or Ball")
+    if not dataclasses.is_dataclass(cls) or inspect.isabstract(cls):
+        raise RecipeError(
+            f"{kind}: put @dataclass(frozen=True) on {name}, and define all its abstract methods"
+        )
+    _origins[cls] = kind, code
+    return cls
+
+
+def _imported(name: str, path: Path, kind: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look for their module there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise RecipeError(f"{kind}: importing {path}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def described(perturbation: Perturbation) -> dict[str, Any]:
+    """Return a perturbation as a recipe writes it: its kind and its numbers."""
+    if isinstance(perturbation, Chain | Around):
+        parts = [described(part) for part in perturbation.parts]
+        return {"kind": perturbation.name, "parts": parts}
+    kind, code = _origins.get(type(perturbation), (perturbation.name, ""))
+    version = {_CODE: code} if code else {}
+    return {"kind": kind, **dataclasses.asdict(perturbation), **version}

@@ -1,0 +1,265 @@
+"""Recipes that go on from a trained mixture: with a further perturbation, or with fewer experts.
+
+A recipe with a new perturbation has three things more: an expert for it, a mixture that starts from
+the old one and has that expert too, and rows that attack with it. All else is as it was, so nothing
+that is trained is trained again.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from morex.perturbations import Ball, Perturbation, Transform
+from morex.recipe.components import AttackSpec
+from morex.recipe.errors import RecipeError
+from morex.recipe.load import parse_recipe
+from morex.recipe.schema import (
+    MixtureModel,
+    NetworkModel,
+    Recipe,
+    SingleModel,
+    trained_whole,
+)
+
+_SHORT: Mapping[str, Mapping[str, float]] = {
+    "expert": {"epochs": 0.45, "batch_size": 1.5},
+    "gate_warmup": {"epochs": 1.2, "batch_size": 0.6},
+    "training": {"epochs": 0.02, "learning_rate": 0.1},
+}
+"""Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
+and the training of the old mixture: what has been learnt before need not be learnt again. None is
+validated, which would cost more than it: there is nothing to choose between."""
+
+_QUICKLY: Mapping[str, Any] = {
+    "optimizer": "adamw",
+    "learning_rate": 5e-3,
+    "weight_decay": 0,
+    "schedule": [[0, 0], [0.1, 1], [1, 0]],
+}
+"""How a new expert learns in few steps, whatever trained the one that it starts from."""
+
+_BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0}
+"""How the network beside a gate learns, whatever trained the gate."""
+
+_ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2, "keep": "last"}}
+"""What it learns to stand up to: a step that leads the gate from the known experts to the new."""
+
+_ONE_STEP: Mapping[str, Any] = {"steps": 1, "relative_step": 1.25, "restarts": 1, "keep": "last"}
+"""The search of a new expert's training in known balls: it is robust there, and stays so."""
+
+_TWO_STEPS: Mapping[str, Any] = {"steps": 2, "relative_step": 2}
+"""The search of an expert for a new ball, at most: it is robust elsewhere."""
+
+
+def extended(
+    recipe: Recipe,
+    mixture: str,
+    new: Mapping[str, Mapping[str, Any]],
+    trained: Mapping[str, str] | None = None,
+) -> Recipe:
+    """Return ``recipe`` with perturbations, an expert for each, and a mixture that has them too.
+
+    A new expert starts from the mixture's expert for the most balls and goes on training in all
+    balls of the mixture beside the new perturbation: an expert that gives way to small changes
+    would be one more to which an attacker can steer the gate. The gate gets a network beside it
+    (``models/extend.py``), which learns under attack.
+
+    Args:
+        recipe: of a run.
+        mixture: the model to extend.
+        new: perturbations as recipes write them, by name.
+        trained: for some of them an expert that is trained already: a saved model, or
+            ``package.module:factory``.
+
+    Raises:
+        RecipeError: if the mixture is none, a name is taken, a perturbation is wrong, or an expert
+            is for none of them.
+    """
+    trained = trained or {}
+    if strangers := [name for name in trained if name not in new]:
+        raise RecipeError(f"an expert for {strangers[0]!r}, which is not among {', '.join(new)}")
+    base, source = _mixture(recipe, mixture), f"the extension by {', '.join(new)}"
+    experts = {name: f"M{name}" for name in new}
+    for name in (*new, *experts.values()):
+        if name in recipe.perturbations or name in recipe.models:
+            raise RecipeError(f"{name!r} is in the recipe already; choose another name")
+    raw = recipe.model_dump(mode="json")
+    raw["perturbations"] |= {name: dict(spec) for name, spec in new.items()}
+    recipe = parse_recipe(raw, source)  # which says what is wrong with the perturbations
+    for name, expert in experts.items():
+        given = {"kind": "saved", "model": trained.get(name), "against": [name]}
+        raw["models"][expert] = given if name in trained else _expert(recipe, base, name)
+        raw["evaluation"]["rows"] |= _rows(recipe, name)
+    grown, root = " + ".join((mixture, *new)), _root(recipe, mixture)
+    short = _short(recipe, mixture)
+    raw["models"][grown] = short | {
+        "experts": [*base.experts, *experts.values()],
+        "against": [*base.against, *new],
+        "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _BESIDE),
+        "robust_gate": dict(_ATTACKED),
+        "sharpness": {
+            expert: root["sharpness"][start]
+            for expert in experts.values()
+            if (start := raw["models"][expert].get("warm_start")) in root["sharpness"]
+        },
+        "training": short["training"] if root["training"] else None,
+    }
+    _show(raw, *experts.values(), grown)
+    raw["name"] = "-".join((recipe.name, *new))
+    return parse_recipe(raw, source)
+
+
+def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
+    """Return ``recipe`` with a mixture that starts from ``mixture`` and lacks some of its experts.
+
+    Perturbations that only those experts are for are trained against no more; their rows stay.
+
+    Raises:
+        RecipeError: if the mixture is none, it has no such expert, or none would be left.
+    """
+    raw, base = recipe.model_dump(mode="json"), _mixture(recipe, mixture)
+    if strangers := [name for name in without if name not in base.experts]:
+        known = ", ".join(base.experts)
+        raise RecipeError(f"{mixture!r} has no expert {strangers[0]!r}; it has {known}")
+    experts = [name for name in base.experts if name not in without]
+    if not experts:
+        raise RecipeError(f"no expert of {mixture!r} would be left")
+    kept, gone = _purposes(recipe, experts), _purposes(recipe, without)
+    against = [name for name in base.against if name in kept or name not in gone]
+    name = " - ".join((mixture, *without))
+    raw["models"][name] = _short(recipe, mixture) | {
+        "experts": experts,
+        "against": against,
+        "shares": {n: share for n, share in base.shares.items() if n in against},
+    }
+    _show(raw, name)
+    raw["name"] = "-without-".join((recipe.name, *without))
+    return parse_recipe(raw, f"the recipe without {', '.join(without)}")
+
+
+def _show(raw: dict[str, Any], *models: str) -> None:
+    """Add models to the table, and to what the page shows if the recipe says what that is."""
+    raw["columns"] += models
+    if (raw["report"] or {}).get("models") is not None:
+        raw["report"]["models"] += models
+
+
+def last_mixture(recipe: Recipe) -> str:
+    """Return the last column that is a mixture with a gate.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    found = [name for name in recipe.columns if isinstance(recipe.models[name], MixtureModel)]
+    if not found:
+        raise RecipeError(f"{recipe.name} has no mixture to extend")
+    return found[-1]
+
+
+def _mixture(recipe: Recipe, name: str) -> MixtureModel:
+    model = recipe.models.get(name)
+    if not isinstance(model, MixtureModel):
+        mixtures = [n for n, m in recipe.models.items() if isinstance(m, MixtureModel)]
+        raise RecipeError(f"no mixture {name!r}; there are {', '.join(mixtures) or 'none'}")
+    return model
+
+
+def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
+    """Return a new expert as a recipe writes it."""
+    robust_itself = not isinstance(recipe.perturbations[name], Transform)
+    balls = [] if robust_itself else [n for n in base.against if _is_ball(recipe, n)]
+    start = _start(recipe, trained_whole(recipe, base) or base)
+    if not start:
+        raise RecipeError(
+            f"no expert of the mixture was trained here that one for {name!r} could "
+            "start from; give a trained one"
+        )
+    model = recipe.model_dump(mode="json")["models"][start]
+    inner = model["inner"]
+    if balls:
+        inner |= _ONE_STEP
+    elif inner["steps"] > _TWO_STEPS["steps"]:
+        inner |= _TWO_STEPS
+    return {
+        "kind": "network",
+        "objective": "side-by-side" if balls else "single",
+        "against": [name, *balls],
+        "shares": {name: 4} if balls else {},  # what is new is what it must learn most
+        "warm_start": start,
+        "inner": inner,
+        "training": _scaled(model["training"], "expert", _QUICKLY),
+    }
+
+
+def _start(recipe: Recipe, base: MixtureModel) -> str | None:
+    """Return the expert to go on from: for the most balls, then for the least else; the first."""
+    ours = [name for name in base.experts if isinstance(recipe.models[name], NetworkModel)]
+
+    def suits(name: str) -> tuple[int, int]:
+        against = _against(recipe, name)
+        balls = sum(_is_ball(recipe, n) for n in against)
+        return balls, balls - len(against)
+
+    return max(ours, key=suits, default=None)
+
+
+def _scaled(
+    training: Mapping[str, Any], which: str, fixed: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    shorter = {key: factor * training[key] for key, factor in _SHORT[which].items()}
+    if "batch_size" in shorter:
+        shorter["batch_size"] = max(1, round(shorter["batch_size"]))
+    return {**training, **shorter, **fixed, "validate_every": None}
+
+
+def _root(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return the mixture, trained at full length, that ``name`` went on from step by step."""
+    mixture = _mixture(recipe, name)
+    return (trained_whole(recipe, mixture) or mixture).model_dump(mode="json")
+
+
+def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
+    model = recipe.models[expert]
+    assert isinstance(model, SingleModel)  # the recipe has been checked: experts are networks
+    return model.against
+
+
+def _short(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return a mixture as a recipe writes it that goes on from a trained one."""
+    root, mixture = _root(recipe, name), _mixture(recipe, name).model_dump(mode="json")
+    training = _scaled(root["training"] or root["gate_warmup"], "training")
+    as_it_is = {"warm_start": name, "gate_warmup": None, "robust_gate": None}
+    in_its_weights: dict[str, Any] = {"committees": [], "sharpness": {}}
+    return mixture | as_it_is | in_its_weights | {"training": training}
+
+
+def _rows(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return rows for a new perturbation: a draw of a transform, or the attacks of a ball."""
+    perturbation = recipe.perturbations[name]
+    if isinstance(perturbation, Transform):
+        return {name: {"attack": "draws", "perturbation": name}}
+    rows = [r for r in recipe.evaluation.rows.values() if _is_ball(recipe, r.perturbation)]
+    found = {}
+    for row in rows:
+        like = row.model_copy(update={"perturbation": name})
+        if row.perturbation == rows[0].perturbation and _fits(like, perturbation):
+            found[f"{row.attack}-{name}"] = like.model_dump(mode="json")
+    return found or {f"pgd-{name}": {"attack": "pgd", "perturbation": name}}
+
+
+def _fits(row: AttackSpec, perturbation: Perturbation) -> bool:
+    """Say whether an attack works on a perturbation: RayS knows no L1, for example."""
+    try:
+        row.build({row.perturbation: perturbation})
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ball(recipe: Recipe, name: str) -> bool:
+    return isinstance(recipe.perturbations[name], Ball)
+
+
+def _purposes(recipe: Recipe, experts: Sequence[str]) -> set[str]:
+    """Return what experts are for: that which each is trained on before all else."""
+    return {name for expert in experts for name in _against(recipe, expert)[:1]}

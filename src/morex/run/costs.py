@@ -1,0 +1,254 @@
+"""What a run will cost: passes per stage, and time and memory from a short calibration."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from morex.attacks import DeepFool, GateSteering, Passes, SearchAround
+from morex.core.precision import Precision
+from morex.evaluation.suite import Suite
+from morex.models.mixture import Mixture
+from morex.recipe import Recipe
+from morex.recipe.illustrated import in_pictures
+from morex.recipe.schema import (
+    AnyModel,
+    MixtureModel,
+    NetworkModel,
+    SavedModel,
+    SingleModel,
+    TrainedModel,
+    joined_experts,
+)
+from morex.run.builder import Workshop
+from morex.run.calibration import Speed, calibrate
+from morex.run.cores import threads
+from morex.run.stages import Stage, plan_stages
+from morex.training.config import TrainingConfig
+from morex.training.criteria import ClassOfImage
+
+_ENDS_EARLY = 5
+"""By what the passes of an evaluation usually stay below their bound (measured: 3 to 7)."""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """How many images go through the model of a stage, at most."""
+
+    forward: float
+    backward: float
+
+    @property
+    def total(self) -> float:
+        """All passes, weighing a backward pass as two forward ones."""
+        return self.forward + 2 * self.backward
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A stage, what it costs, and what that means on this machine.
+
+    ``seconds`` is an upper bound for evaluations, whose attacks end early where they succeed.
+    ``bytes`` is the peak of weights, gradients, optimizer state and activations; the data, and what
+    torch itself takes (some 0.4 GB per process), come on top.
+    """
+
+    stage: Stage
+    parameters: int
+    cost: StageCost
+    seconds: float
+    bytes: int
+
+
+def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
+    """Return how many images a stage sends through its model, at most."""
+    spec = workshop.recipe.models[stage.model]
+    if stage.kind == "evaluate":
+        n = len(workshop.test_data)
+        searched = _suite_passes(workshop, spec, workshop.suite(stage.suite), n)
+        return StageCost(searched.forward + n, searched.backward)
+    if stage.kind == "illustrate":
+        return _illustration_passes(workshop, spec, stage)
+    if not isinstance(spec, TrainedModel) or not (config := config_of(spec, stage)):
+        return StageCost(0, 0)
+    objective = workshop.objective(spec, stage.kind)
+    training = objective.passes * _examples(workshop, config)
+    judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
+    total = training + judged * _judged(workshop, config)
+    return StageCost(total.forward, total.backward)
+
+
+def _judged(workshop: Workshop, config: TrainingConfig) -> int:
+    """Return how many validation images a training is judged on, of each perturbation."""
+    if config.validate_every is None:
+        return 0
+    times = math.ceil(config.epochs / config.validate_every)
+    return times * len(workshop.training_data.validation)
+
+
+def config_of(spec: NetworkModel | MixtureModel, stage: Stage) -> TrainingConfig | None:
+    """Return how a stage trains; None if it only puts together what is trained."""
+    if stage.kind == "gate" and isinstance(spec, MixtureModel):
+        return spec.gate_warmup
+    return spec.training
+
+
+def _examples(workshop: Workshop, config: TrainingConfig) -> int:
+    """Return how many examples all steps of a training take."""
+    return config.steps(len(workshop.training_data.train)) * config.batch_size
+
+
+def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
+    """Return how many images a stage sends through single networks, at most.
+
+    A mixture counts each of its experts, and its gate; only its gate where that alone is asked. A
+    gate that experts joined is two networks, of which one alone is asked in its warm-up.
+    """
+    spec = workshop.recipe.models[stage.model]
+    cost, alone, networks = stage_passes(workshop, stage), _gate_passes(workshop, stage), 1
+    if not isinstance(spec, SingleModel):
+        networks = len(spec.experts)
+    if isinstance(spec, MixtureModel):
+        networks += 2 if joined_experts(workshop.recipe, spec) else 1
+    return StageCost(
+        networks * (cost.forward - alone.forward) + alone.forward,
+        networks * (cost.backward - alone.backward) + alone.backward,
+    )
+
+
+def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
+    """Return how many images a stage sends through a gate without the experts."""
+    spec = workshop.recipe.models[stage.model]
+    if stage.kind != "gate" or not isinstance(spec, MixtureModel) or not spec.gate_warmup:
+        return StageCost(0, 0)
+    if spec.robust_gate:  # its searches ask nothing else either
+        return stage_passes(workshop, stage)
+    objective, config = workshop.objective(spec, stage.kind), spec.gate_warmup
+    taught = objective.updates * _examples(workshop, config)
+    return StageCost(taught + len(objective.members) * _judged(workshop, config), taught)
+
+
+def stage_work(workshop: Workshop, stage: Stage) -> float:
+    """Return the usual work of a stage, in forward passes of one network."""
+    work = network_passes(workshop, stage).total
+    return work if stage.makes_a_model else work / _ENDS_EARLY
+
+
+def _illustration_passes(workshop: Workshop, spec: AnyModel, stage: Stage) -> StageCost:
+    draws = workshop.illustrator()
+    curves = tuple(row for _, suite in draws.curve_suites().values() for row in suite)
+    n = min(draws.examples, len(workshop.test_data))
+    total = _suite_passes(workshop, spec, (*draws.answered, *curves), n)
+    total += Passes(forward=n * len(draws.curve_suites()))  # which are right as they are
+    if stage.model == in_pictures(workshop.recipe):
+        total += _suite_passes(workshop, spec, draws.shown, min(draws.pictures, n))
+    return StageCost(total.forward, total.backward)
+
+
+def _suite_passes(workshop: Workshop, spec: AnyModel, suite: Suite, n: int) -> Passes:
+    """Return how many images a suite sends through a model at most, of ``n`` that there are."""
+    total = Passes()
+    for row in suite:
+        attack = row.attack.attack if isinstance(row.attack, SearchAround) else row.attack
+        if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
+            attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))
+        searches = 1
+        if isinstance(attack, GateSteering) and isinstance(spec, MixtureModel):
+            searches = len(spec.experts)
+        total += (attack.passes * searches + Passes(forward=1)) * row.count(n)
+    return total
+
+
+def estimate(recipe: Recipe, device: torch.device) -> list[Estimate]:
+    """Return the stages of a recipe with their cost on ``device``, without training anything.
+
+    Every distinct model is built once and timed on a few batches.
+
+    Raises:
+        DataError: if the data is missing or wrong.
+    """
+    workshop = Workshop.open(recipe, device)
+    speeds: dict[tuple[object, ...], Speed] = {}
+    with threads(recipe.threads):
+        return [_estimated(workshop, stage, speeds) for stage in plan_stages(recipe, "", "")]
+
+
+def _estimated(
+    workshop: Workshop, stage: Stage, speeds: dict[tuple[object, ...], Speed]
+) -> Estimate:
+    """Return what a stage costs; ``speeds`` has what was timed for the stages before."""
+    model, conditions = _example(workshop, stage.model), _conditions(workshop, stage)
+
+    def speed_of(part: nn.Module, *shape: object) -> Speed:
+        shape = (*shape, conditions.batch, conditions.precision)
+        if shape not in speeds:
+            speeds[shape] = calibrate(workshop, part, conditions.batch, conditions.precision)
+        return speeds[shape]
+
+    cost, alone = stage_passes(workshop, stage), _gate_passes(workshop, stage)
+    # the gate learns alone in its warm-up, and is searched alone if it is robust
+    taught = searched = speed_of(model, *_shape(workshop, stage.model))
+    if alone.forward and isinstance(model, Mixture):
+        taught = speed_of(model.gate, "gate")
+        searched = taught if alone == cost else searched
+    seconds = (cost.forward - alone.forward) * searched.forward + alone.forward * taught.forward
+    seconds += (cost.backward - alone.backward) * searched.backward
+    seconds += alone.backward * taught.backward
+    seconds += conditions.updates * (taught.update - taught.forward - taught.backward)
+    weights = sum(p.numel() for p in model.parameters())
+    learning = sum(p.numel() for p in ClassOfImage().parameters(model))
+    # float32 weights; of what learns also gradient, momentum, average and the best so far
+    tensors = 4 * (weights + (4 * learning if conditions.updates else 0))
+    attack = conditions.batch * searched.attack_bytes
+    update = conditions.updates_per_step * taught.update_bytes
+    return Estimate(stage, weights, cost, max(seconds, 0.0), round(tensors + max(attack, update)))
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    """The batch and number format of a stage, and how many images its weights learn from."""
+
+    batch: int
+    precision: Precision
+    updates_per_step: int = 0
+    updates: int = 0
+
+
+def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
+    spec = workshop.recipe.models[stage.model]
+    asked = _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
+    if not stage.makes_a_model or not isinstance(spec, TrainedModel):
+        return asked
+    if not (config := config_of(spec, stage)):
+        return asked
+    updates = workshop.objective(spec, stage.kind).updates
+    return _Conditions(
+        config.batch_size,
+        config.precision,
+        updates * config.batch_size,
+        updates * _examples(workshop, config),
+    )
+
+
+def _shape(workshop: Workshop, name: str) -> tuple[object, ...]:
+    """Return what distinguishes models that differ in speed."""
+    spec = workshop.recipe.models[name]
+    if isinstance(spec, SavedModel):
+        return ("saved", spec.model)
+    if isinstance(spec, NetworkModel):
+        return ("network",)
+    return (spec.kind, *(_shape(workshop, expert) for expert in spec.experts))
+
+
+def _example(workshop: Workshop, name: str) -> nn.Module:
+    """Return an untrained model of the right shape."""
+    spec = workshop.recipe.models[name]
+    if isinstance(spec, SavedModel):
+        return workshop.ready(workshop.from_elsewhere(spec))
+    if isinstance(spec, NetworkModel):
+        return workshop.ready(workshop.network(name))
+    experts = {name: _example(workshop, name) for name in spec.experts}
+    if isinstance(spec, MixtureModel):
+        return workshop.ready(workshop.mixture(name, spec, experts))
+    return workshop.ready(workshop.ungated(spec, experts))

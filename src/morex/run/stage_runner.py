@@ -1,0 +1,274 @@
+"""Where single stages of a run are done: trained, assembled or evaluated, and saved."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.statistics import BoolArray
+from morex.core.files import digest_of
+from morex.evaluation.evaluate import evaluate
+from morex.evaluation.gate_usage import gate_use
+from morex.models.extend import regrouped, regrouped_gate
+from morex.models.gates import ComposedGate
+from morex.models.mixture import Mixture
+from morex.models.save import DESCRIPTION, WEIGHTS, load_model, save_model
+from morex.recipe import Recipe
+from morex.recipe.illustrated import in_pictures
+from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel, TrainedModel
+from morex.run.builder import Workshop
+from morex.run.checkpoint import FileCheckpoint
+from morex.run.costs import config_of, network_passes
+from morex.run.memory import forget_peak, peak_memory
+from morex.run.partial_results import PartialRows
+from morex.run.progress import Watcher
+from morex.run.provenance import provenance
+from morex.run.stages import Stage, model_folder, stage_id
+from morex.run.store import Store
+from morex.training.loop import Progress, train
+
+
+@dataclass
+class Bench:
+    """Does one stage at a time, in a process that holds the data."""
+
+    workshop: Workshop
+    store: Store
+    watcher: Watcher
+    checkpoint_every: float
+
+    @classmethod
+    def open(
+        cls,
+        recipe: Recipe,
+        root: Path,
+        device: torch.device,
+        watcher: Watcher,
+        checkpoint_every: float,
+    ) -> "Bench":
+        """Load the data of a run in this process."""
+        return cls(Workshop.open(recipe, device), Store(root), watcher, checkpoint_every)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The run's recipe."""
+        return self.workshop.recipe
+
+    def do(self, stage: Stage, key: str) -> dict[str, Any]:
+        """Do a stage, or go on with it, and return its record."""
+        self.watcher.starts(stage)
+        forget_peak(self.workshop.device)
+        started = time.monotonic()
+        action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
+        work = self.store.work(stage, key)
+        about, text = action.get(stage.kind, self._train)(stage, work)
+        seconds = about.pop("seconds", time.monotonic() - started)
+        about |= {
+            "seconds": round(seconds, 3),
+            **peak_memory(self.workshop.device),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "provenance": provenance(self.workshop.device),
+        }
+        description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
+        record = self.store.finish(stage, key, (stage.output, *description), about)
+        self.watcher.ends(stage, seconds, text)
+        return record
+
+    def _train(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
+        """Train a model, or its gate, and save it."""
+        spec = self.recipe.models[stage.model]
+        model = self.workshop.ready(self._untrained(stage))
+        about: dict[str, Any] = {}
+        text = ""
+        if isinstance(spec, TrainedModel) and config_of(spec, stage):
+            about = self._fit(stage, spec, model, work)
+            judged, loss = about["validation"], about["history"][-1]["loss"]
+            text = f"loss {loss:.3f}" if judged is None else f"validation {100 * judged:.1f}%"
+        folder = self.store.root / stage.folder
+        dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
+        label = self._label(stage.model)
+        if isinstance(model, ComposedGate):  # nothing that could be evaluated
+            label = {"name": label["name"]}
+        save_model(model.eval(), folder, about=label, dtype=dtype)
+        return about, text
+
+    def _fit(
+        self, stage: Stage, spec: NetworkModel | MixtureModel, model: nn.Module, work: Path
+    ) -> dict[str, Any]:
+        config = config_of(spec, stage)
+        assert config
+        target = None
+        if stage.kind == "gate" and isinstance(spec, MixtureModel):
+            target = self.workshop.gate_target(spec)
+
+        def report(progress: Progress) -> None:
+            text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
+            if not math.isnan(progress.loss):
+                text += f", loss {progress.loss:.3f}"
+                values["loss"] = progress.loss
+            if progress.validation is not None:
+                text += f", validation {100 * progress.validation:.1f}%"
+                values["validation"] = progress.validation
+            self.watcher.progress(stage, progress.epoch / progress.epochs, text)
+            self.watcher.measures(stage, progress.step, values)
+
+        checkpoint = FileCheckpoint(work, self.checkpoint_every, self.watcher.notice)
+        fitted = train(
+            model,
+            self.workshop.objective(spec, stage.kind),
+            self.workshop.training_data,
+            config,
+            seed=self.recipe.seed,
+            name=stage.id,
+            target=target,
+            checkpoint=checkpoint,
+            report=report,
+        )
+        passes = network_passes(self.workshop, stage)
+        return {
+            "seconds": fitted.seconds,
+            "validation": max((e["score"] for e in fitted.history if "score" in e), default=None),
+            "passes": {"forward": round(passes.forward), "backward": round(passes.backward)},
+            "history": fitted.history,
+        }
+
+    def _untrained(self, stage: Stage) -> nn.Module:
+        """Return the model that a stage starts from, on the CPU."""
+        spec = self.recipe.models[stage.model]
+        if isinstance(spec, SavedModel):
+            return self.workshop.from_elsewhere(spec)
+        if isinstance(spec, NetworkModel):
+            model = self.workshop.network(stage.model)
+            if spec.warm_start:
+                model.load_state_dict(self._saved(spec.warm_start).state_dict())
+            return model
+        if isinstance(spec, MixtureModel) and spec.gate_learns_alone:
+            return self._regrouped_with_gate(stage, spec)
+        if stage.kind == "train" and isinstance(spec, MixtureModel) and spec.gate_warmup:
+            return self._warm(stage)
+        if isinstance(spec, MixtureModel) and spec.warm_start:
+            return self._regrouped(spec, self._start(spec))
+        experts = {name: self._saved(name) for name in spec.experts}
+        if isinstance(spec, MixtureModel):
+            return self.workshop.mixture(stage.model, spec, experts)
+        return self.workshop.ungated(spec, experts)
+
+    def _regrouped_with_gate(self, stage: Stage, spec: MixtureModel) -> nn.Module:
+        """Return the gate that learns alone, or the mixture with it when it has learnt."""
+        start = self._start(spec)
+        if stage.kind == "gate":
+            return regrouped_gate(start, spec.experts)
+        return self._regrouped(spec, start, self._warm(stage))
+
+    def _regrouped(
+        self, spec: MixtureModel, start: Mixture, gate: nn.Module | None = None
+    ) -> Mixture:
+        """Return the mixture that ``start`` becomes with the experts of ``spec``."""
+        new = {name: self._saved(name) for name in spec.experts if name not in start.expert_names}
+        return regrouped(start, spec.experts, self.workshop.sharpened(spec, new), gate=gate)
+
+    def _start(self, spec: MixtureModel) -> Mixture:
+        assert spec.warm_start
+        start = self._saved(spec.warm_start)
+        assert isinstance(start, Mixture)
+        return start
+
+    def _warm(self, stage: Stage) -> nn.Module:
+        """Return what the warm-up of a model's gate has saved."""
+        return load_model(self.store.root / model_folder(stage.model) / "gate")
+
+    def _saved(self, name: str) -> nn.Module:
+        return load_model(self.store.root / model_folder(name))
+
+    def _label(self, name: str) -> dict[str, Any]:
+        """Return what is kept beside a model, so that it can be evaluated and used by itself."""
+        return {
+            "name": name,
+            "classes": list(self.workshop.data.train.classes),
+            "image_size": list(self.workshop.data.train.shape[1:]),
+            "recipe": self.recipe.of_evaluation(),
+        }
+
+    def _evaluate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
+        """Attack a saved model with the recipe's suite."""
+        suite, data = self.workshop.suite(stage.suite), self.workshop.test_data
+        counts = {row.name: row.count(len(data)) for row in suite}
+        rows = PartialRows(work / "rows.npz", self.checkpoint_every, self.watcher.notice)
+        keys = self._row_keys(stage)
+        rows.done = self._known_rows(stage, keys) | rows.done
+
+        def progress(text: str) -> None:
+            shares = (len(rows.done.get(name, ())) / n for name, n in counts.items())
+            self.watcher.progress(stage, sum(shares) / len(counts), text)
+
+        def keep(name: str, right: BoolArray) -> None:
+            rows.keep(name, right, whole=len(right) == counts[name])
+            progress(f"{name} {100 * float(right.mean()):.1f}%")
+
+        progress("")
+        model = self._ready(stage)
+        outcomes = evaluate(
+            model,
+            data,
+            suite,
+            seed=self.recipe.seed,
+            batch_size=self.recipe.evaluation.batch_size,
+            done=dict(rows.done),
+            keep=keep,
+        )
+        path = self.store.root / stage.output
+        path.parent.mkdir(parents=True, exist_ok=True)
+        outcomes.save(path)
+        has_gate = isinstance(model, Mixture) and not stage.suite
+        about = {"rows": keys} | (self._gate_use(model) if has_gate else {})
+        return (
+            about,
+            f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%",
+        )
+
+    def _ready(self, stage: Stage) -> nn.Module:
+        """Return the trained model of a stage, ready to be attacked."""
+        return self.workshop.ready(self._saved(stage.model)).eval()
+
+    def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
+        """Attack a saved model on a few images, for the report page."""
+        gallery = stage.model == in_pictures(self.recipe)
+        data = self.workshop.test_data
+        made = self.workshop.illustrator().illustrate(self._ready(stage), data, gallery=gallery)
+        made.save(self.store.root / stage.output)
+        shown = f", {len(made.pictures.index)} pictures" if made.pictures else ""
+        return {}, f"{len(made.labels)} images{shown}"
+
+    def _row_keys(self, stage: Stage) -> dict[str, str]:
+        """Return what decides each row of an evaluation."""
+        trained = self.store.record(stage_id("train", stage.model))
+        assert trained
+        return stage.row_keys(trained["files"][f"{model_folder(stage.model)}/{WEIGHTS}"])
+
+    def _known_rows(self, stage: Stage, keys: dict[str, str]) -> dict[str, BoolArray]:
+        """Return the rows that an earlier evaluation of the same model had as well."""
+        before = self.store.record(stage.id) or {}
+        same = [name for name, key in before.get("rows", {}).items() if keys.get(name) == key]
+        path = self.store.root / stage.output
+        if not same or not path.is_file() or digest_of(path) != before["files"][stage.output]:
+            return {}
+        right = Outcomes.load(path).right
+        return {name: right[name] for name in same}
+
+    def _gate_use(self, model: nn.Module) -> dict[str, Any]:
+        assert isinstance(model, Mixture)
+        recipe, data = self.recipe, self.workshop.test_data
+        use = gate_use(
+            model,
+            data,
+            self.workshop.suite(),
+            seed=recipe.seed,
+            batch_size=recipe.evaluation.batch_size,
+        )
+        return {"gate": asdict(use)}

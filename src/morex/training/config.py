@@ -1,0 +1,83 @@
+"""The numbers that decide a training: how long, how fast, and what is kept."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from morex.core.precision import Precision
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The hyperparameters of one training.
+
+    Args:
+        epochs: passes over the training set, which may be a fraction; the last incomplete batch of
+            each is left out.
+        batch_size: examples per step.
+        optimizer: SGD with momentum, or AdamW.
+        learning_rate: the largest learning rate.
+        momentum: of SGD.
+        weight_decay: of either optimizer.
+        schedule: points (share of the training done, factor on the learning rate), from 0 to 1,
+            with straight lines between them. The default is the paper's: up until 40%, down to a
+            twentieth at 80%, to zero at the end.
+        clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
+        average: decay per step of an exponential moving average of the weights (EMA), which is then
+            what is validated and kept.
+        precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the device is fast at it.
+        validate_every: epochs between validations; the last epoch is always validated. None: no
+            validation, the last weights are kept; for a training too short for a choice.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    epochs: float = 100
+    batch_size: int = 100
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
+    clip_norm: float | None = None
+    average: float | None = None
+    precision: Precision = "auto"
+    validate_every: int | None = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if min(self.batch_size, 1 if self.validate_every is None else self.validate_every) < 1:
+            raise ValueError(f"batch_size and validate_every must be at least 1, got {self}")
+        if not 0 < self.epochs < math.inf:
+            raise ValueError(f"epochs must be positive, got {self.epochs}")
+        if self.epochs == int(self.epochs):  # 30 and 30.0 are one training, and have one key
+            object.__setattr__(self, "epochs", int(self.epochs))
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
+            raise ValueError(
+                "momentum must be in [0, 1) and weight_decay at least 0, got "
+                f"{self.momentum} and {self.weight_decay}"
+            )
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
+        if self.average is not None and not 0 < self.average < 1:
+            raise ValueError(f"average must be in (0, 1), got {self.average}")
+        times = [at for at, _ in self.schedule]
+        if not times or times[0] != 0 or times[-1] != 1 or times != sorted(times):
+            raise ValueError(f"schedule must go from 0 to 1 in order, got {self.schedule}")
+
+    def steps(self, examples: int) -> int:
+        """Return the number of steps on so many training images; 0 if they do not fill a batch."""
+        per_epoch = examples // self.batch_size
+        return max(1, round(per_epoch * self.epochs)) if per_epoch else 0
+
+    def factor(self, progress: float) -> float:
+        """Return the factor on the learning rate at ``progress`` in [0, 1]."""
+        for (start, low), (end, high) in zip(self.schedule, self.schedule[1:], strict=False):
+            if progress <= end and end > start:
+                return low + (high - low) * (progress - start) / (end - start)
+        return self.schedule[-1][1]

@@ -1,0 +1,140 @@
+"""Targets: what a training step teaches, and which parameters learn it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from morex.attacks.gate_steering import check_choices
+from morex.models.gates import ComposedGate, ExtendedGate
+from morex.models.mixture import Mixture
+from morex.training.objectives import Batch
+
+
+class Target(ABC):
+    """A cross-entropy between what a model says of a batch and what it should say."""
+
+    @abstractmethod
+    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return the parameters that learn."""
+
+    @abstractmethod
+    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return logits (N, outputs) and the right answers (N,)."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy, a scalar in float32."""
+        logits, right = self.answers(model, batch)
+        return F.cross_entropy(logits.float(), right)
+
+    def hits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return which examples of the batch are answered right, (N,) of bool."""
+        logits, right = self.answers(model, batch)
+        return logits.argmax(1) == right
+
+
+class ClassOfImage(Target):
+    """Name the class: everything trainable learns (gate and last layers of a mixture)."""
+
+    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return all parameters that are not frozen."""
+        return [p for p in model.parameters() if p.requires_grad]
+
+    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the model's logits and the labels."""
+        return model(batch.x), batch.y
+
+
+@dataclass(frozen=True)
+class RightChoice(Target):
+    """Name what is right for an image of all that the gate chooses among.
+
+    Experts, unless the gate is a ``ComposedGate`` (``Mixture.choices``), which can also be asked
+    without a mixture. The loss is
+
+        - log sum_j w_j(x')    over the choices j that are right, w = softmax of the scores:
+
+    how those share the weight is left to them.
+
+    Args:
+        right: for each member of the objective the indices of the choices that are right for it,
+            such as the expert trained on it.
+
+    Raises:
+        TypeError: if what is to learn is neither a mixture with a gate nor a ``ComposedGate``.
+        ValueError: if its gate has no such choice.
+    """
+
+    right: tuple[tuple[int, ...], ...]
+
+    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the scores of all choices (N, n), and which are right (N, n) of bool."""
+        chooser = model if isinstance(model, ComposedGate) else _mixture(model)
+        scores = chooser.choices(batch.x)
+        check_choices(self.right, scores.shape[1])
+        return scores, _table(scores.device, self.right, scores.shape[1])[batch.member]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean of -log sum_j w_j over the choices j that are right, w = softmax."""
+        scores, right = self.answers(model, batch)
+        logs = scores.float().log_softmax(1)
+        return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
+
+    def hits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return where the choice of the largest weight is one of the right ones."""
+        scores, right = self.answers(model, batch)
+        return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+
+
+class ExpertForMember(RightChoice):
+    """The supervised warm-up of a gate, which alone learns: name the perturbation.
+
+    Without it a gate that starts at random tends to settle on one expert before the kinds have
+    become distinguishable.
+    """
+
+    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return the gate's parameters."""
+        return list(_mixture(model).gate.parameters())
+
+
+class NewExperts(RightChoice):
+    """Name the experts that joined a mixture (``regrouped``), or none of them.
+
+    Of the gate nothing learns but the network h beside it, a classifier of perturbations whose
+    classes are "known", with a score of 0, and every expert that joined:
+
+        min  - log softmax(0, h(x'))_j    j = the expert for x', "known" if it has none
+
+    So whatever an image is, an attacked one that was not among these as well, the known experts
+    have their weights in the old proportion. A gate that learns as a whole, distilled from the old
+    one on clean images and transforms, forgets what it does with attacked images.
+
+    ``right`` is (0,) for what was known, (1,) for the first expert that joined, and so on.
+    """
+
+    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return the parameters of the network beside the gate.
+
+        Raises:
+            TypeError: if no expert joined.
+        """
+        gate = model if isinstance(model, ComposedGate) else _mixture(model).gate
+        if not isinstance(gate, ExtendedGate):
+            raise TypeError(f"no expert joined this mixture: its gate is a {type(gate).__name__}")
+        return list(gate.joined.parameters())
+
+
+@lru_cache(maxsize=8)
+def _table(device: torch.device, right: tuple[tuple[int, ...], ...], choices: int) -> Tensor:
+    """Return which choices are right for each member, (members, choices), copied once."""
+    return torch.tensor([[i in names for i in range(choices)] for names in right], device=device)
+
+
+def _mixture(model: nn.Module) -> Mixture:
+    if not isinstance(model, Mixture):
+        raise TypeError(f"only a Mixture has a gate to warm up, got a {type(model).__name__}")
+    return model

@@ -1,0 +1,251 @@
+"""Objectives: what x' a training step trains on. Every method of the paper is one of these.
+
+A member is an attack inside one perturbation: PGD in a ball, one draw of a transform (``Clean``
+included). An objective lets its members change a batch, and the step descends the mean loss on the
+batch that comes back:
+
+===============  ==========================================================  ====================
+objective        the batch it returns                                        method
+===============  ==========================================================  ====================
+``Single``       x' of its only member                                       single experts, MSD
+``Max``          per example the x' with the largest loss                    MAX (Tramer & Boneh)
+``Average``      x' of every member, one after the other                     AVG (Tramer & Boneh)
+``OneDrawn``     x' of one member, drawn per batch                           SAT, E-AT
+``Alternate``    x' of one member, in turn from batch to batch               MoRE as worded
+``SideBySide``   an equal share of the examples for each member              MoRE (default)
+===============  ==========================================================  ====================
+
+MSD is ``Single`` over a PGD with several balls.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from morex.attacks import Attack, Model, Passes, cross_entropy, search_slices
+from morex.core.seeding import derived_seed
+
+UPDATE = Passes(forward=1, backward=1)
+"""The cost of descending the loss on one example."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step trains on: images in [0, 1], labels, and which member made each image."""
+
+    x: Tensor
+    y: Tensor
+    member: Tensor
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """The inner maximisation of a training step over its ``members``.
+
+    Raises:
+        ValueError: if there is no member.
+    """
+
+    members: tuple[Attack, ...]
+
+    def __post_init__(self) -> None:
+        """Check the members."""
+        if not self.members:
+            raise ValueError(f"{type(self).__name__} needs at least one member, got none")
+
+    @abstractmethod
+    def build(
+        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+    ) -> Batch:
+        """Return the batch to train on.
+
+        Args:
+            model: the whole model, ``frozen`` (evaluation mode, no weight gradients).
+            x: images (N, C, H, W) in [0, 1].
+            y: labels (N,).
+            step: number of the training step, from 0.
+            generator: the step's randomness, on the device of ``x``.
+        """
+
+    @property
+    def updates(self) -> int:
+        """How many images the update takes per example."""
+        return 1
+
+    @property
+    @abstractmethod
+    def passes(self) -> Passes:
+        """What a training step costs per example, the update included."""
+
+    def _all(self) -> Passes:
+        return sum((member.passes for member in self.members), Passes())
+
+    def _one(
+        self, which: int, model: Model, x: Tensor, y: Tensor, generator: torch.Generator
+    ) -> Batch:
+        """Return the whole batch as changed by one member."""
+        moved = self.members[which].search(model, x, y, generator)
+        return Batch(moved, y, torch.full_like(y, which))
+
+
+class Single(Objective):
+    """Train on what the only member makes of the batch."""
+
+    def __post_init__(self) -> None:
+        """Check that there is one member."""
+        if len(self.members) != 1:
+            raise ValueError(f"Single takes one member, got {len(self.members)}")
+
+    def build(
+        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+    ) -> Batch:
+        """Return the member's x'."""
+        return self._one(0, model, x, y, generator)
+
+    @property
+    def passes(self) -> Passes:
+        """The member and the update."""
+        return self._all() + UPDATE
+
+
+class Max(Objective):
+    """Train on the worst member per example (MAX, Tramer & Boneh 2019, section 4.1)."""
+
+    def build(
+        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+    ) -> Batch:
+        """Return, per example, the x' with the largest cross-entropy."""
+        moved = torch.stack([m.search(model, x, y, generator) for m in self.members])
+        with torch.no_grad():
+            losses = torch.stack([cross_entropy(model(candidate), y) for candidate in moved])
+        worst = losses.argmax(0)
+        return Batch(moved[worst, torch.arange(len(y), device=y.device)], y, worst)
+
+    @property
+    def passes(self) -> Passes:
+        """All members, a forward pass to judge each, and the update."""
+        return self._all() + Passes(forward=len(self.members)) + UPDATE
+
+
+class Average(Objective):
+    """Train on all members at once (AVG, Tramer & Boneh 2019, section 4.1)."""
+
+    def build(
+        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+    ) -> Batch:
+        """Return every member's x', (members * N, C, H, W): its mean loss is the mean of theirs."""
+        parts = [self._one(i, model, x, y, generator) for i in range(len(self.members))]
+        return _joined(parts)
+
+    @property
+    def updates(self) -> int:
+        """One per member."""
+        return len(self.members)
+
+    @property
+    def passes(self) -> Passes:
+        """All members, and an update on each."""
+        return self._all() + UPDATE * self.updates
+
+
+class OneDrawn(Objective):
+    """Train on one member drawn per batch (SAT, Madaan et al. 2021; E-AT, Croce & Hein 2022)."""
+
+    def build(
+        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+    ) -> Batch:
+        """Return the x' of the member that is drawn."""
+        # drawn on the host, which need not wait for the device
+        which = derived_seed(generator.initial_seed(), "member") % len(self.members)
+        return self._one(which, model, x, y, generator)
+
+    @property
+    def passes(self) -> Passes:
+        """The mean over the members, and the update."""
+        return self._all() * (1 / len(self.members)) + UPDATE
+
+
+class Alternate(Objective):
+    """Train on the members in turn, from batch to batch (MoRE, section 2.1, as it is worded).
+
+    With BatchNorm in the gate this collapses the gate onto one expert: a batch of one kind is
+    normalised by its own statistics, and what tells the kinds apart vanishes.
+    """
+
+    def build(
+        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+    ) -> Batch:
+        """Return the x' of the member whose turn it is."""
+        return self._one(step % len(self.members), model, x, y, generator)
+
+    @property
+    def passes(self) -> Passes:
+        """The mean over the members, and the update."""
+        return self._all() * (1 / len(self.members)) + UPDATE
+
+
+@dataclass(frozen=True)
+class SideBySide(Objective):
+    """Train on all members in every batch, each on its share of the examples (MoRE's default).
+
+    Of s slots each member has as many as its share; example n goes to slot (n + step) mod s, so
+    that shares that do not divide the batch evenly take turns.
+
+    Args:
+        members: as of every objective.
+        shares: slots per member, at least one each; by default one each.
+
+    Raises:
+        ValueError: if there is not a positive share for each member.
+    """
+
+    shares: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check members and shares."""
+        super().__post_init__()
+        if self.shares and (len(self.shares) != len(self.members) or min(self.shares) < 1):
+            raise ValueError(
+                f"SideBySide needs a share >= 1 for each of {len(self.members)} members, "
+                f"got {self.shares}"
+            )
+
+    @property
+    def _slots(self) -> list[int]:
+        """The member of every slot."""
+        shares = self.shares or (1,) * len(self.members)
+        return [which for which, share in enumerate(shares) for _ in range(share)]
+
+    def build(
+        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+    ) -> Batch:
+        """Return the members' shares one after the other, N examples in all."""
+        slots = self._slots
+        count = len(slots)
+        firsts: dict[int, list[int]] = {}  # of each member, the first examples of its slots
+        for i in range(min(count, len(y))):
+            firsts.setdefault(slots[(i + step) % count], []).append(i)
+        xs, ys = (
+            [torch.cat([t[i::count] for i in starts]) for starts in firsts.values()] for t in (x, y)
+        )
+        attacks = [self.members[which] for which in firsts]
+        moved = search_slices(attacks, model, xs, ys, generator)
+        parts = zip(moved, ys, firsts, strict=True)
+        return _joined([Batch(x, y, torch.full_like(y, which)) for x, y, which in parts])
+
+    @property
+    def passes(self) -> Passes:
+        """The mean over the slots, and the update."""
+        slots = self._slots
+        searches = sum((self.members[which].passes for which in slots), Passes())
+        return searches * (1 / len(slots)) + UPDATE
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    return Batch(
+        torch.cat([part.x for part in parts]),
+        torch.cat([part.y for part in parts]),
+        torch.cat([part.member for part in parts]),
+    )

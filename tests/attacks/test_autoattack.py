@@ -1,0 +1,130 @@
+"""The wrapper around AutoAttack: the same result as the library's, and none of its side effects."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from digits_net import trained_net, unseen
+from linear import Counting, random_linear, right, robust_gap
+from pyautoattack import AutoAttack as Theirs
+from torch import Tensor, nn
+
+from morex.attacks import PGD, AutoAttack
+from morex.evaluation.feasibility import check_feasible
+from morex.perturbations import L1, L2, Ball, Fog, Linf
+
+BALLS = [Linf(0.06), L2(0.35), L1(1.5)]
+
+
+@pytest.mark.parametrize("ball", [Linf(0.02), L2(0.15), L1(0.4)], ids=str)
+def test_the_exact_robust_accuracy_of_a_linear_model(ball: Ball) -> None:
+    model, x, y = random_linear(4, seed=3, margin=0.0, count=60)
+    x, y = x.float(), y
+    model = model.float()
+    robust = robust_gap(model, ball, x, y) > 0
+    attack = AutoAttack(ball, attacks=("apgd-ce", "apgd-t"), steps=40)
+    standing = right(model, attack(model, x, y), y)
+    assert 0.1 < robust.double().mean() < 0.9
+    assert standing[robust].all()
+    assert (standing == robust).double().mean() > 0.95
+
+
+@pytest.mark.parametrize("ball", BALLS, ids=str)
+def test_every_attack_finds_something_inside_the_ball(ball: Ball) -> None:
+    net, (x, y) = trained_net(), unseen(30)
+    for name in ("apgd-ce", "apgd-t", "fab-t", "square"):
+        attack = AutoAttack(ball, attacks=(name,), steps=20, queries=200)
+        moved = attack(net, x, y)
+        check_feasible(ball, x, moved, name)
+        assert right(net, moved, y).sum() < right(net, x, y).sum()
+
+
+def test_the_result_is_the_library_s() -> None:
+    net, (x, y) = trained_net(), unseen(60)
+    ball = Linf(0.05)
+    theirs = Theirs(net, norm="Linf", eps=ball.eps, version="custom", attacks=["apgd-ce"], seed=1)
+    theirs.apgd.n_restarts, theirs.apgd.n_iter = 1, 20
+    with torch.random.fork_rng():
+        moved, _ = theirs.run_standard_evaluation(x, y)
+    ours = AutoAttack(ball, attacks=("apgd-ce",), steps=20)(net, x, y)
+    gap = right(net, ours, y).sum() - right(net, moved, y).sum()
+    assert abs(int(gap)) <= 1  # another seed
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_few_classes_are_enough(classes: int) -> None:
+    model, x, y = random_linear(classes, seed=5, margin=0.0, count=30)
+    model = model.float()
+    attack = AutoAttack(Linf(0.03), steps=10, queries=50)
+    moved = attack(model, x.float(), y)
+    assert right(model, moved, y).sum() < right(model, x.float(), y).sum()
+
+
+def test_nothing_is_left_behind() -> None:
+    net, (x, y) = deepcopy(trained_net()), unseen(20)
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    torch.manual_seed(4)
+    before = torch.get_rng_state(), {n: p.clone() for n, p in net.state_dict().items()}
+    AutoAttack(L2(0.3), steps=5, queries=20)(net, x, y)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert all(torch.equal(t, before[1][n]) for n, t in net.state_dict().items())
+    assert all((p.grad == 1).all() for p in net.parameters() if p.grad is not None)
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_the_seed_decides() -> None:
+    net, (x, y) = trained_net(), unseen(20)
+    attack = AutoAttack(Linf(0.15), attacks=("square",), queries=60)
+    first, again = (attack(net, x, y, generator=torch.Generator().manual_seed(3)) for _ in "ab")
+    other = attack(net, x, y, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_fallen_examples_are_not_attacked_again() -> None:
+    net, (x, y) = trained_net(), unseen(40)
+    model = Counting(net)
+    AutoAttack(Linf(0.5), attacks=("apgd-ce", "square"), steps=20, queries=5000)(model, x, y)
+    assert len(model.calls) < 100
+
+
+def test_it_is_at_least_as_strong_as_pgd() -> None:
+    net, (x, y) = trained_net(), unseen(100)
+    ball = Linf(0.06)
+    strong = AutoAttack(ball, attacks=("apgd-ce", "apgd-t"), steps=30)(net, x, y)
+    plain = PGD(ball, steps=20)(net, x, y)
+    assert right(net, strong, y).sum() <= right(net, plain, y).sum()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_or_no_image(count: int) -> None:
+    net, (x, y) = trained_net(), unseen(1)
+    moved = AutoAttack(Linf(0.05), steps=3, queries=5)(net, x[:count], y[:count])
+    assert moved.shape == x[:count].shape
+
+
+class Constant(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros(len(x), 10) + 0 * x.sum((1, 2, 3))[:, None]
+
+
+def test_images_that_are_wrong_stay() -> None:
+    _, (x, _) = trained_net(), unseen(6)
+    moved = AutoAttack(Linf(0.05), steps=3, queries=5)(Constant(), x, torch.full((6,), 3))
+    assert torch.equal(moved, x)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AutoAttack(Fog(0.1, 0.5)), "needs an Linf, L2 or L1 ball"),
+        (lambda: AutoAttack(Linf(0.1), attacks=("apgd",)), "AutoAttack knows apgd-ce"),
+        (lambda: AutoAttack(Linf(0.1), attacks=()), "AutoAttack knows"),
+        (lambda: AutoAttack(Linf(0.1), attacks=("fab-t", "fab-t")), "AutoAttack knows"),
+        (lambda: AutoAttack(Linf(0.1), steps=0), "steps and queries >= 1"),
+    ],
+)
+def test_bad_configurations_are_refused(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

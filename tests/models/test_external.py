@@ -1,0 +1,116 @@
+"""Classifiers that morex did not make, and the ranges of pixels that they want."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from morex.models.external import (
+    RANGES,
+    ForeignModelError,
+    Rescaled,
+    better_range,
+    check_answers,
+    import_model,
+)
+
+MEAN, STD = (0.2, 0.4, 0.6), (0.1, 0.2, 0.3)
+
+
+class Sees(nn.Module):
+    """Remembers what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen = x
+        return torch.zeros(len(x), 2)
+
+
+def pixels() -> Tensor:
+    return torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_ranges_and_normalisation(name: str) -> None:
+    low, high = RANGES[name]
+    inner, x = Sees(), pixels()
+    Rescaled(inner, low, high, MEAN, STD)(x)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    torch.testing.assert_close(inner.seen, (low + (high - low) * x - mean) / std)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "of_somebody.py").write_text(
+        "import torch\n"
+        "def make(): return torch.nn.Flatten()\n"
+        "def function(): return lambda x: x.flatten(1)[:, :2]\n"
+        "def broken(): raise KeyError('weights')\n"
+        "def number(): return 3\n"
+        "made = torch.nn.Identity()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield "of_somebody"
+    sys.modules.pop("of_somebody", None)
+
+
+def test_factories_modules_and_functions(module: str) -> None:
+    assert isinstance(import_model(f"{module}:make"), nn.Flatten)
+    assert isinstance(import_model(f"{module}:made"), nn.Identity)
+    assert import_model(f"{module}:function")(pixels()).shape == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("of_somebody", "expected package.module:factory"),
+        ("of_nobody:make", "ModuleNotFoundError"),
+        ("of_somebody:nothing", "AttributeError"),
+        ("of_somebody:broken", "KeyError: 'weights'"),
+        ("of_somebody:number", "made a int, expected a torch module"),
+    ],
+)
+def test_what_cannot_be_imported_is_named(module: str, name: str, message: str) -> None:
+    with pytest.raises(ForeignModelError, match=message):
+        import_model(name)
+
+
+def test_answers_must_be_logits() -> None:
+    check_answers(Sees(), pixels(), 2)
+    with pytest.raises(ForeignModelError, match=r"\(5, 2\) for 5 images of 3"):
+        check_answers(Sees(), pixels(), 3)
+    with pytest.raises(ForeignModelError, match="does not take images"):
+        check_answers(nn.Linear(3, 2), pixels(), 2)
+
+
+class Threshold(nn.Module):
+    """Class 1 for bright pictures, in pixels of 0..255."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        light = x.mean((1, 2, 3)) - 127.5
+        return torch.stack([-light, light], 1)
+
+
+def test_a_wrong_range_is_noticed() -> None:
+    x = torch.cat([pixels() * 0.4, 0.6 + pixels() * 0.4])
+    y = torch.tensor([0] * 5 + [1] * 5)
+    statistics = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    bare = Threshold()
+    said = better_range(bare, Rescaled(bare), x, y, statistics)
+    assert said == "clean accuracy is 50% as declared and 100% with --input-range 0..255"
+    assert better_range(bare, Rescaled(bare, 0, 255), x, y, statistics) is None
+
+
+def test_missing_normalisation_is_noticed() -> None:
+    class Signed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            light = x.mean((1, 2, 3))
+            return torch.stack([-light, light], 1)
+
+    x = torch.cat([pixels() * 0.2, 0.3 + pixels() * 0.2])
+    y = torch.tensor([0] * 5 + [1] * 5)
+    said = better_range(Signed(), Rescaled(Signed()), x, y, ((0.25,) * 3, (0.1,) * 3))
+    assert said is not None
+    assert "--mean 0.25,0.25,0.25 --std 0.1,0.1,0.1" in said

@@ -1,0 +1,286 @@
+from copy import deepcopy
+from itertools import permutations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
+
+CLASSES = 3
+
+
+class Expert(nn.Module):
+    """A small network with BatchNorm and a last layer called ``head``."""
+
+    def __init__(self, seed: int, outputs: int = CLASSES) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+            self.head = nn.Linear(4 * 2 * 2, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).flatten(1))
+
+
+class Says(nn.Module):
+    """Logits that do not depend on the image."""
+
+    def __init__(self, *rows: list[float]) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.tensor(rows))
+        self.head = nn.Linear(1, len(rows[0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows.expand(len(x), -1) if len(self.rows) == 1 else self.rows
+
+
+class Brightness(nn.Module):
+    """Gate scores (s, -s) with s = 4 (mean brightness - 1/2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        s = 4 * (x.mean((1, 2, 3)) - 0.5)
+        return torch.stack([s, -s], 1)
+
+
+def images(n: int = 6) -> Tensor:
+    return torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(n))
+
+
+def experts(m: int = 3) -> dict[str, nn.Module]:
+    return {f"e{i}": Expert(i).eval() for i in range(m)}
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: t.clone() for name, t in module.state_dict().items()}
+
+
+def test_the_mixture_is_the_weighted_sum_of_the_formula() -> None:
+    parts, gate, x = experts(), Expert(9, outputs=3).eval(), images()
+    found = Mixture(parts, gate)(x)
+    weights = torch.exp(gate(x))
+    for n in range(len(x)):
+        expected = sum(
+            weights[n, i] / weights[n].sum() * expert(x[n : n + 1])[0]
+            for i, expert in enumerate(parts.values())
+        )
+        torch.testing.assert_close(found[n], expected)
+
+
+def test_gate_weights_and_expert_logits_are_what_they_say() -> None:
+    parts, gate, x = experts(), Expert(9, outputs=3).eval(), images()
+    mixture = Mixture(parts, gate)
+    torch.testing.assert_close(mixture.gate_weights(x), gate(x).softmax(1))
+    assert mixture.expert_names == ("e0", "e1", "e2")
+    assert mixture.classes == CLASSES
+    for i, expert in enumerate(parts.values()):
+        assert torch.equal(mixture.expert_logits(x)[:, i], expert(x))
+
+
+def test_an_expert_that_was_put_in_training_mode_goes_back_with_the_mixture() -> None:
+    mixture = Mixture(experts(), Expert(9, outputs=3))
+    mixture.experts[1].train()
+    mixture.train()
+    assert mixture.gate.training
+    assert not any(module.training for module in mixture.experts.modules())
+
+
+@pytest.mark.parametrize("chosen", range(3))
+def test_a_one_hot_gate_gives_exactly_that_expert(chosen: int) -> None:
+    parts, x = experts(), images()
+    scores = [0.0, 0.0, 0.0]
+    scores[chosen] = 1e4
+    mixture = Mixture(parts, Says(scores))
+    assert torch.equal(mixture(x), parts[f"e{chosen}"](x))
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.permutations(range(4)))
+def test_permuting_experts_and_gate_together_changes_nothing(order: list[int]) -> None:
+    parts, gate, x = experts(4), Expert(9, outputs=4).eval(), images()
+    permuted = deepcopy(gate)
+    permuted.head.weight.data = gate.head.weight.data[order]
+    permuted.head.bias.data = gate.head.bias.data[order]
+    names = list(parts)
+    shuffled = Mixture({names[i]: parts[names[i]] for i in order}, permuted)
+    torch.testing.assert_close(shuffled(x), Mixture(parts, gate)(x))
+    if order != sorted(order):
+        crossed = Mixture({names[i]: parts[names[i]] for i in order}, gate)
+        assert not torch.allclose(crossed(x), Mixture(parts, gate)(x))
+
+
+def test_the_gradient_reaches_the_image_through_the_gate() -> None:
+    mixture = Mixture({"a": Says([1.0, 0.0]), "b": Says([0.0, 3.0])}, Brightness())
+    x = images(2).requires_grad_()
+    (gradient,) = torch.autograd.grad(mixture(x)[:, 1].sum(), x)
+    # d/ds 3 sigmoid(-2s) = -6 w (1 - w), and ds/dpixel = 4 / 48
+    w = mixture.gate_weights(x)[:, 0].view(-1, 1, 1, 1)
+    torch.testing.assert_close(gradient, (-6 * w * (1 - w) / 12).expand_as(x))
+
+
+def test_the_gradient_reaches_the_image_through_the_experts() -> None:
+    parts, x = experts(2), images(2).requires_grad_()
+    (gradient,) = torch.autograd.grad(Mixture(parts, Says([0.0, 0.0]))(x).sum(), x)
+    (each,) = torch.autograd.grad(sum(e(x).sum() / 2 for e in parts.values()), x)
+    torch.testing.assert_close(gradient, each)
+
+
+def test_fine_tuning_changes_gate_and_last_layers_and_nothing_else() -> None:
+    parts, gate = experts(), Expert(9, outputs=3)
+    mixture = Mixture(parts, gate)
+    originals = {name: state(expert) for name, expert in parts.items()}
+    before = state(mixture)
+    optimizer = torch.optim.SGD(
+        [p for p in mixture.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1
+    )
+    for _ in range(3):
+        mixture.train()
+        optimizer.zero_grad()
+        F.cross_entropy(mixture(images()), torch.arange(6) % CLASSES).backward()
+        optimizer.step()
+    for name, tensor in mixture.state_dict().items():
+        learns = name.startswith("gate.") or ".head." in name
+        assert torch.equal(tensor, before[name]) != learns, name
+    for name, expert in parts.items():
+        assert all(torch.equal(t, originals[name][k]) for k, t in expert.state_dict().items())
+
+
+def test_building_a_mixture_leaves_the_experts_alone() -> None:
+    expert = Expert(0).train()
+    Mixture({"a": expert}, Says([0.0]))
+    assert expert.training
+    assert all(p.requires_grad for p in expert.parameters())
+
+
+def test_only_gate_and_last_layers_ask_for_gradients() -> None:
+    mixture = Mixture(experts(2), Expert(9, outputs=2))
+    learn = {name for name, p in mixture.named_parameters() if p.requires_grad}
+    gate = {f"gate.{name}" for name, _ in mixture.gate.named_parameters()}
+    heads = {f"experts.{i}.head.{part}" for i in range(2) for part in ("weight", "bias")}
+    assert learn == gate | heads
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_experts_stay_in_evaluation_mode(mode: bool) -> None:
+    parts = {name: expert.train() for name, expert in experts(2).items()}
+    mixture = Mixture(parts, Expert(9, outputs=2).train(mode))
+    assert not any(m.training for m in mixture.experts.modules())
+    assert mixture.training == mixture.gate.body[1].training == mode
+    for again in (True, False, True):
+        assert mixture.train(again) is mixture
+        assert mixture.training == mixture.gate.body[1].training == again
+        assert not any(m.training for m in mixture.experts.modules())
+    assert not mixture.eval().gate.training
+
+
+def test_autocast_combines_in_single_precision() -> None:
+    mixture, x = Mixture(experts(), Expert(9, outputs=3).eval()), images()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, weights, logits = mixture(x), mixture.gate_weights(x), mixture.expert_logits(x)
+    assert logits.dtype == torch.bfloat16  # the passes do run in it
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, (weights[:, :, None] * logits.float()).sum(1))
+
+
+def test_mean_of_experts_by_hand() -> None:
+    mean = MeanOfExperts({"a": Says([1.0, 2.0]), "b": Says([3.0, -4.0]), "c": Says([5.0, 5.0])})
+    assert mean(images(2)).tolist() == [[3.0, 1.0]] * 2
+
+
+def test_largest_logit_by_hand() -> None:
+    a = Says([1.0, 2.0], [9.0, 0.0], [-1.0, -2.0])
+    b = Says([3.0, -4.0], [8.0, 8.5], [-3.0, -9.0])  # large below zero is not large
+    found = LargestLogit({"a": a, "b": b})(images(3))
+    assert found.tolist() == [[3.0, -4.0], [9.0, 0.0], [-1.0, -2.0]]
+
+
+@pytest.mark.parametrize("kind", [MeanOfExperts, LargestLogit])
+@pytest.mark.parametrize("order", permutations(range(3)))
+def test_ungated_mixtures_do_not_mind_the_order(
+    kind: type[Ensemble], order: tuple[int, ...]
+) -> None:
+    parts, x = list(experts().values()), images()
+    torch.testing.assert_close(
+        kind({str(i): parts[i] for i in order})(x), kind(dict(enumerate(parts)))(x)
+    )
+
+
+def test_foreign_experts_name_their_last_layers() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, CLASSES)).eval()
+    own, x = Expert(0).eval(), images()
+    mixture = Mixture(
+        {"flat": flat, "own": own}, Says([0.0, 0.0]), last_layers={"flat": "2", "own": "head"}
+    )
+    torch.testing.assert_close(mixture(x), (flat(x) + own(x)) / 2)
+    assert mixture.experts[0][2].weight.requires_grad
+    assert not mixture.experts[0][1].weight.requires_grad
+    same = MeanOfExperts({"flat": flat}, last_layers="2")
+    assert torch.equal(same(x), flat(x))
+
+
+def test_bad_experts_raise() -> None:
+    gate = Says([0.0])
+    with pytest.raises(ValueError, match="at least one expert"):
+        Mixture({}, gate)
+    with pytest.raises(ValueError, match=r"'a' has no layer 'fc' .*children are body, head"):
+        Mixture({"a": Expert(0)}, gate, last_layers="fc")
+    with pytest.raises(ValueError, match=r"'body' of expert 'a' is a Sequential, expected nn\.Lin"):
+        Mixture({"a": Expert(0)}, gate, last_layers="body")
+    with pytest.raises(ValueError, match="no layer for expert 'b'"):
+        Mixture(experts(1) | {"b": Expert(1)}, gate, last_layers={"e0": "head"})
+    with pytest.raises(ValueError, match="'b' has 4 classes, but 'e0' has 3"):
+        Mixture(experts(1) | {"b": Expert(1, outputs=4)}, gate)
+
+
+def test_a_gate_of_another_number_of_experts_raises() -> None:
+    mixture = Mixture(experts(3), Says([0.0, 0.0]))
+    with pytest.raises(
+        ValueError, match=r"returned \(6, 2\) for 6 images; .*each of the 3 experts"
+    ):
+        mixture(images())
+
+
+# --- probabilities instead of logits
+
+
+def test_probabilities_are_weighted_and_answered_as_logarithms() -> None:
+    x, parts = images(), experts()
+    mixture = Mixture(parts, Expert(9, outputs=3), combine="probabilities").eval()
+    weights = mixture.gate_weights(x)
+    expected = sum(
+        weights[:, i, None] * part(x).softmax(1) for i, part in enumerate(parts.values())
+    )
+    torch.testing.assert_close(mixture(x).exp(), expected)
+    torch.testing.assert_close(mixture(x).exp().sum(1), torch.ones(len(x)))
+
+
+def test_no_expert_can_shout() -> None:
+    quiet, loud = Says([2.0, 0.0, 0.0]), Says([-1e6, 1e6, 0.0])
+    gate = Says([0.0, -2.0])
+    logits, probabilities = (
+        Mixture({"quiet": quiet, "loud": loud}, gate, combine=c).eval()(images())
+        for c in ("logits", "probabilities")
+    )
+    assert (logits.argmax(1) == 1).all()
+    assert (probabilities.argmax(1) == 0).all()
+    assert probabilities.isfinite().all()
+
+
+def test_gradients_reach_gate_and_experts_however_sure_they_are() -> None:
+    x = images().requires_grad_()
+    mixture = Mixture(experts(), Expert(9, outputs=3), combine="probabilities").eval()
+    with torch.no_grad():
+        mixture.last_layers()[0].weight.mul_(1e4)
+    F.cross_entropy(mixture(x), torch.zeros(len(x), dtype=torch.int64)).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert x.grad.abs().sum() > 0
+
+
+def test_what_is_combined_must_be_known() -> None:
+    with pytest.raises(ValueError, match="expected logits or probabilities, got 'votes'"):
+        Mixture(experts(), Expert(9, outputs=3), combine="votes")

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from morex.attacks import PGD, GateSteering, WorstOfDraws
+from morex.evaluation.suite import table1
+from morex.perturbations import L2, Clean, Fog, Linf, Snow
+from morex.recipe import RecipeError, load_suite, shipped_suites
+
+KNOWN = {
+    "clean": Clean(),
+    "l2": L2(1.0),
+    "linf": Linf(8 / 255),
+    "fog": Fog(t=0.15, light=0.6),
+    "snow": Snow(darkness=2.5),
+}
+
+
+def test_table1_is_that_of_the_paper() -> None:
+    rows = {name: row.build(KNOWN) for name, row in load_suite("table1", KNOWN).items()}
+    assert rows == {row.name: row.attack for row in table1()}
+
+
+@pytest.mark.parametrize("name", sorted(shipped_suites()))
+def test_shipped_suites_fit_any_perturbations(name: str) -> None:
+    rows = load_suite(name, KNOWN)
+    assert {row.perturbation for row in rows.values()} == {*KNOWN}
+    few = load_suite(name, {"weak": L2(0.1), "nothing": Clean()})
+    assert {row.perturbation for row in few.values()} == {"weak", "nothing"}
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_suite_of_one_s_own(tmp_path: Path) -> None:
+    text = """
+name: mine
+rows:
+  strong-*: {attack: pgd, over: [linf, fog, balls], steps: 7}
+  steer: {attack: steering, over: l2, pushes: [3]}
+"""
+    with pytest.raises(RecipeError, match=r"rows.strong-\*: PGD searches balls, got Fog"):
+        load_suite(write(tmp_path, text), KNOWN)
+    rows = load_suite(write(tmp_path, text.replace(" fog,", "")), KNOWN)
+    built = {name: row.build(KNOWN) for name, row in rows.items()}
+    assert built == {
+        "strong-l2": PGD(L2(1.0), steps=7, stop_when_fooled=True),
+        "strong-linf": PGD(Linf(8 / 255), steps=7, stop_when_fooled=True),
+        "steer": GateSteering(L2(1.0), pushes=(3.0,)),
+    }
+    assert isinstance(load_suite("quick", KNOWN)["fog"].build(KNOWN), WorstOfDraws)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rows: {a: {attack: pgd, over: balls}}", "name: Field required"),
+        ("name: a\nrows: {}", "at least 1 item"),
+        ("name: a\nrows: {a: {attack: pgd}}", r"rows.a.over: expected balls, transforms"),
+        ("name: a\nrows: {a: {attack: pgd, over: hail}}", r"no 'hail'; there are balls"),
+        ("name: a\nrows: {a: {attack: magic, over: balls}}", r"rows.a: .*magic"),
+        ("name: a\nrows: {'*': {attack: pgd, over: balls, stepz: 2}}", r"stepz"),
+        ("name: a\nrows: {a: {attack: pgd, over: balls}}", r"'a' is there already"),
+        ("name: a\nrows: {a: {attack: pgd, over: l1}}", r"none of its rows goes over clean, l2"),
+        ("name: [", "is not a suite"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_suite(write(tmp_path, text), KNOWN)
+
+
+def test_an_unknown_suite_is_told_what_there_is() -> None:
+    with pytest.raises(RecipeError, match="shipped suites adaptive, autoattack, quick, table1"):
+        load_suite("tabel1", KNOWN)

@@ -1,0 +1,317 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny import changed, raw_recipe, tiny
+from torch import Tensor, nn
+
+import morex.run.costs
+import morex.run.stage_runner
+from morex.data import ImageSet
+from morex.evaluation.evaluate import evaluate
+from morex.models.gates import ExtendedGate
+from morex.models.mixture import Mixture
+from morex.recipe import Recipe, load_recipe, parse_recipe
+from morex.recipe.extend import extended
+from morex.recipe.schema import MixtureModel
+from morex.run import Stage, Workshop, estimate, run
+from morex.run.calibration import Speed
+from morex.run.costs import StageCost, network_passes, stage_passes
+from morex.run.stages import plan_stages
+from morex.training.criteria import ExpertForMember
+from morex.training.loop import train
+
+CPU = torch.device("cpu")
+
+
+class Counter:
+    """Counts the images that go forward and backward through a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.forward = self.backward = 0
+        self.handle = module.register_forward_hook(self._through)
+
+    def _through(self, _: nn.Module, given: tuple[Tensor, ...], logits: Tensor) -> None:
+        self.forward += len(logits)
+        if logits.requires_grad:
+            logits.register_hook(self._back)
+
+    def _back(self, gradient: Tensor) -> None:
+        self.backward += len(gradient)
+
+    @property
+    def cost(self) -> StageCost:
+        return StageCost(self.forward, self.backward)
+
+
+def counting(work: Callable[..., Any], counters: list[Counter]) -> Callable[..., Any]:
+    """Return ``work`` on a model whose images are counted.
+
+    Every pass through a mixture is one through its gate, and its warm-up passes the gate alone.
+    """
+
+    def counted(model: nn.Module, *args: Any, **options: Any) -> Any:
+        counters.append(Counter(model.gate if isinstance(model, Mixture) else model))
+        result = work(model, *args, **options)
+        counters[-1].handle.remove()
+        return result
+
+    return counted
+
+
+def recipe() -> Recipe:
+    raw = raw_recipe()
+    # whole turns of the members, for which the mean cost per step is exact
+    return parse_recipe(changed(raw, "models.MoRE (in turn).training.epochs", 2))
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[StageCost, StageCost]]:
+    """For every stage of a run: what it should cost, and what went through its model."""
+    counters: list[Counter] = []
+    out = tmp_path_factory.mktemp("counted")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("train", "evaluate"):
+            work = counting(getattr(morex.run.stage_runner, name), counters)
+            patch.setattr(morex.run.stage_runner, name, work)
+        run(recipe(), out, device=CPU)
+    workshop = Workshop.open(recipe(), CPU)
+    stages = [
+        s for s in plan_stages(recipe(), "", "") if s.id not in ("train-mean", "train-largest")
+    ]
+    return {
+        stage.id: (stage_passes(workshop, stage), counter.cost)
+        for stage, counter in zip(stages, counters, strict=True)
+    }
+
+
+TRAININGS = ("clean", "minf", "mfog", "max", "msd", "drawn", "more", "more-in-turn")
+
+
+@pytest.mark.parametrize("stage", [*(f"train-{name}" for name in TRAININGS), "gate-more"])
+def test_the_passes_of_a_training_are_exact(
+    stage: str, counted: dict[str, tuple[StageCost, StageCost]]
+) -> None:
+    expected, found = counted[stage]
+    assert (found.forward, found.backward) == pytest.approx((expected.forward, expected.backward))
+
+
+@pytest.mark.parametrize("name", [*TRAININGS, "mean", "largest"])
+def test_the_passes_of_an_evaluation_are_an_upper_bound(
+    name: str, counted: dict[str, tuple[StageCost, StageCost]]
+) -> None:
+    most, found = counted[f"evaluate-{name}"]
+    assert 30 * 3 <= found.forward <= most.forward
+    assert found.backward <= most.backward
+
+
+def test_what_is_counted_backward_is_not_nothing(
+    counted: dict[str, tuple[StageCost, StageCost]],
+) -> None:
+    assert sum(found.backward for _, found in counted.values()) > 5000
+
+
+class Unshakable(nn.Module):
+    """Always says class 0, whatever is done to an image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sums = x.flatten(1).sum(1, keepdim=True)
+        return torch.cat([1e6 + sums, sums * torch.arange(9)], dim=1)
+
+
+def test_a_model_that_is_never_fooled_reaches_the_bound() -> None:
+    workshop = Workshop.open(tiny("clean"), CPU)
+    test = workshop.test_data
+    zeros = ImageSet(test.images, torch.zeros_like(test.labels), test.classes)
+    model = Unshakable()
+    counter = Counter(model)
+    outcomes = evaluate(model, zeros, workshop.suite(), batch_size=16)
+    assert outcomes.mean() == 1
+    evaluation = next(s for s in plan_stages(tiny("clean"), "", "") if s.kind == "evaluate")
+    assert counter.cost == stage_passes(workshop, evaluation)
+
+
+def test_validations_and_incomplete_batches_count_as_they_happen() -> None:
+    raw = raw_recipe("clean")
+    raw["training"] |= {"epochs": 5, "validate_every": 2, "batch_size": 50}
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    (training,) = (s for s in plan_stages(workshop.recipe, "", "") if s.kind == "train")
+    updates, validations = 5 * 2 * 50, 3 * 40  # 120 images are two batches; epochs 2, 4 and 5
+    assert stage_passes(workshop, training) == StageCost(updates + validations, updates)
+    raw["training"]["validate_every"] = None
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    assert stage_passes(workshop, training) == StageCost(updates, updates)
+
+
+def test_a_backward_pass_weighs_two_forward_ones() -> None:
+    assert StageCost(3, 2).total == 7
+
+
+# --- estimates
+
+
+@pytest.fixture(scope="module")
+def digits() -> dict[str, Any]:
+    """The estimates of the digits recipe by stage, made where nothing can be trained."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("an estimate must not train")
+
+    before = torch.get_rng_state()
+    with pytest.MonkeyPatch.context() as patch:
+        for optimizer in (torch.optim.SGD, torch.optim.AdamW):
+            patch.setattr(optimizer, "step", never)
+        found = estimate(load_recipe("digits"), CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    return {one.stage.id: one for one in found}
+
+
+def test_every_stage_of_the_digits_recipe_is_estimated(digits: dict[str, Any]) -> None:
+    assert [*digits] == [stage.id for stage in plan_stages(load_recipe("digits"), "", "")]
+    for name, one in digits.items():
+        trains = name != "train-more+-all"  # of which the gate alone learns, in its warm-up
+        assert (0 < one.seconds < 3600) is trains
+        assert (one.cost.forward > 0) is trains
+        assert one.parameters > 10_000
+        assert one.bytes > 4 * one.parameters
+
+
+def test_estimates_know_what_is_larger(digits: dict[str, Any]) -> None:
+    assert digits["train-more-all"].parameters > 5 * digits["train-clean"].parameters
+    assert digits["train-minf"].cost.total > 3 * digits["train-clean"].cost.total
+    assert digits["train-minf"].seconds > digits["train-clean"].seconds
+    # of what only is evaluated there are no gradients and no optimizer state
+    assert digits["train-clean"].cost.backward > 0
+    assert digits["evaluate-more-all"].seconds > digits["evaluate-clean"].seconds
+
+
+def test_what_does_not_train_costs_nothing() -> None:
+    found: dict[str, Stage] = {}
+    for one in estimate(tiny("clean", "Minf", "mean"), CPU):
+        found[one.stage.id] = one.stage
+        if one.stage.id == "train-mean":
+            assert one.seconds == 0
+            assert one.cost == StageCost(0, 0)
+        else:
+            assert one.seconds > 0
+    assert "train-mean" in found
+
+
+def test_a_mixture_costs_as_much_as_its_networks() -> None:
+    workshop = Workshop.open(recipe(), CPU)
+    for stage in plan_stages(workshop.recipe, "", ""):
+        spec = workshop.recipe.models[stage.model]
+        networks = len(getattr(spec, "experts", ())) + (spec.kind in ("network", "mixture"))
+        one, all_of_them = stage_passes(workshop, stage), network_passes(workshop, stage)
+        if stage.kind != "gate":
+            assert all_of_them == StageCost(networks * one.forward, networks * one.backward)
+
+
+def test_a_robust_gate_warms_up_without_experts() -> None:
+    raw = raw_recipe()
+    raw["models"]["MoRE"]["robust_gate"] = {"start": "Minf", "inner": {"steps": 2}}
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    spec = workshop.recipe.models["MoRE"]
+    assert isinstance(spec, MixtureModel)
+    assert spec.gate_warmup
+    stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
+    mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
+    gate, *experts = (Counter(network) for network in (mixture.gate, *mixture.experts))
+    objective, target = workshop.objective(spec, "gate"), workshop.gate_target(spec)
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    assert gate.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
+    assert not any(expert.forward for expert in experts)
+
+
+def test_a_robust_gate_is_priced_as_the_gate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def calibrated(_: Workshop, model: nn.Module, *__: object) -> Speed:
+        times = 100 if isinstance(model, Mixture) else 1
+        return Speed(2 * times, 3 * times, 7 * times, 5 * times, 0)
+
+    monkeypatch.setattr(morex.run.costs, "calibrate", calibrated)
+    raw = raw_recipe()
+    found = {}
+    for name in ("usual", "robust"):
+        one = next(e for e in estimate(parse_recipe(raw), CPU) if e.stage.kind == "gate")
+        found[name] = one
+        raw["models"]["MoRE"]["robust_gate"] = {"start": "Minf", "inner": {"steps": 2}}
+    robust = found["robust"]
+    learnt = len(Workshop.open(parse_recipe(raw), CPU).training_data.train) // 32 * 32
+    assert robust.seconds == 2 * robust.cost.forward + 3 * robust.cost.backward + 2 * learnt
+    assert found["usual"].seconds > 100 * found["usual"].cost.forward
+    assert found["usual"].bytes > robust.bytes
+
+
+def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
+    workshop = Workshop.open(recipe(), CPU)
+    stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
+    spec = workshop.recipe.models[stage.model]
+    assert isinstance(spec, MixtureModel)
+    assert spec.gate_warmup
+    mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
+    networks = [Counter(network) for network in (mixture.gate, *mixture.experts)]
+    objective = workshop.objective(spec, stage.kind)
+    target = ExpertForMember(tuple((i,) for i in range(len(objective.members))))
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    found = network_passes(workshop, stage)
+    assert sum(n.forward for n in networks) == pytest.approx(found.forward)
+    assert sum(n.backward for n in networks) == pytest.approx(found.backward)
+
+
+@pytest.mark.parametrize("attacked", [False, True])
+def test_the_warm_up_of_an_extended_gate_teaches_the_network_beside_it(attacked: bool) -> None:
+    recipe = extended(tiny("clean", "Minf", "Mfog", "MoRE"), "MoRE", {"rain": {"kind": "rain"}})
+    raw = recipe.model_dump(mode="json")
+    raw = changed(raw, "models.MoRE + rain.gate_warmup.batch_size", 12)  # six parts, all whole
+    if not attacked:
+        raw = changed(raw, "models.MoRE + rain.robust_gate", None)
+    recipe = parse_recipe(raw)
+    workshop = Workshop.open(recipe, CPU)
+    stage = [s for s in plan_stages(recipe, "", "") if s.kind == "gate"][-1]
+    spec = recipe.models[stage.model]
+    assert isinstance(spec, MixtureModel)
+    assert spec.gate_warmup
+    mixture = workshop.mixture(stage.model, spec, {n: workshop.network(n) for n in spec.experts})
+    assert isinstance(mixture.gate, ExtendedGate)
+    known, joined, *experts = map(
+        Counter, (mixture.gate.known, mixture.gate.joined, *mixture.experts)
+    )
+    target, objective = workshop.gate_target(spec), workshop.objective(spec, "gate")
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    assert joined.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
+    taught = spec.gate_warmup.steps(len(workshop.training_data.train)) * 12
+    assert (joined.forward > taught) is attacked
+    assert known.cost == StageCost(0, 0)
+    assert all(expert.cost == StageCost(0, 0) for expert in experts)
+
+
+def test_what_a_step_holds_counts_every_image_that_it_learns_from() -> None:
+    raw = raw_recipe("clean", "Minf")
+    raw["models"]["AVG"] = {"objective": "average", "against": ["linf", "fog"]}
+    raw["columns"] = ["clean", "Minf", "AVG"]
+    found = {e.stage.id: e for e in estimate(parse_recipe(raw), CPU)}
+    weights = 4 * 5 * found["train-avg"].parameters
+    single, average = (found[stage].bytes - weights for stage in ("train-minf", "train-avg"))
+    assert average == pytest.approx(2 * single, rel=0.05)
+
+
+def test_deepfool_among_all_classes_has_a_finite_bound() -> None:
+    raw = changed(raw_recipe("clean"), "evaluation.rows.deepfool-l2.candidates", None)
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    (stage,) = (s for s in plan_stages(workshop.recipe, "", "") if s.kind == "evaluate")
+    every = stage_passes(workshop, stage)
+    raw = changed(raw, "evaluation.rows.deepfool-l2.candidates", 10)
+    assert every == stage_passes(Workshop.open(parse_recipe(raw), CPU), stage)
+
+
+def test_steering_costs_a_search_per_expert() -> None:
+    raw = raw_recipe("clean", "Minf", "Mfog", "MoRE")
+    raw["evaluation"]["rows"] = {"steer": {"attack": "steering", "perturbation": "linf"}}
+    raw["evaluation"]["rows"]["steer"] |= {"steps": 4, "pushes": [1.0]}
+    workshop = Workshop.open(parse_recipe(raw), torch.device("cpu"))
+    stages = {s.id: s for s in plan_stages(workshop.recipe, "", "")}
+    single = stage_passes(workshop, stages["evaluate-clean"])
+    mixture = stage_passes(workshop, stages["evaluate-more"])
+    assert single.backward == 30 * 2 * 4
+    assert mixture.backward == 3 * single.backward

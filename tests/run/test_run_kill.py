@@ -1,0 +1,241 @@
+"""Runs that are killed with SIGKILL, for real, and have to end with the same bits."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny import changed, raw_recipe, results_of
+
+SLEEPS = random.Random(0)
+
+_SERVER = """
+import os
+import sys
+import torch
+from morex.recipe import load_recipe
+from morex.run import Silence, run
+from morex.run.checkpoint import FileCheckpoint
+
+def say(*words):
+    print(*words, flush=True)
+
+class Talking(Silence):
+    def starts(self, stage):
+        say("starts", stage.id, 0)
+
+    def progress(self, stage, share, text):
+        if stage.kind == "evaluate":
+            say("row", stage.id, round(share * 5))
+
+    def notice(self, text):
+        say("notice", text)
+
+class TalkingCheckpoint(FileCheckpoint):
+    def stage(self):
+        return self.path.parent.name.rpartition("-")[0]
+
+    def save(self, snapshot):
+        super().save(snapshot)
+        say("saved", self.stage(), snapshot.values["step"])
+
+    def load(self):
+        snapshot = super().load()
+        say("loaded", self.stage(), snapshot.values["step"] if snapshot else 0)
+        return snapshot
+
+import morex.run.stage_runner
+morex.run.stage_runner.FileCheckpoint = TalkingCheckpoint
+torch.set_num_threads(1)
+
+def work(out, jobs):
+    run(load_recipe(sys.argv[1]), out, device=torch.device("cpu"), watcher=Talking(),
+        checkpoint_every=0, jobs=int(jobs))
+
+# Importing takes longer than the runs: every run is a process of its own, but forked from this one.
+while out := sys.stdin.readline().strip():
+    if process := os.fork():
+        say("process", "began", process)
+        say("process", "ended", os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    else:
+        work(*out.split())
+        os._exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """After which word of which stage (or which file after that), and how much later, to kill."""
+
+    word: str
+    stage: str
+    count: int = 0
+    within: float = 0.02
+    file: str = ""
+
+    def wait(self, run: Path) -> None:
+        """Wait for the file, if it is given, and a random time."""
+        while self.file and not [*run.glob(self.file)]:
+            time.sleep(0.001)
+        time.sleep(SLEEPS.uniform(0, self.within))
+
+
+MOMENTS = (
+    Moment("starts", "train-clean", within=0.2),
+    Moment("saved", "train-minf", 2),
+    Moment("saved", "train-minf", 7),  # a second time in the same training
+    Moment("saved", "train-mfog", 4),  # AdamW, from the weights of another model
+    Moment("saved", "gate-more", 2),
+    Moment("saved", "train-more", 3),
+    Moment("row", "evaluate-more", 2),
+)
+
+
+def recipe() -> dict[str, Any]:
+    raw = raw_recipe("clean", "Minf", "Mfog", "MoRE")
+    raw = changed(raw, "training.epochs", 4)
+    raw = changed(raw, "models.Mfog.training.epochs", 3)
+    raw = changed(raw, "models.MoRE.gate_warmup.epochs", 3)
+    raw = changed(raw, "models.MoRE.training.epochs", 3)
+    return changed(raw, "columns", ["MoRE", "Mfog"])
+
+
+Heard = tuple[str, str, int]
+
+
+class Server:
+    """A process that forks processes that run a recipe and say what they do."""
+
+    def __init__(self, recipe: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, str(recipe)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def run(self, out: Path, kill: Moment | None = None, jobs: int = 1) -> list[Heard]:
+        """Run in ``out``, kill the run at a moment or leave it, and return what it said."""
+        heard: list[Heard] = []
+        assert self.process.stdin
+        self.process.stdin.write(f"{out} {jobs}\n")
+        self.process.stdin.flush()
+        for word, stage, count in self._told():
+            heard.append((word, stage, count))
+            if (word, stage) == ("process", "began"):
+                process = count
+            elif (word, stage) == ("process", "ended"):
+                break
+            elif kill and (word, stage) == (kill.word, kill.stage) and count >= kill.count:
+                kill.wait(out)
+                os.kill(process, signal.SIGKILL)
+                kill = None
+        assert kill is None, f"ended before {kill}: {heard}"
+        return heard
+
+    def _told(self) -> Iterator[Heard]:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            word, stage, count = line.split()
+            assert word != "notice", line  # a kill damages nothing
+            yield word, stage, int(count)
+
+
+def resumed(heard: list[Heard]) -> dict[str, int]:
+    """Return the trainings that went on from a checkpoint and their steps; check that they did."""
+    steps = {stage: count for word, stage, count in heard if word == "loaded" and count}
+    for stage, step in steps.items():
+        first = [count for word, s, count in heard if (word, s) == ("saved", stage)][:1]
+        assert first in ([step + 1], [])  # not one step is taken twice
+    return steps
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kill")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe(), sort_keys=False))
+    server = Server(file)
+    with server.process:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def whole(server: Server, folder: Path) -> Path:
+    """An uninterrupted run."""
+    assert server.run(folder / "whole")[-1] == ("process", "ended", 0)
+    return folder / "whole"
+
+
+Killed = tuple[Path, list[dict[str, int]]]
+
+
+@pytest.fixture(scope="module")
+def killed(server: Server, folder: Path, whole: Path) -> Killed:
+    """A run that was killed at every moment, and the trainings that each process resumed."""
+    run = folder / "killed"
+    heard = [server.run(run, moment) for moment in MOMENTS]
+    assert all(words[-1] == ("process", "ended", -signal.SIGKILL) for words in heard)
+    heard.append(server.run(run))
+    assert heard[-1][-1] == ("process", "ended", 0)
+    rows = [count for word, stage, count in heard[-1] if (word, stage) == ("row", "evaluate-more")]
+    assert rows[0] >= 2  # it begins after the rows that were kept
+    return run, [resumed(words) for words in heard]
+
+
+def assert_same_bits(run: Path, whole: Path) -> None:
+    expected, found = results_of(whole), results_of(run)
+    assert len(expected) == 4 + 1 + 2  # models, a gate, outcomes
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert found[name] == expected[name], name
+
+
+def assert_same_files(run: Path, whole: Path) -> None:
+    def files(run: Path) -> set[str]:
+        return {str(path.relative_to(run)) for path in run.rglob("*")}
+
+    assert files(run) == files(whole)
+
+
+def test_a_killed_run_ends_with_the_same_bits(killed: Killed, whole: Path) -> None:
+    assert_same_bits(killed[0], whole)
+
+
+def test_a_killed_run_leaves_no_debris(killed: Killed, whole: Path) -> None:
+    assert_same_files(killed[0], whole)
+
+
+def test_every_killed_training_goes_on_in_its_middle(killed: Killed) -> None:
+    _, resumptions = killed
+    for moment, following in zip(MOMENTS, resumptions[1:], strict=True):
+        if moment.word == "saved":
+            assert following[moment.stage] >= moment.count
+    assert resumptions[2]["train-minf"] < resumptions[3]["train-minf"] < 12
+
+
+def test_a_run_of_several_processes_is_killed_as_a_whole(
+    server: Server, folder: Path, whole: Path
+) -> None:
+    run = folder / "side-by-side"
+    moment = Moment("starts", "train-minf", file="work/train-minf-*/checkpoint")
+    assert server.run(run, moment, jobs=2)[-1] == ("process", "ended", -signal.SIGKILL)
+    # at once: what the killed run started must not write any more
+    heard = server.run(run)
+    assert heard[-1] == ("process", "ended", 0)
+    assert resumed(heard)["train-minf"] > 0
+    assert_same_bits(run, whole)
+    assert_same_files(run, whole)
