@@ -102,7 +102,8 @@ def restore(name: str, run: Path) -> None:
     (run / "stages").mkdir(parents=True)
     (run / ".owner.json").write_text("{}")  # says that it is a run directory
     records = ROOT / "results" / name / "stages"
-    for model in (path for path in (ROOT / "src/morex/models/pretrained" / name).iterdir() if path.is_dir()):
+    shipped = ROOT / "src" / "morex" / "models" / "pretrained" / name
+    for model in (path for path in shipped.iterdir() if path.is_dir()):
         target = run / "models" / model.name
         if "shared" in json.loads((model / "model.json").read_text()):  # back to the bits it had
             save_model(load_model(model), target, about=load_about(model), dtype=torch.bfloat16)

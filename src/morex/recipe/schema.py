@@ -173,8 +173,8 @@ class MixtureModel(Strict):
     probabilities, and ``sharpness`` has factors on the logits of some experts. With ``committees``
     the gate weights those instead of single experts (``gates.py``). With a ``robust_gate`` the
     warm-up is against attacks on the gate. Where ``training`` is null that is all there is. A
-    mixture with a ``warm_start`` begins as that one does, with other experts; of the factors those of
-    new experts count (``models/extend.py``).
+    mixture with a ``warm_start`` begins as that one does, with other experts (``extend.py``);
+    of the factors those of new experts count.
     """
 
     kind: Literal["mixture"]
