@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from morex.artifacts.findings import POINTS, Finding
 from morex.attacks import PGD, WorstOfDraws
 from morex.data import load_data
-from morex.evaluation.masking_audit import POINTS, Finding, audit_model
+from morex.evaluation.masking_audit import audit_model
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.perturbations import L1, L2, Clean, Linf

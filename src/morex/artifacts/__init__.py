@@ -3,6 +3,7 @@
 ================  ===========================================================================
 ``outcomes``      one boolean per example and attack
 ``statistics``    Wilson intervals of proportions, McNemar's test
+``findings``      verdicts of the masking audit
 ``illustration``  answers, curves and pictures of a model on a few images
 ``model_sets``    sets of trained models, those that ship with morex among them
 ================  ===========================================================================

@@ -2,10 +2,10 @@
 
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict
 
+from morex.artifacts.findings import Audit, Finding
 from morex.cli.load_model import Request, opened, write_json
-from morex.evaluation.masking_audit import Finding, audit_model
+from morex.evaluation.masking_audit import audit_model
 from morex.perturbations import L2, Linf
 from morex.run.cores import threads
 
@@ -39,8 +39,7 @@ def audit_saved(
     flags = [finding for finding in findings if finding.verdict == "flag"]
     say(f"{len(flags)} of {len(findings)} points flagged" if flags else "no sign of masking")
     if request.out:
-        content = {"findings": [asdict(f) | {"name": f.name} for f in findings]}
-        write_json(request, request.out, content)
+        write_json(request, request.out, Audit(findings=tuple(findings)).model_dump())
     return findings
 
 

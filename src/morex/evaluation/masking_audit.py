@@ -9,11 +9,11 @@ gradients, other losses, attacks on parts of the model.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from morex.artifacts.findings import Finding, Verdict
 from morex.attacks import (
     PGD,
     Attack,
@@ -34,43 +34,6 @@ from morex.core.seeding import generator_for
 from morex.data import ImageSet
 from morex.evaluation.feasibility import check_feasible
 from morex.perturbations import L2, Ball, Linf
-
-Verdict = Literal["pass", "flag", "does not apply"]
-
-POINTS = {
-    1: "iterations and restarts",
-    2: "size of the ball",
-    3: "white-box against black-box, per example",
-    4: "attacks that see decisions only",
-    5: "gradients, outputs and continuity",
-    6: "other losses and targets",
-    7: "gate and experts",
-}
-"""The checklist."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One point of the checklist in one ball.
-
-    Attributes:
-        point: its number in ``POINTS``.
-        ball: where it was measured; None for what has no ball.
-        verdict: ``flag`` where masking shows.
-        evidence: the measurements; shares of examples are in percent.
-        reason: what is wrong, or that nothing is.
-    """
-
-    point: int
-    ball: str | None
-    verdict: Verdict
-    evidence: dict[str, float]
-    reason: str
-
-    @property
-    def name(self) -> str:
-        """What the point is about."""
-        return POINTS[self.point]
 
 
 @dataclass(frozen=True)
@@ -206,7 +169,7 @@ class _Auditor:
         """Return a finding that is flagged if there are problems."""
         verdict: Verdict = "flag" if problems else "pass"
         reason = "; ".join(problems) or "no sign of masking"
-        return Finding(point, str(ball) if ball else None, verdict, evidence, reason)
+        return Finding.of(point, str(ball) if ball else None, verdict, evidence, reason)
 
     def effort(self, ball: Ball, strong: PGD, standing: Tensor) -> Finding:
         """Point 1: iterating beats one step, and twice the effort changes next to nothing."""
@@ -299,7 +262,8 @@ class _Auditor:
         if isinstance(self.model, HasExperts):
             attacks["transfer"] = ExpertTransfer(ball, self.steps, relative_step=5)
         if not attacks:
-            return Finding(7, str(ball), "does not apply", {}, "the model shows no gate or experts")
+            reason = "the model shows no gate or experts"
+            return Finding.of(7, str(ball), "does not apply", {}, reason)
         evidence, problems = {"PGD": self.share(standing)}, []
         for name, attack in attacks.items():
             evidence[f"PGD and {name}"] = self.share(standing & self.standing(attack, name))

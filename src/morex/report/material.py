@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from morex.artifacts.findings import Audit, Finding
 from morex.artifacts.illustration import Illustration
 from morex.artifacts.outcomes import Outcomes
 from morex.report.results import Gate, ResultsFile, RunResults, problems, read_results
@@ -48,27 +49,6 @@ class TestImages(BaseModel):
     classes: tuple[str, ...] = ()
     labels: tuple[int, ...] = ()
     index: tuple[int, ...] = ()
-
-
-class Finding(BaseModel):
-    """One point of an audit, as ``morex audit --out`` writes it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    point: int
-    name: str
-    ball: str | None = None
-    verdict: str
-    evidence: dict[str, float] = {}
-    reason: str = ""
-
-
-class Audit(BaseModel):
-    """An audit as ``morex audit --out`` writes it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)

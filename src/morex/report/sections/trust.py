@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from morex.artifacts.findings import Finding
 from morex.core.units import duration
 from morex.report.formats import to_csv, to_json
-from morex.report.material import Finding, Material
+from morex.report.material import Material
 from morex.report.sections.base import Section, plural
 
 _SIGNS = {"pass": "✓", "flag": "⚑", "does not apply": "–"}
@@ -31,7 +32,7 @@ def _flags_first(findings: Sequence[Finding]) -> list[Finding]:
 
 def _finding(f: Finding) -> dict[str, str]:
     return {
-        "sign": _SIGNS.get(f.verdict, "?"),
+        "sign": _SIGNS[f.verdict],
         "verdict": f.verdict,
         "name": f"{f.point}. {f.name}",
         "ball": f.ball or "",
