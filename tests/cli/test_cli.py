@@ -296,7 +296,7 @@ def test_evaluate_a_model_of_somebody_else(
     assert "pgd-linf" in out
     code, _, err = call(*common)
     assert code == 2
-    assert "carries no recipe" in err
+    assert "theirs:Net has no recipe; add --recipe" in err
     code, _, err = call(*common, "--recipe", recipe, "--input-range", "0..2")
     assert code == 2
     assert "expected one of 0..1" in err

@@ -161,6 +161,24 @@ def test_severities_and_examples_are_chosen(model: Path, tmp_path: Path) -> None
     assert {row: len(right) for row, right in found.right.items()} == {"noise-5": 7, "noise-2": 7}
 
 
+def test_images_move_to_the_device_once(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = published(tmp_path / "c", digits().test, noise=37)
+    real, moved = torch.Tensor.to, []
+
+    def to(self: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        if self.ndim == 4 and self.dtype == torch.uint8 and torch.float32 not in arguments:
+            moved.append(len(self))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    severities = ("--severity", 1, "--severity", 4)
+    code, said = call("evaluate", model, "--corrupted", folder, *severities, "--examples", 7)
+    assert code == 0, said
+    assert moved == [7, 7, 7]  # the test images, then those of each severity
+
+
 def test_what_cannot_be_evaluated_is_said(model: Path, tmp_path: Path) -> None:
     folder = published(tmp_path / "c", test_set(), noise=37)
     code, said = call("evaluate", model, "--corrupted", folder)

@@ -28,7 +28,7 @@ from morex.attacks import (
     is_right,
 )
 from morex.cli.curve import curve
-from morex.cli.load_model import Request
+from morex.cli.load_model import EvaluationRequest
 from morex.data import ImageSet
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.feasibility import InfeasibleError
@@ -348,7 +348,7 @@ def test_they_are_trained_on_and_evaluated_like_anything_else(tmp_path: Path) ->
     assert gate is not None
     assert {*gate.weights} == {"pgd-both", "chain"}
     lines: list[str] = []
-    request = Request(str(tmp_path / "run/models/mboth"), examples=10)
+    request = EvaluationRequest(str(tmp_path / "run/models/mboth"), examples=10)
     curve(request, "both", [0.5, 1], lines.append)
     assert "Fog" in lines[-1]
 

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable
 
 from morex.artifacts.findings import Audit, Finding
-from morex.cli.load_model import Request, opened, write_json
+from morex.cli.load_model import EvaluationRequest, open_for_evaluation, write_json
 from morex.evaluation.masking_audit import audit_model
 from morex.perturbations import L2, Linf
 from morex.run.cores import threads
@@ -13,14 +13,15 @@ _SIGNS = {"pass": "pass", "flag": "FLAG", "does not apply": "n/a "}
 
 
 def audit_saved(
-    request: Request, *, steps: int, queries: int, say: Callable[[str], None]
+    request: EvaluationRequest, *, steps: int, queries: int, say: Callable[[str], None]
 ) -> list[Finding]:
     """Audit a model in the Linf and L2 balls of its recipe, say every finding, and return all.
 
     Raises:
-        ModelError, ForeignModelError, ValueError: as ``opened``; or there is no such ball.
+        ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``; also if the recipe
+            has no such ball.
     """
-    network, workshop = opened(request, say)
+    network, workshop = open_for_evaluation(request, say)
     over = workshop.recipe.attacked().values()
     balls = [ball for ball in over if isinstance(ball, Linf | L2)]
     images, examples = workshop.test_data, request.examples or 100

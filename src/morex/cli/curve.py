@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from morex.cli.load_model import Request, opened, write_json
+from morex.cli.load_model import EvaluationRequest, open_for_evaluation, write_json
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.strength_curves import curve_suite
 from morex.run.cores import threads
 
 
 def curve(
-    request: Request, name: str, factors: Sequence[float], say: Callable[[str], None]
+    request: EvaluationRequest, name: str, factors: Sequence[float], say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Attack a model at several strengths, say the accuracies, and return them.
 
@@ -24,10 +24,10 @@ def curve(
         say: is given lines of text.
 
     Raises:
-        ModelError, ForeignModelError, ValueError: as ``opened``; or there is no such perturbation,
-            or a factor is negative.
+        ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``; also if there is no
+            such perturbation, or a factor is negative.
     """
-    network, workshop = opened(request, say)
+    network, workshop = open_for_evaluation(request, say)
     known = workshop.recipe.perturbations
     if name not in known:
         raise ValueError(f"no perturbation {name!r}; there are {', '.join(known)}")

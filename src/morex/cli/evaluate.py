@@ -13,7 +13,7 @@ from torch import nn
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray, Proportion
 from morex.attacks import WorstOfDraws
-from morex.cli.load_model import Request, opened, write_json
+from morex.cli.load_model import EvaluationRequest, open_for_evaluation, write_json
 from morex.data import ImageSet, PublishedCorruptions
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.suite import Row, Suite
@@ -24,16 +24,16 @@ from morex.run.cores import threads
 from morex.run.partial_results import PartialRows
 
 
-def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
+def evaluate_saved(request: EvaluationRequest, say: Callable[[str], None]) -> Outcomes:
     """Attack a model, say every row as it is done, and return the outcomes.
 
     With ``out`` it may be killed at any moment: the same call goes on where it was.
 
     Raises:
-        ModelError, ForeignModelError, ValueError: as ``opened``.
+        ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``.
     """
     out, device, seed = request.out, request.device, request.seed
-    network, workshop = opened(request, say)
+    network, workshop = open_for_evaluation(request, say)
     images = workshop.test_data
     say(f"{len(images)} test images of {workshop.data.name}, seed {seed}, on {device}")
 
@@ -71,7 +71,7 @@ def evaluate_saved(request: Request, say: Callable[[str], None]) -> Outcomes:
     return outcomes
 
 
-def _tell(request: Request, outcomes: Outcomes, say: Callable[[str], None]) -> None:
+def _tell(request: EvaluationRequest, outcomes: Outcomes, say: Callable[[str], None]) -> None:
     """Say what the rows come to together, and write all of it if a file was named."""
     of_corruption: dict[str, list[str]] = {}
     for row in outcomes.rows if request.corrupted else ():
@@ -90,7 +90,9 @@ def _tell(request: Request, outcomes: Outcomes, say: Callable[[str], None]) -> N
         write_json(request, request.out.with_suffix(".json"), found)
 
 
-def _work(request: Request, workshop: Workshop) -> list[tuple[Suite, Callable[[], ImageSet]]]:
+def _work(
+    request: EvaluationRequest, workshop: Workshop
+) -> list[tuple[Suite, Callable[[], ImageSet]]]:
     """Return which rows go over which images; these are read when it is their turn.
 
     Published corruptions are rows without an attack, one per corruption and severity, over the
@@ -102,18 +104,17 @@ def _work(request: Request, workshop: Workshop) -> list[tuple[Suite, Callable[[]
         raise ValueError("--corrupted takes the place of a suite: leave out one of the two")
     published = PublishedCorruptions.open(request.corrupted, workshop.data.test)
 
-    def read(corruption: str, severity: int) -> ImageSet:
-        images = published.images(corruption, severity, workshop.test_rows)
-        return images.to(workshop.device)
-
     return [
-        ((Row(f"{name}-{severity}", WorstOfDraws(Clean())),), partial(read, name, severity))
+        (
+            (Row(f"{name}-{severity}", WorstOfDraws(Clean())),),
+            partial(published.images, name, severity, workshop.test_rows, workshop.device),
+        )
         for name in published.files
         for severity in request.severities
     ]
 
 
-def _settings(request: Request, network: nn.Module, workshop: Workshop) -> str:
+def _settings(request: EvaluationRequest, network: nn.Module, workshop: Workshop) -> str:
     """Return a digest of all that decides the outcomes."""
     digest = hashlib.sha256()
     for tensor in network.state_dict().values():

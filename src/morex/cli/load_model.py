@@ -1,4 +1,4 @@
-"""From what a user names on the command line to a model, and the data and attacks for it."""
+"""The model that a user names on the command line, with the data and attacks for it."""
 
 import json
 from collections.abc import Callable
@@ -22,22 +22,23 @@ from morex.run.provenance import provenance
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be evaluated, and how.
+class EvaluationRequest:
+    """Which model to evaluate, with which recipe, and how.
 
     Args:
-        model: a saved model's folder, a shipped name, or ``package.module:factory``.
-        recipe: whose data, perturbations and suite to use; None for those the model was made with.
+        model: a saved model's folder, a shipped name, ``hf://owner/name``, or
+            ``package.module:factory``.
+        recipe: the recipe whose data, perturbations and suite to use; None for the model's own.
         suite: a suite to use instead of the recipe's.
-        folder: of the data, if not the recipe's.
-        examples: test images at most.
-        seed: of the attacks.
-        device: where to do it.
-        out: file for the results.
-        input_range: of a foreign classifier, a key of ``RANGES``.
+        folder: the folder with the data, if not the recipe's.
+        examples: how many test images to use at most.
+        seed: seed of the attacks.
+        device: where to evaluate.
+        out: file to write the results to.
         corrupted: a folder of published corruptions to use instead of the suite.
-        severities: of those.
-        mean, std: with which a foreign classifier wants its pixels normalised.
+        severities: which severities of these corruptions to use.
+        input_range: pixel range that a foreign classifier expects, a key of ``RANGES``.
+        mean, std: per channel, what a foreign classifier expects its pixels to be normalised with.
     """
 
     model: str
@@ -55,16 +56,19 @@ class Request:
     std: tuple[float, ...] = ()
 
 
-def opened(request: Request, say: Callable[[str], None]) -> tuple[nn.Module, Workshop]:
-    """Return the model, in evaluation mode on its device, and the workshop with data and suite.
+def open_for_evaluation(
+    request: EvaluationRequest, say: Callable[[str], None]
+) -> tuple[nn.Module, Workshop]:
+    """Return the model, in evaluation mode on its device, and a workshop with its data and suite.
 
     Raises:
         ModelError: if there is no such model.
-        ForeignModelError: if a classifier cannot be made, or its answers are not logits.
-        ValueError: if the model carries no recipe and none is given, or it does not fit the data.
+        ForeignModelError: if a classifier cannot be made, or does not return logits.
+        ValueError: if neither the request nor the model has a recipe, or if the model does not fit
+            the data.
     """
     if request.out:
-        request.out.parent.mkdir(parents=True, exist_ok=True)  # may fail: before the work
+        request.out.parent.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
     foreign = is_factory(request.model)
     network = _foreign(request) if foreign else load_model(request.model, device=request.device)
     workshop = Workshop.open(_chosen(request, foreign), request.device)
@@ -76,26 +80,26 @@ def opened(request: Request, say: Callable[[str], None]) -> tuple[nn.Module, Wor
     return network, workshop
 
 
-def write_json(request: Request, path: Path, content: dict[str, Any]) -> None:
-    """Write what was found of the model, together with what it rests on."""
+def write_json(request: EvaluationRequest, path: Path, content: dict[str, Any]) -> None:
+    """Write results as JSON, with the model, seed, hardware and versions that produced them."""
     made_by = {"model": request.model, "seed": request.seed, **provenance(request.device)}
     write_atomically(path, json.dumps({**made_by, **content}, indent=1).encode())
 
 
-def _foreign(request: Request) -> nn.Module:
-    """Return a foreign classifier as a model of pixels in [0, 1]."""
+def _foreign(request: EvaluationRequest) -> nn.Module:
+    """Return a foreign classifier as a model that takes pixels in [0, 1]."""
     config = ForeignConfig(request.model, request.input_range, request.mean, request.std)
     return Foreign(config).to(request.device)
 
 
-def _chosen(request: Request, foreign: bool) -> Recipe:
-    """Return the recipe that says what is attacked with what, changed as was asked for."""
+def _chosen(request: EvaluationRequest, foreign: bool) -> Recipe:
+    """Return the recipe to evaluate with, changed as the request asks."""
     if request.recipe:
         recipe = load_recipe(request.recipe)
     elif foreign:
         raise ValueError(
-            f"{request.model} carries no recipe; name one with --recipe, for its data and "
-            "perturbations"
+            f"{request.model} has no recipe; add --recipe with the name or file of one, whose data "
+            "and perturbations are then used"
         )
     else:
         recipe = _own_recipe(request.model)
@@ -115,24 +119,24 @@ def _check_classes(model: str, workshop: Workshop) -> None:
     classes, images = load_about(model).get("classes"), workshop.test_data
     if classes is not None and tuple(classes) != images.classes:
         raise ValueError(
-            f"{model} tells {len(classes)} classes apart, which are not the {len(images.classes)} "
-            f"of {workshop.data.name}; give the data it was made for with --recipe or --data"
+            f"the {len(classes)} classes of {model} are not the {len(images.classes)} classes of "
+            f"{workshop.data.name}; give the data that it was trained on with --recipe or --data"
         )
 
 
 def _check_foreign(network: nn.Module, workshop: Workshop, say: Callable[[str], None]) -> None:
-    """Refuse what does not answer with logits; warn where another range would do better."""
+    """Refuse a classifier that does not return logits; warn if another pixel range fits better."""
     images = workshop.test_data.first(256)
     x, y = images.pixels(slice(0, 256)), images.labels
     check_answers(network, x[:2], len(images.classes))
     assert isinstance(network, Foreign)
     better = better_range(network.classifier, network, x, y, workshop.pixel_statistics)
     if better:
-        say(f"warning: the declared range of pixels looks wrong: {better}")
+        say(f"warning: --input-range looks wrong: {better}")
 
 
 def _own_recipe(model: str) -> Recipe:
-    """Return the recipe of the run or the set that a model lies in, else what is saved with it."""
+    """Return the recipe of the run or set that contains a model, or the one saved with it."""
     folder = find_model(model).resolve()
     run = folder.parent.parent
     if folder.parent.name == "models" and (run / "recipe.yaml").is_file():
@@ -141,7 +145,7 @@ def _own_recipe(model: str) -> Recipe:
     found = read_set(folder.parent)
     own: dict[str, Any] | None = (found and found.recipe) or about.get("recipe")
     if own is None:
-        raise ValueError(f"{model} was saved without a recipe; give one with --recipe")
+        raise ValueError(f"{model} was saved without a recipe; name one with --recipe")
     nothing_to_train = {
         "name": str(about.get("name", "model")),
         "network": {},

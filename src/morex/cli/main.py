@@ -17,7 +17,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     import torch
 
-    from morex.cli.load_model import Request
+    from morex.cli.load_model import EvaluationRequest
     from morex.recipe import Recipe
 
 app = typer.Typer(
@@ -546,10 +546,12 @@ def predict(
 
 def _request(
     model: str, *, device: str | None, mean: str = "", std: str = "", **options: Any
-) -> "Request":
-    from morex.cli.load_model import Request
+) -> "EvaluationRequest":
+    from morex.cli.load_model import EvaluationRequest
 
-    return Request(model, device=_device(device), mean=_numbers(mean), std=_numbers(std), **options)
+    return EvaluationRequest(
+        model, device=_device(device), mean=_numbers(mean), std=_numbers(std), **options
+    )
 
 
 def _say() -> Callable[[str], None]:

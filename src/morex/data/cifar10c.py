@@ -53,8 +53,16 @@ class PublishedCorruptions:
         _check_labels(folder / _LABELS, test)
         return cls(test, {path.stem: _images(path, test) for path in paths})
 
-    def images(self, corruption: str, severity: int, rows: Tensor) -> ImageSet:
-        """Return the corrupted versions of the test images at ``rows``, int64 (n,).
+    def images(
+        self, corruption: str, severity: int, rows: Tensor, device: torch.device | None = None
+    ) -> ImageSet:
+        """Return the corrupted versions of some test images.
+
+        Args:
+            corruption: the name of a file, without its ending.
+            severity: from 1 to 5.
+            rows: which test images, int64 (n,).
+            device: where to put them; None for the device of the test set.
 
         Raises:
             DataError: if there is no such corruption or severity.
@@ -64,12 +72,12 @@ class PublishedCorruptions:
         if severity not in SEVERITIES:
             raise DataError(f"severity: expected one of 1 to 5, got {severity}")
         chosen = rows.cpu() + (severity - 1) * len(self.test)
-        # in the order of the file: a disk does not jump
+        # read in the order of the file, so that the disk does not seek
         order = chosen.argsort()
         read = torch.from_numpy(self.files[corruption][chosen[order].numpy()])
         pixels = read[order.argsort()].permute(0, 3, 1, 2).contiguous()
         labels = self.test.labels.cpu()[rows.cpu()]
-        return ImageSet(pixels, labels, self.test.classes).to(self.test.device)
+        return ImageSet(pixels, labels, self.test.classes).to(device or self.test.device)
 
 
 def _check_labels(path: Path, test: ImageSet) -> None:
