@@ -62,14 +62,14 @@ def main() -> None:
         "recipe": name,
         "seed": source.seed,
         "steps": steps,
-        "provenance": source.provenance,
+        "provenance": source.provenance.content(),
     }
     home = ROOT / "results" / "extension"
     home.mkdir(parents=True, exist_ok=True)
     (home / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     made_by = source.provenance
-    hardware = ", ".join(f"{key} {value}" for key, value in made_by["hardware"].items())
-    about = f"Seed {source.seed}; {hardware}; commit {made_by.get('commit')}.\n"
+    hardware = ", ".join(f"{key} {value}" for key, value in made_by.hardware.items())
+    about = f"Seed {source.seed}; {hardware}; commit {made_by.commit}.\n"
     (home / f"{name}.md").write_text("\n".join([f"# {name}\n", about, *map(markdown, steps)]))
 
 

@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_says_on_what_it_was_made_and_its_models_answer_as_on_a_cpu(finished: Path) -> None:
     file = read_results(finished).file
-    assert file.provenance["hardware"]["gpu"] == torch.cuda.get_device_name(GPU)
+    assert file.provenance.hardware["gpu"] == torch.cuda.get_device_name(GPU)
     x = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     for name in ("clean", "more"):
         here, there = (

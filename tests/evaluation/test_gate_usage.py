@@ -2,14 +2,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from morex.artifacts.gate_usage import GateUsage
 from morex.attacks import PGD, DeepFool, WorstOfDraws
 from morex.data import ImageSet
-from morex.evaluation.gate_usage import gate_use
+from morex.evaluation.gate_usage import gate_usage
 from morex.evaluation.suite import Row
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.perturbations import L2, Clean, Fog, Linf
-from morex.report import Gate, to_heatmap
+from morex.report import to_heatmap
 
 
 class DarkOrBright(nn.Module):
@@ -44,7 +45,7 @@ SUITE = (
 
 @pytest.mark.parametrize("batch_size", [1, 3, 256])
 def test_weights_are_means_over_attacked_images(batch_size: int) -> None:
-    use = gate_use(mixture(), images(), SUITE, batch_size=batch_size)
+    use = gate_usage(mixture(), images(), SUITE, batch_size=batch_size)
     assert use.experts == ("a", "b")
     assert use.n == 4
     assert [*use.weights] == ["clean", "fog", "pgd"]
@@ -55,13 +56,13 @@ def test_weights_are_means_over_attacked_images(batch_size: int) -> None:
 
 
 def test_only_the_first_images_count() -> None:
-    use = gate_use(mixture(), images(), SUITE, examples=3)
+    use = gate_usage(mixture(), images(), SUITE, examples=3)
     assert use.n == 3
     assert use.weights["clean"] == (1, 0)
 
 
 def test_heat_map_shows_every_weight_and_name() -> None:
-    gate = Gate(
+    gate = GateUsage(
         experts=("clean", "<M2>"),
         weights={"fog": (0.12, 0.88), "pgd-l2": (1.0, 0.0)},
         leads={"fog": (0, 1), "pgd-l2": (1, 0)},

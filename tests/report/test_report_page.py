@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from report_run import FACTORS, FINDINGS, MODELS, ROWS, write_run
 
+from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
 from morex.artifacts.outcomes import Outcomes
 from morex.report import make_table, read_results, to_csv, to_json
@@ -23,7 +24,6 @@ from morex.report.comparison import to_comparison
 from morex.report.images import magnification, magnified
 from morex.report.material import read_material
 from morex.report.page import to_report, write_report
-from morex.report.results import Gate
 from morex.report.sections.breaks import overlaps
 from morex.report.sections.classes import confusion
 from morex.report.sections.gate import _message
@@ -272,7 +272,7 @@ def test_trainings_that_were_judged_once_say_nothing_about_longer_ones(run: Path
 def test_the_gate_s_message_says_what_its_weights_say(
     weights: dict[str, tuple[float, float]], told: str
 ) -> None:
-    gate = Gate(experts=("clean", "robust"), weights=weights, leads=weights, n=5)
+    gate = GateUsage(experts=("clean", "robust"), weights=weights, leads=weights, n=5)
     assert _message(gate).startswith(told)
 
 

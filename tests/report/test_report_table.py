@@ -62,7 +62,7 @@ def write_run(run, right, *, setting=DIGITS, rows=None, missing=(), **changes):
             for i, name in enumerate(right)
         },
         "missing": list(missing),
-        "stages": {"expert/clean": 2.5},
+        "stages": STAGES,
         "provenance": {"hardware": {"cpu": "Abacus", "cores": 2}, "commit": "abc"},
         **changes,
     }
@@ -70,6 +70,7 @@ def write_run(run, right, *, setting=DIGITS, rows=None, missing=(), **changes):
     return run
 
 
+STAGES = {"train-clean": {"kind": "train", "model": "clean", "seconds": 2.5}}
 COST = {"forward": 3, "backward": 2, "seconds": 0.5}
 SMALL = {
     "clean": {"clean": "11111110", "pgd-l2": "00000000", "fog": "1100"},
@@ -111,7 +112,7 @@ def test_json_has_exact_values(table):
     assert found["n"] == {"clean": 8, "pgd-l2": 8, "fog": 4, "union": 4}
     assert found["intervals"]["clean"] == [*percents((7, 8), (4, 8)), None]
     assert found["intervals"]["union"] == [*percents((0, 4), (1, 4)), None]
-    assert (found["seed"], found["stages"]) == (7, {"expert/clean": 2.5})
+    assert (found["seed"], found["stages"]) == (7, STAGES)
     assert found["provenance"]["commit"] == "abc"
     assert found["missing"] == ["MoRE"]
     assert found["models"]["M2"]["training"] == COST

@@ -1,10 +1,17 @@
-"""What a run leaves behind, for those who write it and those who read it. Torch is not needed.
+"""The files that a run leaves behind. Writers and readers share these definitions.
+
+None of them needs torch.
 
 ================  ===========================================================================
 ``outcomes``      one boolean per example and attack
 ``statistics``    Wilson intervals of proportions, McNemar's test
+``results``       ``results.json``: settings, rows, models, costs and stages
+``gate_usage``    how a gate spreads its weight over the experts
+``test_images``   ``test-labels.json``: classes and labels of the test images
 ``findings``      verdicts of the masking audit
 ``illustration``  answers, curves and pictures of a model on a few images
+``provenance``    versions, hardware, commit and command
+``schema``        the base of everything that is kept as JSON
 ``model_sets``    sets of trained models, those that ship with morex among them
 ================  ===========================================================================
 """

@@ -7,7 +7,9 @@ reads it.
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from morex.artifacts.schema import Schema
 
 Verdict = Literal["pass", "flag", "does not apply"]
 
@@ -23,7 +25,7 @@ POINTS = {
 """The checklist."""
 
 
-class Finding(BaseModel):
+class Finding(Schema):
     """One point of the checklist in one ball.
 
     Attributes:
@@ -35,12 +37,10 @@ class Finding(BaseModel):
         name: what the point is about.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     point: int
     ball: str | None = None
     verdict: Verdict
-    evidence: dict[str, float] = {}
+    evidence: dict[str, float] = Field(default_factory=dict)
     reason: str = ""
     name: str
 
@@ -64,9 +64,7 @@ class Finding(BaseModel):
         )
 
 
-class Audit(BaseModel):
+class Audit(Schema):
     """All findings on one model."""
-
-    model_config = ConfigDict(frozen=True)
 
     findings: tuple[Finding, ...]

@@ -40,7 +40,7 @@ def audit_saved(
     flags = [finding for finding in findings if finding.verdict == "flag"]
     say(f"{len(flags)} of {len(findings)} points flagged" if flags else "no sign of masking")
     if request.out:
-        write_json(request, request.out, Audit(findings=tuple(findings)).model_dump())
+        write_json(request, request.out, Audit(findings=tuple(findings)).content())
     return findings
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from morex.artifacts.gate_usage import GateUsage
 from morex.core.files import write_atomically
-from morex.report import Gate, read_results, to_heatmap
+from morex.report import read_results, to_heatmap
 
 
 def show_gate(run: Path, model: str | None, svg: Path | None) -> str:
@@ -25,7 +26,7 @@ def show_gate(run: Path, model: str | None, svg: Path | None) -> str:
     return _text(gate, title)
 
 
-def _text(gate: Gate, title: str) -> str:
+def _text(gate: GateUsage, title: str) -> str:
     names = max(map(len, gate.weights))
     width = max(6, *map(len, gate.experts))
     head = " ".join([" " * names, *(expert.rjust(width) for expert in gate.experts)])

@@ -82,8 +82,9 @@ def open_for_evaluation(
 
 def write_json(request: EvaluationRequest, path: Path, content: dict[str, Any]) -> None:
     """Write results as JSON, with the model, seed, hardware and versions that produced them."""
-    made_by = {"model": request.model, "seed": request.seed, **provenance(request.device)}
-    write_atomically(path, json.dumps({**made_by, **content}, indent=1).encode())
+    made_by = provenance(request.device).content()
+    facts = {"model": request.model, "seed": request.seed, **made_by, **content}
+    write_atomically(path, json.dumps(facts, indent=1).encode())
 
 
 def _foreign(request: EvaluationRequest) -> nn.Module:

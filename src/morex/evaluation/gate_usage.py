@@ -1,12 +1,13 @@
 """What the gate of a mixture does: the mean weight of every expert under every perturbation."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import log
 
 import torch
 from torch import Tensor
 
+from morex.artifacts.gate_usage import GateUsage
 from morex.attacks import PGD, Attack, Model, SearchAround, WorstOfDraws, frozen
 from morex.core.seeding import generator_for
 from morex.data import ImageSet
@@ -14,27 +15,7 @@ from morex.evaluation.suite import Suite
 from morex.models.mixture import Mixture
 
 
-@dataclass(frozen=True)
-class GateUse:
-    """How a gate spreads its weight.
-
-    Attributes:
-        experts: the mixture's experts.
-        weights: for each row the mean weight of every expert, which sum to 1.
-        leads: for each row the share of images on which an expert has the largest weight.
-        entropy: for each row the mean over the images of -sum_i w_i log2 w_i, in bits: 0 where one
-            expert has all the weight, log2(experts) where all have the same.
-        n: number of images.
-    """
-
-    experts: tuple[str, ...]
-    weights: dict[str, tuple[float, ...]]
-    leads: dict[str, tuple[float, ...]]
-    entropy: dict[str, float]
-    n: int
-
-
-def gate_use(
+def gate_usage(
     mixture: Mixture,
     data: ImageSet,
     suite: Suite,
@@ -42,7 +23,7 @@ def gate_use(
     examples: int = 200,
     seed: int = 0,
     batch_size: int = 256,
-) -> GateUse:
+) -> GateUsage:
     """Measure the gate's weights on images that attacks have made from the first test images.
 
     Of the suite the rows with PGD (one restart, to its last step) and draws of transforms count;
@@ -67,7 +48,9 @@ def gate_use(
                 first = torch.nn.functional.one_hot(found.argmax(1), found.shape[1]).float()
                 weights[row.name], leads[row.name] = _means(found), _means(first)
                 entropy[row.name] = _means(_bits(found))[0]
-    return GateUse(mixture.expert_names, weights, leads, entropy, len(images))
+    return GateUsage(
+        experts=mixture.expert_names, weights=weights, leads=leads, entropy=entropy, n=len(images)
+    )
 
 
 def one_run(attack: Attack) -> Attack | None:

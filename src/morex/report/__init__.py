@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+from morex.artifacts.results import ColumnEntry, ResultsFile, RowEntry
 from morex.report.formats import to_csv, to_json, to_markdown
 from morex.report.heatmap import to_heatmap
 from morex.report.paper import paper_figure
-from morex.report.results import ColumnEntry, Gate, ResultsFile, RowEntry, RunResults, read_results
+from morex.report.results import RunResults, read_results
 from morex.report.table import Table, make_table
 from morex.report.text import to_text
 
@@ -20,7 +21,6 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
 __all__ = [
     "FORMATS",
     "ColumnEntry",
-    "Gate",
     "ResultsFile",
     "RowEntry",
     "RunResults",

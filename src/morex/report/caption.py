@@ -10,7 +10,7 @@ from morex.report.table import Table
 def caption(table: Table) -> tuple[str, ...]:
     """Return the notes under the table, one fact a line, without those that are unknown."""
     source = table.source
-    hardware = _plain(source.provenance.get("hardware"))
+    hardware = _plain(source.provenance.hardware)
     return (
         _examples(table) + _intervals(table),
         *_strengths(table),

@@ -64,8 +64,8 @@ _UNLIKE = (
 
 def _measured(material: Material) -> tuple[object, ...]:
     """Return what is the same in runs whose figures can be compared: images and attacks."""
-    file = material.file
-    return (*(file.setting.get(key) for key in ("data", "data_note", "n_test")), file.rows)
+    setting = material.file.setting
+    return setting.data, setting.data_note, setting.n_test, material.file.rows
 
 
 def _figures(runs: Mapping[str, Material], line: str) -> Figures:

@@ -28,7 +28,7 @@ def as_dict(table: Table) -> dict[str, Any]:
     source = table.source
     content: dict[str, Any] = {
         "title": table.title,
-        "settings": source.setting,
+        "settings": source.setting.content(),
         "attacks": {row: entry.model_dump() for row, entry in source.rows.items()},
         "columns": list(table.columns),
         "rows": {row: values[row] for row in table.rows},
@@ -40,8 +40,8 @@ def as_dict(table: Table) -> dict[str, Any]:
         "missing": list(source.missing),
         "seed": source.seed,
         "models": {name: entry.model_dump() for name, entry in source.columns.items()},
-        "stages": source.stages,
-        "provenance": source.provenance,
+        "stages": {name: entry.content() for name, entry in source.stages.items()},
+        "provenance": source.provenance.content(),
     }
     if table.paper:
         content["paper"] = {row: list(figures) for row, figures in table.paper.items()}

@@ -2,9 +2,9 @@
 
 from markupsafe import Markup
 
+from morex.artifacts.gate_usage import GateUsage
 from morex.report.charts.heat import heat_marks
 from morex.report.charts.svg import element, text, width_of
-from morex.report.results import Gate
 from morex.report.sections.gate import weights_chart
 
 _STYLE = (
@@ -14,7 +14,7 @@ _STYLE = (
 _HEAD, _FOOT = 34, 26
 
 
-def to_heatmap(gate: Gate, title: str) -> str:
+def to_heatmap(gate: GateUsage, title: str) -> str:
     """Return an SVG with a row per attack and a column per expert, the mean weight in each cell."""
     width, height, marks = heat_marks(weights_chart(gate))
     width, height = max(width, 20 + 1.3 * width_of(title)), height + _HEAD + _FOOT

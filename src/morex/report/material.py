@@ -12,9 +12,14 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from morex.artifacts.findings import Audit, Finding
+from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
 from morex.artifacts.outcomes import Outcomes
-from morex.report.results import Gate, ResultsFile, RunResults, problems, read_results
+from morex.artifacts.results import ResultsFile
+from morex.artifacts.schema import problems
+from morex.artifacts.test_images import FILE as TEST_IMAGES
+from morex.artifacts.test_images import TestImages
+from morex.report.results import RunResults, read_results
 from morex.report.table import Table, make_table
 
 T = TypeVar("T")
@@ -39,16 +44,6 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     history: tuple[Epoch, ...] = ()
-
-
-class TestImages(BaseModel):
-    """The test images in the order in which they are attacked, and the names of the classes."""
-
-    model_config = ConfigDict(frozen=True)
-
-    classes: tuple[str, ...] = ()
-    labels: tuple[int, ...] = ()
-    index: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ class Material:
         return self.results.outcomes
 
     @property
-    def gates(self) -> dict[str, Gate]:
+    def gates(self) -> dict[str, GateUsage]:
         """The gates of which something is measured, by mixture, in the order of the table."""
         entries = ((name, self.file.columns.get(name)) for name in self.table.columns)
         measured = ((name, entry.gate) for name, entry in entries if entry)
@@ -135,7 +130,7 @@ def read_material(run: Path | str) -> Material:
     run = Path(run)
     results = read_results(run, unfinished=True)
     notes: list[str] = []
-    images = _kept(partial(_parsed, run / "test-labels.json", TestImages), notes) or TestImages()
+    images = _kept(partial(_parsed, run / TEST_IMAGES, TestImages), notes) or TestImages()
     return Material(
         run=run,
         results=results,
@@ -190,13 +185,12 @@ def _trainings(run: Path, file: ResultsFile, notes: list[str]) -> tuple[Training
     """Return the trainings whose records are there."""
     found = []
     for stage, about in file.stages.items():
-        if isinstance(about, dict) and about.get("kind") in ("gate", "train"):
+        if about.kind in ("gate", "train"):
             path = run / "stages" / f"{stage}.json"
             record = _kept(partial(_parsed, path, Record), notes)
             if record and record.history:
-                against = tuple(about.get("against", ()))
-                gate = about["kind"] == "gate"
-                found.append(Training(stage, str(about["model"]), gate, against, record.history))
+                gate = about.kind == "gate"
+                found.append(Training(stage, about.model, gate, about.against, record.history))
     return tuple(found)
 
 

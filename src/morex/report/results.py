@@ -1,4 +1,4 @@
-"""What a run directory holds for reports: ``results.json`` and one outcomes file per model."""
+"""Reads the results of a run: ``results.json`` and one outcomes file per model."""
 
 import json
 from collections.abc import Mapping
@@ -6,93 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from morex.artifacts.outcomes import Outcomes
-
-FORMAT = 1
-RESULTS = "results.json"
-
-
-class RowEntry(BaseModel):
-    """One attack of the suite: its printable form, and its perturbation with kind and strength."""
-
-    model_config = ConfigDict(frozen=True)
-
-    attack: str = ""
-    perturbation: dict[str, Any]
-
-
-class Cost(BaseModel):
-    """What a training took: images sent forward and backward through single networks, seconds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    forward: int
-    backward: int
-    seconds: float
-
-
-class Gate(BaseModel):
-    """How a mixture spreads its weight: by row, the mean weight of every expert.
-
-    ``leads`` has the share of the ``n`` images on which an expert has the largest weight,
-    ``entropy`` the mean entropy of the weights in bits, where it was measured.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    experts: tuple[str, ...]
-    weights: dict[str, tuple[float, ...]]
-    leads: dict[str, tuple[float, ...]]
-    entropy: dict[str, float] = {}
-    n: int
-
-
-class ColumnEntry(BaseModel):
-    """One evaluated model: where its outcomes are, relative to the run, and what it cost.
-
-    ``seconds`` is the time of the evaluation; ``training_with_parents`` adds the training of all
-    models that it is made of or started from. ``gate`` is known of mixtures.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    outcomes: str
-    seconds: float | None = None
-    trained_on: str = ""
-    training: Cost | None = None
-    training_with_parents: Cost | None = None
-    gate: Gate | None = None
-
-
-class ResultsFile(BaseModel):
-    """The content of ``results.json``.
-
-    ``perturbations`` has kind and strength of all that the recipe names, ``missing`` the models
-    that are not evaluated yet, ``illustrations`` where the files are that show what a model does on
-    some images, relative to the run.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    seed: int
-    setting: dict[str, Any]
-    rows: dict[str, RowEntry] = Field(min_length=1)
-    perturbations: dict[str, dict[str, Any]] = {}
-    columns: dict[str, ColumnEntry]
-    illustrations: dict[str, str] = {}
-    missing: tuple[str, ...] = ()
-    stages: dict[str, Any] = {}
-    provenance: dict[str, Any] = {}
-
-    @field_validator("rows")
-    @classmethod
-    def _not_reserved(cls, rows: dict[str, RowEntry]) -> dict[str, RowEntry]:
-        if reserved := rows.keys() & {"union", "mean"}:
-            raise ValueError(f"{', '.join(sorted(reserved))}: reserved for the computed rows")
-        return rows
+from morex.artifacts.results import FORMAT, ResultsFile, results_name
+from morex.artifacts.schema import problems
 
 
 @dataclass(frozen=True)
@@ -116,7 +34,7 @@ def read_results(run: Path | str, suite: str = "", *, unfinished: bool = False) 
         ValueError: if a file is damaged, of an unknown format, or does not fit the others.
     """
     run = Path(run)
-    file = _read_file(run, f"results-{suite}.json" if suite else RESULTS)
+    file = _read_file(run, results_name(suite))
     if not file.columns and not unfinished:
         raise _nothing_yet(run)
     outcomes = {
@@ -162,14 +80,6 @@ def _check_format(path: Path, content: Any) -> None:
         )
 
 
-def problems(error: ValidationError) -> str:
-    """Say what does not fit, and where."""
-    places = (".".join(map(str, e["loc"])) or "it" for e in error.errors())
-    return "; ".join(
-        f"{place}: {e['msg']}" for place, e in zip(places, error.errors(), strict=True)
-    )
-
-
 def _read_outcomes(path: Path, column: str, file: ResultsFile) -> Outcomes:
     try:
         outcomes = Outcomes.load(path)
@@ -180,7 +90,7 @@ def _read_outcomes(path: Path, column: str, file: ResultsFile) -> Outcomes:
         ) from None
     if unknown := [row for row in outcomes.rows if row not in file.rows]:
         raise ValueError(
-            f"{path} holds rows that {RESULTS} does not list ({', '.join(unknown)}); delete it and "
-            "run the same morex run command again"
+            f"{path} holds rows that results.json does not list ({', '.join(unknown)}); delete it "
+            "and run the same morex run command again"
         )
     return outcomes

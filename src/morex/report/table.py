@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.results import Cost, ResultsFile, Setting
 from morex.artifacts.statistics import Proportion
 from morex.report.paper import paper_columns, paper_figure
-from morex.report.results import Cost, ResultsFile, RunResults
+from morex.report.results import RunResults
 
 Cells = tuple[Proportion | None, ...]
 """One row of the table: an accuracy per column, None where nothing was measured."""
@@ -108,8 +108,9 @@ def _cells(by_column: Sequence[Outcomes | None], row: str) -> Cells:
 
 
 def _paper(file: ResultsFile, columns: Sequence[str]) -> dict[str, tuple[float | None, ...]]:
+    setting = file.setting.content()
     lines = {
-        row: tuple(paper_figure(file.setting, row, entry.perturbation, c) for c in columns)
+        row: tuple(paper_figure(setting, row, entry.perturbation, c) for c in columns)
         for row, entry in file.rows.items()
     }
     return {row: line for row, line in lines.items() if any(f is not None for f in line)}
@@ -119,8 +120,8 @@ def _title(file: ResultsFile) -> str:
     return f"{file.name}: test accuracy (%) on {description(file.setting)}"
 
 
-def description(setting: Mapping[str, Any]) -> str:
-    """Return for example ``digits (8x8), resnet10 of width 8``, from whatever is known."""
-    note = f" ({setting['data_note']})" if setting.get("data_note") else ""
-    width = f" of width {setting['width']}" if "width" in setting else ""
-    return f"{setting.get('data', 'unknown data')}{note}, {setting.get('network', '')}{width}"
+def description(setting: Setting) -> str:
+    """Return what is known, for example ``digits (8x8), resnet10 of width 8``."""
+    note = f" ({setting.data_note})" if setting.data_note else ""
+    width = f" of width {setting.width}" if setting.width is not None else ""
+    return f"{setting.data}{note}, {setting.network}{width}"

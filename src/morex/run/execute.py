@@ -1,6 +1,5 @@
 """Doing a run: every stage once, in order, and again only where something changed."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import torch
 import yaml
 
+from morex.artifacts import test_images
+from morex.artifacts.results import results_name
 from morex.core.precision import default_device
 from morex.recipe import Recipe
 from morex.run.cores import default_jobs, threads
@@ -89,7 +90,7 @@ class _Run:
         self.urgency = _urgency(self.stages, work)
         self.bench.watcher.begins(self.stages, work)
         labels = test_labels(self.bench.workshop)
-        self.bench.store.write("test-labels.json", json.dumps(labels).encode())
+        self.bench.store.write(test_images.FILE, labels.to_bytes(indent=None))
         waiting = self._unfinished()
         while waiting or self.workers.busy:
             while self.workers.free and (stage := self._next(waiting)):
@@ -152,8 +153,7 @@ class _Run:
         made_by = provenance(workshop.device)
         for suite in ("", *workshop.recipe.evaluation.suites):
             content = results(workshop, self.stages, done, made_by, suite)
-            name = f"results-{suite}.json" if suite else "results.json"
-            self.bench.store.write(name, json.dumps(content, indent=1).encode())
+            self.bench.store.write(results_name(suite), content.to_bytes())
 
 
 def _urgency(stages: list[Stage], work: dict[str, float]) -> dict[str, float]:

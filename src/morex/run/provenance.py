@@ -12,19 +12,20 @@ from typing import Any
 
 import torch
 
+from morex.artifacts.provenance import Provenance
 from morex.run.cores import cores
 
 _PACKAGES = ("morex", "torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
 
 
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Return what a reader needs to repeat a result, as JSON values."""
-    return {
-        "versions": {"python": platform.python_version(), **_versions()},
-        "hardware": hardware(device),
-        "commit": commit(),
-        "command": shlex.join([_program(), *sys.argv[1:]]),
-    }
+def provenance(device: torch.device) -> Provenance:
+    """Return what a reader needs to repeat a result of this process."""
+    return Provenance(
+        versions={"python": platform.python_version(), **_versions()},
+        hardware=hardware(device),
+        commit=commit(),
+        command=shlex.join([_program(), *sys.argv[1:]]),
+    )
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

@@ -1,8 +1,19 @@
-"""What a run writes for tables and reports: ``results.json``, format 1."""
+"""What a run writes for tables and reports."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from morex.artifacts.provenance import Provenance
+from morex.artifacts.results import (
+    FORMAT,
+    ColumnEntry,
+    Cost,
+    ResultsFile,
+    RowEntry,
+    Setting,
+    StageEntry,
+)
+from morex.artifacts.test_images import TestImages
 from morex.recipe.components import described
 from morex.recipe.schema import TrainedModel
 from morex.run.builder import Workshop
@@ -13,10 +24,10 @@ def results(
     workshop: Workshop,
     stages: list[Stage],
     records: Mapping[str, Mapping[str, Any]],
-    made_by: Mapping[str, Any],
+    made_by: Provenance,
     suite: str = "",
-) -> dict[str, Any]:
-    """Return what is known so far, as JSON values.
+) -> ResultsFile:
+    """Return what is known so far.
 
     Args:
         workshop: the recipe and its data.
@@ -27,30 +38,35 @@ def results(
     """
     recipe = workshop.recipe
     evaluated = [name for name in recipe.columns if stage_id("evaluate", name, suite) in records]
-    return {
-        "format": 1,
-        "name": f"{recipe.name}, suite {suite}" if suite else recipe.name,
-        "seed": recipe.seed,
-        "setting": {
-            "data": recipe.data.name,
-            "data_note": recipe.data.note,
-            "network": recipe.network.architecture,
-            "width": recipe.network.width,
-            "n_test": len(workshop.test_data),
-        },
-        "rows": _rows(workshop, suite),
-        "perturbations": {name: described(p) for name, p in recipe.perturbations.items()},
-        "columns": {name: _column(workshop, name, stages, records, suite) for name in evaluated},
-        "illustrations": {
+    return ResultsFile(
+        format=FORMAT,
+        name=f"{recipe.name}, suite {suite}" if suite else recipe.name,
+        seed=recipe.seed,
+        setting=_setting(workshop),
+        rows=_rows(workshop, suite),
+        perturbations={name: described(p) for name, p in recipe.perturbations.items()},
+        columns={name: _column(workshop, name, stages, records, suite) for name in evaluated},
+        illustrations={
             s.model: s.output for s in stages if s.kind == "illustrate" and s.id in records
         },
-        "missing": [name for name in recipe.columns if name not in evaluated],
-        "stages": {s.id: _stage(workshop, s, records[s.id]) for s in stages if s.id in records},
-        "provenance": dict(made_by),
-    }
+        missing=tuple(name for name in recipe.columns if name not in evaluated),
+        stages={s.id: _stage(workshop, s, records[s.id]) for s in stages if s.id in records},
+        provenance=made_by,
+    )
 
 
-def _rows(workshop: Workshop, suite: str) -> dict[str, Any]:
+def _setting(workshop: Workshop) -> Setting:
+    recipe = workshop.recipe
+    return Setting(
+        data=recipe.data.name,
+        data_note=recipe.data.note,
+        network=recipe.network.architecture,
+        width=recipe.network.width,
+        n_test=len(workshop.test_data),
+    )
+
+
+def _rows(workshop: Workshop, suite: str) -> dict[str, RowEntry]:
     recipe = workshop.recipe
     rows = {}
     for name, row in recipe.rows(suite).items():
@@ -58,7 +74,7 @@ def _rows(workshop: Workshop, suite: str) -> dict[str, Any]:
         budget = row.model_dump(exclude={"attack", "perturbation"}, exclude_none=True)
         numbers = ", ".join(f"{key}={value}" for key, value in budget.items())
         text = f"{row.attack} in {perturbation}" + (f" with {numbers}" if numbers else "")
-        rows[name] = {"attack": text, "perturbation": described(perturbation)}
+        rows[name] = RowEntry(attack=text, perturbation=described(perturbation))
     return rows
 
 
@@ -68,7 +84,7 @@ def _column(
     stages: list[Stage],
     records: Mapping[str, Mapping[str, Any]],
     suite: str,
-) -> dict[str, Any]:
+) -> ColumnEntry:
     """Return where a model's outcomes are and what the model cost."""
     own = [s.id for s in stages if s.model == name and s.makes_a_model]
     spec = workshop.recipe.models[name]
@@ -77,26 +93,24 @@ def _column(
     )
     of_model = (s for s in stages if s.model == name and s.kind == "evaluate")
     evaluation = next(s for s in of_model if s.suite == suite)
-    return {
-        "outcomes": evaluation.output,
-        "seconds": records[evaluation.id]["seconds"],
-        "trained_on": trained_on,
-        "gate": records[evaluation.id].get("gate"),
-        "training": _cost(own, records),
-        "training_with_parents": _cost(_ancestry(own, stages), records),
-    }
+    return ColumnEntry(
+        outcomes=evaluation.output,
+        seconds=records[evaluation.id]["seconds"],
+        trained_on=trained_on,
+        gate=records[evaluation.id].get("gate"),
+        training=_cost(own, records),
+        training_with_parents=_cost(_ancestry(own, stages), records),
+    )
 
 
-def _cost(ids: list[str], records: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Return the sum of the passes and seconds of stages that train; putting together is none."""
-    total = {"forward": 0, "backward": 0, "seconds": 0.0}
-    for stage in ids:
-        if "passes" not in records[stage]:
-            continue
-        total["seconds"] = round(total["seconds"] + records[stage]["seconds"], 3)
-        for kind, count in records[stage]["passes"].items():
-            total[kind] += count
-    return total
+def _cost(ids: list[str], records: Mapping[str, Mapping[str, Any]]) -> Cost:
+    """Return the sum of the passes and seconds of the stages that train a network."""
+    trained = [records[stage] for stage in ids if "passes" in records[stage]]
+    return Cost(
+        forward=sum(record["passes"]["forward"] for record in trained),
+        backward=sum(record["passes"]["backward"] for record in trained),
+        seconds=round(sum(record["seconds"] for record in trained), 3),
+    )
 
 
 def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
@@ -112,22 +126,19 @@ def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
     return list(found)
 
 
-def _stage(workshop: Workshop, stage: Stage, record: Mapping[str, Any]) -> dict[str, Any]:
+def _stage(workshop: Workshop, stage: Stage, record: Mapping[str, Any]) -> StageEntry:
     peaks = {key: value for key, value in record.items() if key.startswith("peak_")}
     spec = workshop.recipe.models[stage.model]
     against = workshop.against(spec, stage.kind) if isinstance(spec, TrainedModel) else ()
-    about = {"kind": stage.kind, "model": stage.model, "against": list(against)}
-    return about | peaks | {key: record[key] for key in ("seconds", "finished", "provenance")}
+    measured = {key: record[key] for key in ("seconds", "finished", "provenance")}
+    return StageEntry(kind=stage.kind, model=stage.model, against=against, **peaks, **measured)
 
 
-def test_labels(workshop: Workshop) -> dict[str, Any]:
-    """Return the names of the classes, and of every test image its class and its index in the data.
-
-    The images are in the order in which they are attacked.
-    """
-    images, index = workshop.test_data, workshop.test_rows
-    return {
-        "classes": list(images.classes),
-        "labels": images.labels.tolist(),
-        "index": index.tolist(),
-    }
+def test_labels(workshop: Workshop) -> TestImages:
+    """Return the test images in the order in which they are attacked."""
+    images = workshop.test_data
+    return TestImages(
+        classes=images.classes,
+        labels=tuple(images.labels.tolist()),
+        index=tuple(workshop.test_rows.tolist()),
+    )

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import digest_of
 from morex.evaluation.evaluate import evaluate
-from morex.evaluation.gate_usage import gate_use
+from morex.evaluation.gate_usage import gate_usage
 from morex.models.extend import regrouped, regrouped_gate
 from morex.models.gates import ComposedGate
 from morex.models.mixture import Mixture
@@ -73,7 +73,7 @@ class Bench:
             "seconds": round(seconds, 3),
             **peak_memory(self.workshop.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "provenance": provenance(self.workshop.device),
+            "provenance": provenance(self.workshop.device).content(),
         }
         description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
         record = self.store.finish(stage, key, (stage.output, *description), about)
@@ -226,7 +226,7 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path)
         has_gate = isinstance(model, Mixture) and not stage.suite
-        about = {"rows": keys} | (self._gate_use(model) if has_gate else {})
+        about = {"rows": keys} | (self._gate_usage(model) if has_gate else {})
         return (
             about,
             f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%",
@@ -261,14 +261,14 @@ class Bench:
         right = Outcomes.load(path).right
         return {name: right[name] for name in same}
 
-    def _gate_use(self, model: nn.Module) -> dict[str, Any]:
+    def _gate_usage(self, model: nn.Module) -> dict[str, Any]:
         assert isinstance(model, Mixture)
         recipe, data = self.recipe, self.workshop.test_data
-        use = gate_use(
+        use = gate_usage(
             model,
             data,
             self.workshop.suite(),
             seed=recipe.seed,
             batch_size=recipe.evaluation.batch_size,
         )
-        return {"gate": asdict(use)}
+        return {"gate": use.content()}

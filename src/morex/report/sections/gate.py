@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from math import log2
 
+from morex.artifacts.gate_usage import GateUsage
 from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
 from morex.report.material import Material
-from morex.report.results import Gate
 from morex.report.sections.base import Section, listed
 
 _SURE = 0.8
@@ -25,7 +25,7 @@ def gate_section(material: Material) -> Section | None:
     return Section("gate", "Where the gate puts its weight", intro, figures)
 
 
-def _figure(name: str, gate: Gate) -> Figure:
+def _figure(name: str, gate: GateUsage) -> Figure:
     leads = _heat(gate, gate.leads, "has the largest weight on a share of", ())
     rows = [*gate.weights]
     return Figure(
@@ -53,7 +53,7 @@ def _figure(name: str, gate: Gate) -> Figure:
     )
 
 
-def weights_chart(gate: Gate) -> Heat:
+def weights_chart(gate: GateUsage) -> Heat:
     """Return the mean weights as a heat map, with their entropy where it is known."""
     entropy = [f"{gate.entropy[row]:.2f} bits" for row in gate.weights if row in gate.entropy]
     complete = len(entropy) == len(gate.weights)
@@ -61,7 +61,7 @@ def weights_chart(gate: Gate) -> Heat:
 
 
 def _heat(
-    gate: Gate, values: dict[str, tuple[float, ...]], said: str, entropy: Sequence[str]
+    gate: GateUsage, values: dict[str, tuple[float, ...]], said: str, entropy: Sequence[str]
 ) -> Heat:
     return Heat(
         rows=[*values],
@@ -79,7 +79,7 @@ def _heat(
     )
 
 
-def _message(gate: Gate) -> str:
+def _message(gate: GateUsage) -> str:
     """Say where the weight goes, or that one expert leads whatever happens."""
     tops = {row: max(zip(w, gate.experts, strict=True)) for row, w in gate.weights.items()}
     leaders = {expert for _, expert in tops.values()}

@@ -20,7 +20,7 @@ def headline(material: Material) -> str:
     """Return what was trained on what, in one line."""
     table, setting, missing = material.table, material.file.setting, material.file.missing
     models = plural(len(table.columns), "model")
-    images = f", {setting['n_test']:,} test images" if "n_test" in setting else ""
+    images = f", {setting.n_test:,} test images" if setting.n_test is not None else ""
     done = f"{len(table.columns) - len(missing)} of {models} evaluated on"
     return (
         f"{done if missing else f'{models} trained on'} {description(setting)}; "

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from morex.artifacts.findings import Finding
+from morex.artifacts.results import StageEntry
 from morex.core.units import duration
 from morex.report.formats import to_csv, to_json
 from morex.report.material import Material
@@ -48,10 +49,10 @@ def provenance_section(material: Material) -> Section:
     facts = {
         "run": file.name,
         "seed": str(file.seed),
-        "command": str(made_by.get("command", "unknown")),
-        "commit": str(made_by.get("commit") or "not from a repository"),
-        "hardware": _joined(made_by.get("hardware")),
-        "versions": _joined(made_by.get("versions")),
+        "command": made_by.command or "unknown",
+        "commit": made_by.commit or "not from a repository",
+        "hardware": _joined(made_by.hardware),
+        "versions": _joined(made_by.versions),
         "stages": _stages(file.stages),
     }
     content = {
@@ -64,23 +65,20 @@ def provenance_section(material: Material) -> Section:
     return Section("provenance", "Provenance", intro, part="provenance.html", content=content)
 
 
-def _joined(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items())
-    return "" if value is None else str(value)
+def _joined(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
-def _stages(stages: Mapping[str, Any]) -> str:
+def _stages(stages: Mapping[str, StageEntry]) -> str:
     """Say how many stages are done, how long they took, when the last ended, from which commits."""
-    known = [stage for stage in stages.values() if isinstance(stage, dict)]
-    if not known:
+    if not stages:
         return ""
-    seconds = sum(stage.get("seconds", 0.0) for stage in known)
-    last = max(str(stage.get("finished", "")) for stage in known)
-    made_by = ((stage.get("provenance") or {}).get("commit") for stage in known)
-    commits = sorted({str(commit)[:9] for commit in made_by if commit})
+    seconds = sum(stage.seconds for stage in stages.values())
+    last = max(stage.finished for stage in stages.values())
+    made_by = (stage.provenance.commit for stage in stages.values())
+    commits = sorted({commit[:9] for commit in made_by if commit})
     return (
-        f"{plural(len(known), 'stage')} done in {duration(seconds)} of work, the last at {last}"
+        f"{plural(len(stages), 'stage')} done in {duration(seconds)} of work, the last at {last}"
         + (f", from {plural(len(commits), 'commit')} ({', '.join(commits)})" if commits else "")
     )
 
