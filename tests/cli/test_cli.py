@@ -18,10 +18,10 @@ from tiny import raw_recipe
 
 import morex.run.partial_results
 from morex.artifacts.outcomes import Outcomes
-from morex.cli.progress_lines import Clock, LiveLines, live_watcher
+from morex.cli.progress_lines import Clock, progress_printer
 from morex.data import load_data
 from morex.recipe import load_recipe
-from morex.run import Stage
+from morex.run import Finished, Planned, Progressed, Stage, Started
 
 COMMANDS = [
     "run",
@@ -215,16 +215,15 @@ def test_plan_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_live_line_shows_the_time_left() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=150)
     stages = [Stage("train", "clean", (), {}), Stage("evaluate", "clean", ("train-clean",), {})]
-    with live_watcher(console) as watcher:
-        assert isinstance(watcher, LiveLines)
-        watcher.begins(stages, {"train-clean": 10.0, "evaluate-clean": 30.0})
-        watcher.starts(stages[0])
-        watcher.progress(stages[0], 0.5, "epoch 1/2")
-        watcher.ends(stages[0], 2.0, "validation 90.0%")
-        watcher.starts(stages[1])
-        watcher.progress(stages[1], 0.1, "clean 95%")
-        watcher.bars.refresh()
-        watcher.ends(stages[1], 2.0, "mean 50%")
+    with progress_printer(console) as observe:
+        observe(Planned(tuple(stages), {"train-clean": 10.0, "evaluate-clean": 30.0}))
+        observe(Started(stages[0]))
+        observe(Progressed(stages[0], 0.5, "epoch 1/2"))
+        observe(Finished(stages[0], 2.0, "validation 90.0%"))
+        observe(Started(stages[1]))
+        observe(Progressed(stages[1], 0.1, "clean 95%"))
+        observe.bars.refresh()
+        observe(Finished(stages[1], 2.0, "mean 50%"))
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
     assert "[1/2] train clean" in shown
     assert "all stages" in shown
@@ -240,10 +239,10 @@ def test_clock_extrapolates_each_kind_at_its_own_pace(monkeypatch: pytest.Monkey
     clock.skip("e")
     clock.start("a")
     clock.move("a", 0.0)
-    assert clock.left() == ""
+    assert clock.time_left() == ""
     now = 5.0
     clock.move("a", 0.5)
-    assert clock.left() == "about 4 min left"  # 1 s per unit for the 235 that are left
+    assert clock.time_left() == "about 4 min left"  # 1 s per unit for the 235 that are left
     now = 10.0
     clock.finish("a")
     clock.start("b")
@@ -253,7 +252,7 @@ def test_clock_extrapolates_each_kind_at_its_own_pace(monkeypatch: pytest.Monkey
     clock.move("c", 0.0)
     now = 27.0
     clock.move("c", 0.5)
-    assert clock.left() == "about 17 s left"
+    assert clock.time_left() == "about 17 s left"
 
 
 def test_clock_counts_stages_side_by_side_and_resumed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +267,7 @@ def test_clock_counts_stages_side_by_side_and_resumed_ones(monkeypatch: pytest.M
     now = 10.0
     clock.move("a", 0.4)
     clock.move("b", 0.1)
-    assert clock.left() == "about 75 s left"  # 150 units at 1 s each, two at a time
+    assert clock.time_left() == "about 75 s left"  # 150 units at 1 s each, two at a time
 
 
 def test_evaluate_with_a_suite(made: tuple[Path, str, str]) -> None:

@@ -13,7 +13,7 @@ from tiny import changed, raw_recipe
 
 import morex.run
 from morex.data import load_data
-from morex.run import Stage, Watcher
+from morex.run import Event, Finished, Observer
 
 REPORT = {"models": ["MoRE"], "examples": 6, "pictures": 2, "steps": 1, "factors": [0, 1]}
 
@@ -66,27 +66,18 @@ def test_a_run_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
     assert "no run directory" in err
 
 
-class _Interrupts:
-    """Interrupts a run when its first evaluation ends."""
-
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.watcher, name)
-
-    def ends(self, stage: Stage, seconds: float, text: str) -> None:
-        if stage.kind == "evaluate" and stage.model == "Minf":
-            raise KeyboardInterrupt
-
-
 def test_an_interrupted_run_shows_what_there_is_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     do_run = morex.run.run
 
-    def interrupted(*arguments: object, watcher: Watcher, **options: object) -> None:
-        do_run(*arguments, watcher=_Interrupts(watcher), **(options | {"jobs": 1}))  # type: ignore[arg-type]
+    def interrupted(*arguments: object, observer: Observer, **options: object) -> None:
+        def interrupt(event: Event) -> None:
+            observer(event)
+            if isinstance(event, Finished) and event.stage.id == "evaluate-minf":
+                raise KeyboardInterrupt
+
+        do_run(*arguments, observer=interrupt, **(options | {"jobs": 1}))  # type: ignore[arg-type]
 
     monkeypatch.setattr(morex.run, "run", interrupted)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw_recipe("clean", "Minf")))

@@ -210,7 +210,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def redone(out: Path, raw: dict[str, Any]) -> list[str]:
     spy = Spy()
-    run(parse_recipe(raw), out, watcher=spy, jobs=1)
+    run(parse_recipe(raw), out, observer=spy, jobs=1)
     return spy.done
 
 

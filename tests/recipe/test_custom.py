@@ -51,7 +51,7 @@ def test_the_example_is_trained_and_evaluated(tmp_path: Path) -> None:
     rows = read_results(tmp_path / "run").file.rows
     assert rows["own"].perturbation["kind"] == f"{HAIL}:Hail"
     spy = Spy()
-    run(parse_recipe(recipe), tmp_path / "run", watcher=spy)
+    run(parse_recipe(recipe), tmp_path / "run", observer=spy)
     assert not spy.done
 
 
@@ -60,7 +60,7 @@ def test_another_version_of_the_file_redoes_what_used_it(tmp_path: Path) -> None
     run(parse_recipe(raw(kind, strength="1/10")), tmp_path / "run")
     mine(tmp_path, "(x * self.strength).clamp(0, 1)")
     spy = Spy()
-    run(parse_recipe(raw(kind, strength=0.1)), tmp_path / "run", watcher=spy)
+    run(parse_recipe(raw(kind, strength=0.1)), tmp_path / "run", observer=spy)
     assert "train-mown" in spy.done
     assert "train-clean" in spy.skipped
 

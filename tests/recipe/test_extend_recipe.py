@@ -51,7 +51,7 @@ def grown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     """The same with rain. Do not change it."""
     out, spy = tmp_path_factory.mktemp("grown") / "run", Spy()
     recipe = extended(recipe_of(finished), "MoRE", RAIN)
-    go_on_from(finished, recipe, out, watcher=spy, jobs=1)
+    go_on_from(finished, recipe, out, observer=spy, jobs=1)
     return out, spy, recipe
 
 
@@ -318,7 +318,7 @@ def test_the_gate_learns_while_the_new_expert_does(
 
     other, spy = tmp_path / "other", Spy()
     raw = changed(recipe.model_dump(mode="json"), "models.Mrain.training.learning_rate", 0.01)
-    go_on_from(out, parse_recipe(raw), other, watcher=spy, jobs=1)
+    go_on_from(out, parse_recipe(raw), other, observer=spy, jobs=1)
     trained = {stage for stage in spy.done if not stage.startswith("evaluate")}
     assert trained == {"train-mrain", "train-more-+-rain"}  # whatever the expert is
 
@@ -378,7 +378,7 @@ def test_an_expert_from_elsewhere_joins_with_its_own_architecture(
     theirs = _expert_from_elsewhere(tmp_path / "theirs")
     recipe = extended(recipe_of(finished), "MoRE", RAIN, {"rain": str(tmp_path / "theirs")})
     out, spy = tmp_path / "run", Spy()
-    go_on_from(finished, recipe, out, watcher=spy, jobs=1)
+    go_on_from(finished, recipe, out, observer=spy, jobs=1)
     model = load_model(out / "models/more-+-rain")
     assert isinstance(model, Mixture)
     joined = model.experts[3]
@@ -386,12 +386,12 @@ def test_an_expert_from_elsewhere_joins_with_its_own_architecture(
     assert joined.config == theirs.config
     torch.testing.assert_close(joined.stem.state_dict(), theirs.stem.state_dict())
     again = Spy()
-    go_on_from(finished, recipe, out, watcher=again, jobs=1)
+    go_on_from(finished, recipe, out, observer=again, jobs=1)
     assert not again.done
     with torch.no_grad():
         theirs.head.bias.add_(1)
     save_model(theirs, tmp_path / "theirs")
-    go_on_from(finished, recipe, out, watcher=again, jobs=1)
+    go_on_from(finished, recipe, out, observer=again, jobs=1)
     assert "train-mrain" in again.done
 
 
@@ -425,7 +425,7 @@ def test_any_torch_classifier_joins_by_its_factory(
     raw["models"]["Mrain"] |= given
     recipe, out, spy = parse_recipe(raw), tmp_path / "run", Spy()
     go_on_from(finished, recipe, out, jobs=1)
-    go_on_from(finished, recipe, out, watcher=spy, jobs=1)
+    go_on_from(finished, recipe, out, observer=spy, jobs=1)
     assert not spy.done
     mixture, alone = load_model(out / "models/more-+-rain"), load_model(out / "models/mrain")
     assert isinstance(mixture, Mixture)

@@ -34,7 +34,7 @@ from morex.recipe.schema import MixtureModel, NetworkModel
 from morex.report import make_table, read_results, to_text
 from morex.report.material import read_material
 from morex.report.page import to_report
-from morex.run import RunError, Stage, Workshop, estimate, run
+from morex.run import Event, Observer, Progressed, RunError, Started, Workshop, estimate, run
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.continuation import go_on_from
 from morex.run.cores import _quota
@@ -53,9 +53,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Spy]:
-    """A finished run of the whole tiny recipe, and what its watcher was told. Do not change it."""
+    """A finished run of the whole tiny recipe, and its events. Do not change it."""
     out, spy = tmp_path_factory.mktemp("whole") / "run", Spy()
-    run(tiny(), out, watcher=spy)
+    run(tiny(), out, observer=spy)
     return out, spy
 
 
@@ -77,7 +77,7 @@ def out(finished: Path, tmp_path: Path) -> Path:
 
 def rerun(out: Path, raw: dict[str, Any] | None = None) -> Spy:
     spy = Spy()
-    run(parse_recipe(raw or raw_recipe(*FEW)), out, watcher=spy, jobs=1)
+    run(parse_recipe(raw or raw_recipe(*FEW)), out, observer=spy, jobs=1)
     assert sorted(spy.skipped + spy.done) == sorted(stage.id for stage in spy.stages)
     return spy
 
@@ -373,12 +373,11 @@ def test_what_is_known_is_in_the_results_while_the_rest_is_done(out: Path) -> No
     raw = changed(raw_recipe(*FEW), "models.clean.training.epochs", 1)
     known: list[set[str]] = []
 
-    class Looking(Spy):
-        def starts(self, stage: Stage) -> None:
-            super().starts(stage)
+    def look(event: Event) -> None:
+        if isinstance(event, Started):
             known.append({*json.loads((out / "results.json").read_text())["columns"]})
 
-    run(parse_recipe(raw), out, watcher=Looking(), jobs=1)
+    run(parse_recipe(raw), out, observer=look, jobs=1)
     assert known[0] == {"Minf"}
 
 
@@ -570,22 +569,20 @@ class InterruptionError(Exception):
     """An interruption."""
 
 
-class StopsIn(Spy):
-    """Interrupts a run at the first progress of a stage."""
+def stop_in(stage_id: str) -> Observer:
+    """Return an observer that interrupts a run at the first progress of a stage."""
 
-    def __init__(self, stage: str) -> None:
-        super().__init__()
-        self.stage = stage
-
-    def progress(self, stage: Any, share: float, text: str) -> None:
-        if stage.id == self.stage and share:
+    def stop(event: Event) -> None:
+        if isinstance(event, Progressed) and event.stage.id == stage_id and event.share:
             raise InterruptionError
+
+    return stop
 
 
 def interrupted(out: Path, stage: str) -> Path:
     """Begin a run, interrupt it in a stage, and return the stage's folder in the works."""
     with pytest.raises(InterruptionError):
-        run(tiny(*TWO), out, watcher=StopsIn(stage), checkpoint_every=0)
+        run(tiny(*TWO), out, observer=stop_in(stage), checkpoint_every=0)
     (work,) = (out / "work").glob(f"{stage}-*")
     return work
 
@@ -651,9 +648,9 @@ def test_a_stage_clears_its_own_works_only(tmp_path: Path) -> None:
     recipe = parse_recipe(raw)
     first = recipe.model_copy(update={"columns": ("Minf",)})
     with pytest.raises(InterruptionError):
-        run(recipe, tmp_path, watcher=StopsIn("train-minf-clean"), checkpoint_every=0)
+        run(recipe, tmp_path, observer=stop_in("train-minf-clean"), checkpoint_every=0)
     with pytest.raises(InterruptionError):
-        run(first, tmp_path, watcher=StopsIn("evaluate-minf"))
+        run(first, tmp_path, observer=stop_in("evaluate-minf"))
     assert [*(tmp_path / "work").glob("train-minf-clean-*/checkpoint")]
     assert not [*(tmp_path / "work").glob("train-minf-????????????????")]
 
@@ -671,7 +668,7 @@ def test_leftovers_of_killed_writes_are_removed(out: Path) -> None:
 def test_stages_side_by_side_give_the_same_bits(finished: Path, tmp_path: Path) -> None:
     spy = Spy()
     recipe = parse_recipe(changed(raw_recipe(*FEW), "threads", 1))
-    run(recipe, tmp_path, watcher=spy, jobs=2)
+    run(recipe, tmp_path, observer=spy, jobs=2)
     assert sorted(spy.done) == sorted(stage.id for stage in spy.stages)
     for stage in spy.stages:
         assert all(spy.done.index(need) < spy.done.index(stage.id) for need in stage.needs)
@@ -680,7 +677,7 @@ def test_stages_side_by_side_give_the_same_bits(finished: Path, tmp_path: Path) 
     stages = json.loads((tmp_path / "results.json").read_text())["stages"]
     assert [*stages] == [stage.id for stage in spy.stages]  # in the order of the table
     again = Spy()
-    run(recipe, tmp_path, watcher=again, jobs=1)
+    run(recipe, tmp_path, observer=again, jobs=1)
     assert not again.done  # the number of jobs decides no result
 
 
@@ -692,17 +689,16 @@ def test_a_training_that_diverges_side_by_side_is_told_as_usual(tmp_path: Path) 
     assert multiprocessing.active_children() == before
 
 
-class Assassin(Spy):
-    """Kills the processes of a run at its first progress."""
-
-    def progress(self, stage: Stage, share: float, text: str) -> None:
+def kill_processes(event: Event) -> None:
+    """Kill the processes of a run at its first progress."""
+    if isinstance(event, Progressed):
         for process in multiprocessing.active_children():
             process.kill()
 
 
 def test_a_process_of_a_run_that_dies_ends_it_in_a_sentence(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"ended unexpectedly \(exit code -9.* --jobs"):
-        run(tiny(*TWO), tmp_path, watcher=Assassin(), jobs=2)
+        run(tiny(*TWO), tmp_path, observer=kill_processes, jobs=2)
     rerun(tmp_path, raw_recipe(*TWO))
     assert_same_bits(tmp_path, finished)
 
@@ -715,12 +711,11 @@ def test_there_is_at_least_one_job(tmp_path: Path) -> None:
 def test_a_run_sets_its_threads_and_gives_them_back(tmp_path: Path) -> None:
     seen = []
 
-    class Looks(Spy):
-        def starts(self, stage: Stage) -> None:
-            super().starts(stage)
+    def look(event: Event) -> None:
+        if isinstance(event, Started):
             seen.append(torch.get_num_threads())
 
-    run(parse_recipe(changed(raw_recipe("clean"), "threads", 2)), tmp_path, watcher=Looks(), jobs=1)
+    run(parse_recipe(changed(raw_recipe("clean"), "threads", 2)), tmp_path, observer=look, jobs=1)
     assert seen == [2, 2]
     assert torch.get_num_threads() == 1
 

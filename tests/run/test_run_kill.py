@@ -22,22 +22,20 @@ import os
 import sys
 import torch
 from morex.recipe import load_recipe
-from morex.run import Silence, run
+from morex.run import Noticed, Progressed, Started, run
 from morex.run.checkpoint import FileCheckpoint
 
 def say(*words):
     print(*words, flush=True)
 
-class Talking(Silence):
-    def starts(self, stage):
-        say("starts", stage.id, 0)
-
-    def progress(self, stage, share, text):
-        if stage.kind == "evaluate":
+def tell(event):
+    match event:
+        case Started(stage):
+            say("starts", stage.id, 0)
+        case Progressed(stage, share) if stage.kind == "evaluate":
             say("row", stage.id, round(share * 5))
-
-    def notice(self, text):
-        say("notice", text)
+        case Noticed(text):
+            say("notice", text)
 
 class TalkingCheckpoint(FileCheckpoint):
     def stage(self):
@@ -57,7 +55,7 @@ morex.run.stage_runner.FileCheckpoint = TalkingCheckpoint
 torch.set_num_threads(1)
 
 def work(out, jobs):
-    run(load_recipe(sys.argv[1]), out, device=torch.device("cpu"), watcher=Talking(),
+    run(load_recipe(sys.argv[1]), out, device=torch.device("cpu"), observer=tell,
         checkpoint_every=0, jobs=int(jobs))
 
 # Importing takes longer than the runs: every run is a process of its own, but forked from this one.

@@ -1,5 +1,6 @@
 """A recipe with every kind of model and attack that runs in a few seconds, and ways to watch it."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import yaml
 
 from morex.recipe import Recipe, parse_recipe
-from morex.run import Silence, Stage
+from morex.run import Event, Finished, Noticed, Planned, Progressed, Skipped, Stage, Started
 
 _TINY = """
 name: tiny
@@ -88,34 +89,33 @@ def tiny(*models: str) -> Recipe:
     return parse_recipe(raw_recipe(*models))
 
 
-class Spy(Silence):
-    """A watcher that remembers what it was told."""
+class Spy:
+    """An observer that remembers the events of a run."""
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
-        self.work: dict[str, float] = {}
+        self.work: Mapping[str, float] = {}
         self.skipped: list[str] = []
+        self.started: list[str] = []
         self.done: list[str] = []
         self.shares: dict[str, list[float]] = {}
         self.notices: list[str] = []
 
-    def begins(self, stages: list[Stage], work: dict[str, float]) -> None:
-        self.stages, self.work = stages, work
-
-    def skips(self, stage: Stage) -> None:
-        self.skipped.append(stage.id)
-
-    def starts(self, stage: Stage) -> None:
-        self.shares[stage.id] = []
-
-    def progress(self, stage: Stage, share: float, text: str) -> None:
-        self.shares[stage.id].append(share)
-
-    def ends(self, stage: Stage, seconds: float, text: str) -> None:
-        self.done.append(stage.id)
-
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Planned(stages, work):
+                self.stages, self.work = [*stages], work
+            case Skipped(stage):
+                self.skipped.append(stage.id)
+            case Started(stage):
+                self.started.append(stage.id)
+                self.shares[stage.id] = []
+            case Progressed(stage, share):
+                self.shares[stage.id].append(share)
+            case Finished(stage):
+                self.done.append(stage.id)
+            case Noticed(text):
+                self.notices.append(text)
 
 
 def results_of(run: Path) -> dict[str, bytes]:

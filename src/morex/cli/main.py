@@ -103,9 +103,9 @@ def run(
     Example: `morex run digits seed=1 training.epochs=20 --out runs/digits-1`
     """
     with _told_plainly():
-        from morex.cli.progress_lines import live_watcher
+        from morex.cli.progress_lines import progress_printer
         from morex.cli.report import reporting
-        from morex.cli.tensorboard import with_events
+        from morex.cli.tensorboard import with_event_files
         from morex.core.units import duration
         from morex.run import run as do_run
 
@@ -115,12 +115,12 @@ def run(
         started = time.monotonic()
         events = folder / "events" if tensorboard else None
         to_stderr = Console(stderr=True)
-        with reporting(folder, to_stderr.print), live_watcher(to_stderr) as watcher:
+        with reporting(folder, to_stderr.print), progress_printer(to_stderr) as observer:
             do_run(
                 loaded,
                 folder,
                 device=_device(device),
-                watcher=with_events(watcher, events),
+                observer=with_event_files(observer, events),
                 checkpoint_every=checkpoint_every,
                 jobs=jobs,
             )
@@ -240,14 +240,14 @@ def _go_on(
 ) -> None:
     """Do a recipe that goes on from the run ``source``, and show what came of it."""
     from morex.cli.extend import changed, cost
-    from morex.cli.progress_lines import live_watcher
+    from morex.cli.progress_lines import progress_printer
     from morex.cli.report import reporting
     from morex.run.continuation import go_on_from
 
     recipe = changed(recipe, [*(overrides or []), *_folder(data)])
     to_stderr = Console(stderr=True)
-    with reporting(out, to_stderr.print), live_watcher(to_stderr) as watcher:
-        go_on_from(source, recipe, out, device=_device(device), watcher=watcher, jobs=jobs)
+    with reporting(out, to_stderr.print), progress_printer(to_stderr) as observer:
+        go_on_from(source, recipe, out, device=_device(device), observer=observer, jobs=jobs)
     _show(out, recipe, cost(out, recipe, before))
 
 

@@ -1,7 +1,7 @@
 """Progress of a run: live lines with the time left on a terminal, plain lines otherwise."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,12 +9,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from morex.run import Stage, Watcher
+from morex.run import (
+    Event,
+    Finished,
+    Noticed,
+    Observer,
+    Planned,
+    Progressed,
+    Skipped,
+    Stage,
+    Started,
+)
 
 
 @contextmanager
-def live_watcher(console: Console) -> Iterator[Watcher]:
-    """Give a watcher that prints to ``console`` for the length of a block."""
+def progress_printer(console: Console) -> Iterator[Observer]:
+    """Give an observer that prints to ``console`` for the length of a block."""
     if not console.is_terminal:
         yield PlainLines(console)
         return
@@ -25,95 +35,77 @@ def live_watcher(console: Console) -> Iterator[Watcher]:
         TextColumn("{task.fields[text]}", style="dim"),
         console=console,
         transient=True,
-    ) as progress:
-        yield LiveLines(console, progress)
+    ) as bars:
+        yield LiveLines(console, bars)
 
 
 class PlainLines:
-    """Prints a line for every finished stage."""
+    """An observer that prints a line for every finished stage, and every notice."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.total = self.number = 0
+        self.total = self.printed = 0
 
-    def begins(self, stages: list[Stage], work: dict[str, float]) -> None:
-        """Remember how many stages there are."""
-        self.total = len(stages)
+    def __call__(self, event: Event) -> None:
+        """Print the line that an event calls for, if any."""
+        match event:
+            case Planned(stages):
+                self.total = len(stages)
+            case Skipped(stage):
+                self._print(stage, "done before")
+            case Finished(stage, seconds, text):
+                self._print(stage, f"{seconds:7.1f} s  {text}")
+            case Noticed(text):
+                self.console.print(f"note: {text}", style="yellow", highlight=False, markup=False)
 
-    def skips(self, stage: Stage) -> None:
-        """Print the line of a stage that was done before."""
-        self._line(stage, "done before")
-
-    def starts(self, stage: Stage) -> None:
-        """Say nothing."""
-
-    def progress(self, stage: Stage, share: float, text: str) -> None:
-        """Say nothing."""
-
-    def measures(self, stage: Stage, step: int, values: Mapping[str, float]) -> None:
-        """Say nothing."""
-
-    def ends(self, stage: Stage, seconds: float, text: str) -> None:
-        """Print the stage's line."""
-        self._line(stage, f"{seconds:7.1f} s  {text}")
-
-    def notice(self, text: str) -> None:
-        """Print a warning."""
-        self.console.print(f"note: {text}", style="yellow", highlight=False, markup=False)
-
-    def _line(self, stage: Stage, text: str) -> None:
-        self.number += 1
-        line = f"[{self.number}/{self.total}] {_doing(stage):<28} {text}"
+    def _print(self, stage: Stage, text: str) -> None:
+        self.printed += 1
+        line = f"[{self.printed}/{self.total}] {_doing(stage):<28} {text}"
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-class LiveLines(PlainLines):
-    """Also shows a bar for every stage in progress, and one with the time left for all."""
+class LiveLines:
+    """An observer that also shows a bar for each stage in progress, and one for the whole run.
+
+    The bar of the whole run shows the time left.
+    """
 
     def __init__(self, console: Console, bars: Progress) -> None:
-        super().__init__(console)
+        self.lines = PlainLines(console)
         self.bars = bars
         self.clock = Clock()
         self.overall = bars.add_task("all stages", total=1.0, text="")
         self.tasks: dict[str, TaskID] = {}
 
-    def begins(self, stages: list[Stage], work: dict[str, float]) -> None:
-        """Remember how much there is to do."""
-        super().begins(stages, work)
-        self.clock.begin({s.id: (s.kind, work[s.id]) for s in stages})
-        self.bars.update(self.overall, total=float(len(stages)))
-
-    def skips(self, stage: Stage) -> None:
-        """Take the stage off."""
-        super().skips(stage)
-        self.clock.skip(stage.id)
-        self._update()
-
-    def starts(self, stage: Stage) -> None:
-        """Show a bar for the stage."""
-        self.clock.start(stage.id)
-        self.tasks[stage.id] = self.bars.add_task(escape(_doing(stage)), total=1.0, text="")
-
-    def progress(self, stage: Stage, share: float, text: str) -> None:
-        """Move the bar."""
-        self.clock.move(stage.id, share)
-        self.bars.update(self.tasks[stage.id], completed=share, text=text)
-        self._update()
-
-    def ends(self, stage: Stage, seconds: float, text: str) -> None:
-        """Replace the bar by the stage's line."""
-        self.clock.finish(stage.id)
-        self.bars.remove_task(self.tasks.pop(stage.id))
-        super().ends(stage, seconds, text)
-        self._update()
-
-    def _update(self) -> None:
-        self.bars.update(self.overall, completed=float(self.number), text=self.clock.left())
+    def __call__(self, event: Event) -> None:
+        """Move the bars, and print the line that an event calls for, if any."""
+        match event:
+            case Planned(stages, work):
+                self.clock.begin({s.id: (s.kind, work[s.id]) for s in stages})
+                self.bars.update(self.overall, total=float(len(stages)))
+            case Skipped(stage):
+                self.clock.skip(stage.id)
+            case Started(stage):
+                self.clock.start(stage.id)
+                self.tasks[stage.id] = self.bars.add_task(escape(_doing(stage)), total=1.0, text="")
+            case Progressed(stage, share, text):
+                self.clock.move(stage.id, share)
+                self.bars.update(self.tasks[stage.id], completed=share, text=text)
+            case Finished(stage):
+                self.clock.finish(stage.id)
+                self.bars.remove_task(self.tasks.pop(stage.id))
+        self.lines(event)
+        self.bars.update(
+            self.overall, completed=float(self.lines.printed), text=self.clock.time_left()
+        )
 
 
 @dataclass
 class _Running:
-    """A stage in progress: since when, and how much of it was done at first and is done now."""
+    """A stage in progress.
+
+    ``first`` is the share that was done when the clock started, None until it is known.
+    """
 
     started: float
     first: float | None = None
@@ -128,8 +120,8 @@ class _Running:
 class Clock:
     """Estimates the time left from the work that is left.
 
-    Every kind of stage has a pace of its own: the work of an evaluation is an upper bound, and how
-    far below it the attacks stay is only known once some of it is done.
+    Each kind of stage has a separate pace: the work of an evaluation is an upper bound, and how far
+    below it the attacks stay is known only once some of it is done.
     """
 
     def __init__(self) -> None:
@@ -140,11 +132,11 @@ class Clock:
         self.side_by_side = 1
 
     def begin(self, work: dict[str, tuple[str, float]]) -> None:
-        """Take note of the kind and the work of every stage."""
+        """Remember the kind and the work of every stage."""
         self.work = dict(work)
 
     def skip(self, stage: str) -> None:
-        """Take off a stage that was done before."""
+        """Remove a stage that was done before."""
         del self.work[stage]
 
     def start(self, stage: str) -> None:
@@ -153,22 +145,22 @@ class Clock:
         self.side_by_side = max(self.side_by_side, len(self.running))
 
     def move(self, stage: str, share: float) -> None:
-        """Note how much of a stage is done; the first note says where it begins."""
+        """Remember the share of a stage that is done; the first call says where it starts."""
         running = self.running[stage]
         if running.first is None:
             running.first = share
         running.share = share
 
     def finish(self, stage: str) -> None:
-        """Take a stage off and learn from it."""
+        """Remove a finished stage and learn its pace."""
         running = self.running.pop(stage)
         kind, work = self.work.pop(stage)
         share = 1.0 - (running.first or 0.0)
         self.seconds[kind] = self.seconds.get(kind, 0.0) + time.monotonic() - running.started
         self.finished[kind] = self.finished.get(kind, 0.0) + work * share
 
-    def left(self) -> str:
-        """Return the time left in words; empty while nothing is known."""
+    def time_left(self) -> str:
+        """Return the time left in words; an empty string while no pace is known."""
         total = 0.0
         for stage, (kind, work) in self.work.items():
             pace = self._pace(kind)
@@ -179,12 +171,13 @@ class Clock:
         return f"about {_words(total / self.side_by_side)} left"
 
     def _pace(self, kind: str) -> float | None:
-        """Return the seconds per unit of work of a kind of stage, or of all where it is unknown."""
+        """Return the seconds per unit of work of a kind of stage, or of all kinds if unknown."""
         seconds, finished = dict(self.seconds), dict(self.finished)
         for stage, running in self.running.items():
-            own, work = self.work[stage]
-            seconds[own] = seconds.get(own, 0.0) + time.monotonic() - running.started
-            finished[own] = finished.get(own, 0.0) + work * running.done
+            its_kind, work = self.work[stage]
+            elapsed = time.monotonic() - running.started
+            seconds[its_kind] = seconds.get(its_kind, 0.0) + elapsed
+            finished[its_kind] = finished.get(its_kind, 0.0) + work * running.done
         if finished.get(kind, 0.0) > 0:
             return seconds[kind] / finished[kind]
         known = sum(finished.values())

@@ -1,66 +1,58 @@
-"""Event files for TensorBoard, for those who watch trainings."""
+"""Event files for TensorBoard, to watch trainings."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from morex.run import Stage, Watcher
+from morex.run import Event, Finished, Measured, Observer
 
 
-def with_events(watcher: Watcher, folder: Path | None) -> Watcher:
-    """Return a watcher that also writes event files to ``folder``; the same one without a folder.
+def with_event_files(observer: Observer, folder: Path | None) -> Observer:
+    """Return an observer that also writes event files to ``folder``.
+
+    Without a folder it is ``observer`` itself.
 
     Raises:
         ImportError: if TensorBoard is not installed.
     """
-    return EventFiles(watcher, folder) if folder else watcher
+    if folder is None:
+        return observer
+    write = EventFiles(folder)
+
+    def observe(event: Event) -> None:
+        write(event)
+        observer(event)
+
+    return observe
 
 
 class EventFiles:
-    """Passes on what it is told, and writes every stage's measurements to a folder of its own."""
+    """An observer that writes the measurements of each stage to a subfolder of ``folder``."""
 
-    def __init__(self, watcher: Watcher, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise ImportError(
                 "--tensorboard needs TensorBoard: pip install 'morex[tensorboard]'"
             ) from None
-        self.watcher, self.folder = watcher, folder
+        self.folder = folder
         self.make: Any = SummaryWriter
         self.writers: dict[str, Any] = {}
 
-    def begins(self, stages: list[Stage], work: dict[str, float]) -> None:
-        """Pass on the call, as all methods do."""
-        self.watcher.begins(stages, work)
+    def __call__(self, event: Event) -> None:
+        """Write measurements; close the files of a finished stage."""
+        match event:
+            case Measured(stage, step, values):
+                writer = self._writer(stage.id, step)
+                for name, value in values.items():
+                    writer.add_scalar(name, value, step)
+            case Finished(stage) if stage.id in self.writers:
+                self.writers.pop(stage.id).close()
 
-    def skips(self, stage: Stage) -> None:
-        """Pass on the call."""
-        self.watcher.skips(stage)
-
-    def starts(self, stage: Stage) -> None:
-        """Pass on the call."""
-        self.watcher.starts(stage)
-
-    def progress(self, stage: Stage, share: float, text: str) -> None:
-        """Pass on the call."""
-        self.watcher.progress(stage, share, text)
-
-    def measures(self, stage: Stage, step: int, values: Mapping[str, float]) -> None:
-        """Write the values and pass on the call."""
-        if stage.id not in self.writers:
-            # what an earlier training wrote from this step on is not shown
-            self.writers[stage.id] = self.make(str(self.folder / stage.id), purge_step=step)
-        for name, value in values.items():
-            self.writers[stage.id].add_scalar(name, value, step)
-        self.watcher.measures(stage, step, values)
-
-    def ends(self, stage: Stage, seconds: float, text: str) -> None:
-        """Close the stage's file and pass on the call."""
-        if stage.id in self.writers:
-            self.writers.pop(stage.id).close()
-        self.watcher.ends(stage, seconds, text)
-
-    def notice(self, text: str) -> None:
-        """Pass on the call."""
-        self.watcher.notice(text)
+    def _writer(self, stage_id: str, step: int) -> Any:
+        """Return the stage's writer, made at its first measurement."""
+        if stage_id not in self.writers:
+            # TensorBoard then hides what an earlier training wrote from this step on
+            writer = self.make(str(self.folder / stage_id), purge_step=step)
+            self.writers[stage_id] = writer
+        return self.writers[stage_id]

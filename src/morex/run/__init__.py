@@ -3,19 +3,38 @@
 from morex.run.builder import Workshop
 from morex.run.cores import default_jobs
 from morex.run.costs import Estimate, estimate
+from morex.run.events import (
+    Event,
+    Finished,
+    Measured,
+    Noticed,
+    Observer,
+    Planned,
+    Progressed,
+    Skipped,
+    Started,
+    ignore,
+)
 from morex.run.execute import run
-from morex.run.progress import Silence, Watcher
 from morex.run.stages import Stage
 from morex.run.store import RunError
 
 __all__ = [
     "Estimate",
+    "Event",
+    "Finished",
+    "Measured",
+    "Noticed",
+    "Observer",
+    "Planned",
+    "Progressed",
     "RunError",
-    "Silence",
+    "Skipped",
     "Stage",
-    "Watcher",
+    "Started",
     "Workshop",
     "default_jobs",
     "estimate",
+    "ignore",
     "run",
 ]

@@ -13,13 +13,13 @@ from morex.core.precision import default_device
 from morex.recipe import Recipe
 from morex.run.cores import default_jobs, threads
 from morex.run.costs import stage_work
-from morex.run.progress import Silence, Watcher
+from morex.run.events import Noticed, Observer, Planned, Skipped, ignore
 from morex.run.provenance import provenance
 from morex.run.results import results, test_labels
 from morex.run.stage_runner import Bench
 from morex.run.stages import Stage, plan_stages
 from morex.run.store import Store
-from morex.run.workers import Here, Processes, Workers
+from morex.run.workers import InProcesses, InThisProcess, Workers
 
 
 def run(
@@ -27,7 +27,7 @@ def run(
     out: Path | str,
     *,
     device: torch.device | None = None,
-    watcher: Watcher | None = None,
+    observer: Observer = ignore,
     checkpoint_every: float = 30.0,
     jobs: int | None = None,
 ) -> None:
@@ -39,7 +39,8 @@ def run(
         recipe: what to do.
         out: the run directory, made if it does not exist.
         device: a GPU if there is one, by default.
-        watcher: is told how it goes.
+        observer: receives every event of the run, such as a stage that is finished; by default
+            they are ignored.
         checkpoint_every: seconds between two checkpoints of a training.
         jobs: stages to do at a time, each in a process of its own if there are several; by default
             ``default_jobs``. It does not change results.
@@ -50,16 +51,16 @@ def run(
         NotFiniteError: if a training diverges; finished stages and its checkpoint stay.
         ValueError: if ``jobs`` is below 1.
     """
-    device, watcher = device or default_device(), watcher or Silence()
+    device = device or default_device()
     jobs = default_jobs(recipe, device) if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     store = Store(Path(out))
     with store.locked(), threads(recipe.threads):
-        bench = Bench.open(recipe, store.root, device, watcher, checkpoint_every)
+        bench = Bench.open(recipe, store.root, device, observer, checkpoint_every)
         content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
         store.write("recipe.yaml", content.encode())
-        with Here(bench) if jobs == 1 else Processes(bench, jobs) as workers:
+        with InThisProcess(bench) if jobs == 1 else InProcesses(bench, jobs) as workers:
             _Run(bench, workers).do_all()
 
 
@@ -88,7 +89,7 @@ class _Run:
         """Do all stages, writing the results after each."""
         work = {stage.id: stage_work(self.bench.workshop, stage) for stage in self.stages}
         self.urgency = _urgency(self.stages, work)
-        self.bench.watcher.begins(self.stages, work)
+        self.bench.observer(Planned(tuple(self.stages), work))
         labels = test_labels(self.bench.workshop)
         self.bench.store.write(test_images.FILE, labels.to_bytes(indent=None))
         waiting = self._unfinished()
@@ -108,7 +109,7 @@ class _Run:
                 self._skip(stage, record)
             else:
                 waiting.append(stage)
-        store.damaged.clear()  # it is told when the stage is done again
+        store.damaged.clear()  # reported when the stage is done again
         return waiting
 
     def _ready(self, stage: Stage) -> bool:
@@ -126,7 +127,7 @@ class _Run:
         store, key = self.bench.store, self._key(stage)
         record = store.finished(stage, key)  # the same bits, though its model was made anew
         for damage in store.damaged:
-            self.bench.watcher.notice(f"{damage}; {stage.id} is done again")
+            self.bench.observer(Noticed(f"{damage}; {stage.id} is done again"))
         store.damaged.clear()
         if record:
             self._skip(stage, record)
@@ -137,7 +138,7 @@ class _Run:
         return stage.key({need: self._digest(need) for need in stage.needs})
 
     def _skip(self, stage: Stage, record: dict[str, Any]) -> None:
-        self.bench.watcher.skips(stage)
+        self.bench.observer(Skipped(stage))
         self._note(stage.id, record)
 
     def _digest(self, stage_id: str) -> str:

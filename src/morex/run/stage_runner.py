@@ -25,9 +25,9 @@ from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel, TrainedM
 from morex.run.builder import Workshop
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.costs import config_of, network_passes
+from morex.run.events import Finished, Measured, Noticed, Observer, Progressed, Started
 from morex.run.memory import forget_peak, peak_memory
 from morex.run.partial_results import PartialRows
-from morex.run.progress import Watcher
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.store import Store
@@ -40,7 +40,7 @@ class Bench:
 
     workshop: Workshop
     store: Store
-    watcher: Watcher
+    observer: Observer
     checkpoint_every: float
 
     @classmethod
@@ -49,11 +49,11 @@ class Bench:
         recipe: Recipe,
         root: Path,
         device: torch.device,
-        watcher: Watcher,
+        observer: Observer,
         checkpoint_every: float,
     ) -> "Bench":
         """Load the data of a run in this process."""
-        return cls(Workshop.open(recipe, device), Store(root), watcher, checkpoint_every)
+        return cls(Workshop.open(recipe, device), Store(root), observer, checkpoint_every)
 
     @property
     def recipe(self) -> Recipe:
@@ -62,7 +62,7 @@ class Bench:
 
     def do(self, stage: Stage, key: str) -> dict[str, Any]:
         """Do a stage, or go on with it, and return its record."""
-        self.watcher.starts(stage)
+        self.observer(Started(stage))
         forget_peak(self.workshop.device)
         started = time.monotonic()
         action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
@@ -77,8 +77,11 @@ class Bench:
         }
         description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
         record = self.store.finish(stage, key, (stage.output, *description), about)
-        self.watcher.ends(stage, seconds, text)
+        self.observer(Finished(stage, seconds, text))
         return record
+
+    def _notice(self, text: str) -> None:
+        self.observer(Noticed(text))
 
     def _train(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Train a model, or its gate, and save it."""
@@ -115,10 +118,10 @@ class Bench:
             if progress.validation is not None:
                 text += f", validation {100 * progress.validation:.1f}%"
                 values["validation"] = progress.validation
-            self.watcher.progress(stage, progress.epoch / progress.epochs, text)
-            self.watcher.measures(stage, progress.step, values)
+            self.observer(Progressed(stage, progress.epoch / progress.epochs, text))
+            self.observer(Measured(stage, progress.step, values))
 
-        checkpoint = FileCheckpoint(work, self.checkpoint_every, self.watcher.notice)
+        checkpoint = FileCheckpoint(work, self.checkpoint_every, self._notice)
         fitted = train(
             model,
             self.workshop.objective(spec, stage.kind),
@@ -199,13 +202,13 @@ class Bench:
         """Attack a saved model with the recipe's suite."""
         suite, data = self.workshop.suite(stage.suite), self.workshop.test_data
         counts = {row.name: row.count(len(data)) for row in suite}
-        rows = PartialRows(work / "rows.npz", self.checkpoint_every, self.watcher.notice)
+        rows = PartialRows(work / "rows.npz", self.checkpoint_every, self._notice)
         keys = self._row_keys(stage)
         rows.done = self._known_rows(stage, keys) | rows.done
 
         def progress(text: str) -> None:
             shares = (len(rows.done.get(name, ())) / n for name, n in counts.items())
-            self.watcher.progress(stage, sum(shares) / len(counts), text)
+            self.observer(Progressed(stage, sum(shares) / len(counts), text))
 
         def keep(name: str, right: BoolArray) -> None:
             rows.keep(name, right, whole=len(right) == counts[name])

@@ -1,6 +1,6 @@
-"""Where the stages of a run are done: in this process, or in several side by side.
+"""Where the stages of a run are done: in this process, or in several processes side by side.
 
-Stages only meet in the run directory, so it makes no difference to their results.
+Stages exchange data only through the run directory, so where they are done does not change results.
 """
 
 import multiprocessing
@@ -9,7 +9,7 @@ import signal
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,16 +19,17 @@ from typing import Any, Self
 import torch
 
 from morex.recipe import parse_recipe
+from morex.run.events import Event
 from morex.run.stage_runner import Bench
 from morex.run.stages import Stage
 from morex.run.store import RunError
 
-Done = tuple[str, dict[str, Any]]
-"""A finished stage's id and record."""
+Result = tuple[str, dict[str, Any]]
+"""The id of a finished stage, and its record."""
 
 
 class Workers(ABC):
-    """Does stages; as a context it cleans up behind itself."""
+    """Does stages. Used in a ``with`` statement, it stops them at the end of the block."""
 
     count: int
     """How many stages can be in progress at a time."""
@@ -45,11 +46,13 @@ class Workers(ABC):
 
     @abstractmethod
     def begin(self, stage: Stage, key: str) -> None:
-        """Take on a stage; there must be a free worker."""
+        """Begin a stage; there must be a free worker."""
 
     @abstractmethod
-    def wait(self) -> list[Done]:
-        """Wait until a stage in progress is finished, if there is one, and return what is new.
+    def wait(self) -> list[Result]:
+        """Wait until a stage in progress is finished, and return what has been finished.
+
+        Returns at once, with an empty list, if no stage is in progress.
 
         Raises:
             Exception: whatever ended a stage.
@@ -65,15 +68,15 @@ class Workers(ABC):
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Stop whatever is in progress."""
+        """Stop all stages in progress."""
         self.stop()
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop whatever is in progress; what is unfinished goes on from its checkpoint."""
+        """Stop all stages in progress; they can resume from their checkpoints."""
 
 
-class Here(Workers):
+class InThisProcess(Workers):
     """Does one stage at a time in this process."""
 
     count = 1
@@ -84,31 +87,31 @@ class Here(Workers):
 
     @property
     def busy(self) -> bool:
-        """Whether a stage has been taken on."""
+        """Whether a stage waits to be done."""
         return self.next is not None
 
     @property
     def free(self) -> bool:
-        """Whether none has."""
+        """Whether no stage waits to be done."""
         return self.next is None
 
     def begin(self, stage: Stage, key: str) -> None:
-        """Take on a stage."""
+        """Remember the stage; ``wait`` does it."""
         self.next = stage, key
 
-    def wait(self) -> list[Done]:
-        """Do the stage that was taken on."""
+    def wait(self) -> list[Result]:
+        """Do the stage that was begun."""
         if self.next is None:
             return []
         (stage, key), self.next = self.next, None
         return [(stage.id, self.bench.do(stage, key))]
 
     def stop(self) -> None:
-        """Do nothing: nothing goes on here behind one's back."""
+        """Do nothing: nothing runs in the background."""
 
 
-class Processes(Workers):
-    """Does several stages at a time, each in a process of its own that ends with this one."""
+class InProcesses(Workers):
+    """Does several stages at a time, each in a process that ends when this one does."""
 
     def __init__(self, bench: Bench, count: int) -> None:
         self.bench, self.count = bench, count
@@ -124,16 +127,16 @@ class Processes(Workers):
 
     @property
     def free(self) -> bool:
-        """Whether a process has none, or can still be started."""
+        """Whether a process is idle, or another one may be started."""
         return len(self.working) < self.count
 
     def begin(self, stage: Stage, key: str) -> None:
-        """Give a stage to an idle process, started if need be."""
-        connection = self.idle.pop() if self.idle else self._started()
+        """Give a stage to an idle process; start one if there is none."""
+        connection = self.idle.pop() if self.idle else self._start_process()
         connection.send((stage, key))
         self.working.append(connection)
 
-    def _started(self) -> Connection:
+    def _start_process(self) -> Connection:
         ours, theirs = self.context.Pipe()
         workshop = self.bench.workshop
         arguments = (
@@ -144,106 +147,96 @@ class Processes(Workers):
             self.bench.checkpoint_every,
             torch.get_num_threads(),
         )
-        process = self.context.Process(target=_work, args=arguments, daemon=True)
+        process = self.context.Process(target=_do_stages, args=arguments, daemon=True)
         process.start()
-        theirs.close()  # so that its end is noticed here
+        theirs.close()  # with no other copy open, reading fails once the process has ended
         self.processes[ours] = process
         return ours
 
-    def wait(self) -> list[Done]:
-        """Pass on what the processes say, until one of them is done with its stage."""
-        done: list[Done] = []
-        while self.working and not done:
+    def wait(self) -> list[Result]:
+        """Hand the events of all processes to the observer until one has finished its stage."""
+        results: list[Result] = []
+        while self.working and not results:
             for connection in wait(self.working):
                 assert isinstance(connection, Connection)
-                done += self._heard(connection)
-        return done
+                results += self._receive(connection)
+        return results
 
-    def _heard(self, connection: Connection) -> list[Done]:
+    def _receive(self, connection: Connection) -> list[Result]:
+        """Take one message from a process; return the stage that it has finished, if any."""
         try:
-            kind, content = connection.recv()
+            message: _Message = connection.recv()
         except EOFError:
-            self.processes[connection].join()  # it is ending; its exit code comes a little later
-            code = self.processes[connection].exitcode
-            raise RunError(
-                f"a process of this run ended unexpectedly (exit code {code}; -9 often means that "
-                "memory ran out); the same command goes on from here, with fewer --jobs if need be"
-            ) from None
-        if kind == "failed":
-            raise content
-        if kind == "done":
-            self.working.remove(connection)
-            self.idle.append(connection)
-            return [content]
-        getattr(self.bench.watcher, kind)(*content)
-        return []
+            raise self._death_of(self.processes[connection]) from None
+        match message:
+            case _Failed(error):
+                raise error
+            case _Done(stage_id, record):
+                self.working.remove(connection)
+                self.idle.append(connection)
+                return [(stage_id, record)]
+            case event:
+                self.bench.observer(event)
+                return []
+
+    def _death_of(self, process: BaseProcess) -> RunError:
+        process.join()  # its connection closes a little before it has an exit code
+        return RunError(
+            f"a process of this run ended unexpectedly (exit code {process.exitcode}; -9 often "
+            "means that memory ran out); the same command resumes the run: use fewer --jobs if "
+            "memory ran out"
+        )
 
     def stop(self) -> None:
-        """End all processes."""
+        """Kill all processes and wait until they have ended."""
         for process in self.processes.values():
             process.kill()
         for process in self.processes.values():
             process.join()
 
 
-class _Herald:
-    """A watcher that passes on what it is told to the process that started this one."""
+@dataclass(frozen=True)
+class _Done:
+    """A process has finished a stage."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def begins(self, stages: list[Stage], work: dict[str, float]) -> None:
-        """Pass on the call, as all methods do."""
-        self.connection.send(("begins", (stages, work)))
-
-    def skips(self, stage: Stage) -> None:
-        """Pass on the call."""
-        self.connection.send(("skips", (stage,)))
-
-    def starts(self, stage: Stage) -> None:
-        """Pass on the call."""
-        self.connection.send(("starts", (stage,)))
-
-    def progress(self, stage: Stage, share: float, text: str) -> None:
-        """Pass on the call."""
-        self.connection.send(("progress", (stage, share, text)))
-
-    def measures(self, stage: Stage, step: int, values: Mapping[str, float]) -> None:
-        """Pass on the call."""
-        self.connection.send(("measures", (stage, step, values)))
-
-    def ends(self, stage: Stage, seconds: float, text: str) -> None:
-        """Pass on the call."""
-        self.connection.send(("ends", (stage, seconds, text)))
-
-    def notice(self, text: str) -> None:
-        """Pass on the call."""
-        self.connection.send(("notice", (text,)))
+    stage_id: str
+    record: dict[str, Any]
 
 
-def _work(
+@dataclass(frozen=True)
+class _Failed:
+    """A process could not go on."""
+
+    error: Exception
+
+
+_Message = Event | _Done | _Failed
+"""What a process sends to the one that started it."""
+
+
+def _do_stages(
     connection: Connection,
     raw: dict[str, Any],
     root: Path,
     device: torch.device,
-    every: float,
+    checkpoint_every: float,
     threads: int,
 ) -> None:
-    """Do stages until this process is killed, as happens when its parent ends."""
+    """Do the stages that arrive until this process is killed, as happens when its parent ends."""
     recipe = parse_recipe(raw)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
-        bench = Bench.open(recipe, root, device, _Herald(connection), every)
+        bench = Bench.open(recipe, root, device, connection.send, checkpoint_every)
         while True:
             stage, key = connection.recv()
-            connection.send(("done", (stage.id, bench.do(stage, key))))
+            connection.send(_Done(stage.id, bench.do(stage, key)))
     except EOFError:
         return
     except Exception as error:
-        error.add_note(traceback.format_exc())  # which does not travel with it
-        connection.send(("failed", error))
+        error.add_note(traceback.format_exc())  # tracebacks are lost between processes
+        connection.send(_Failed(error))
 
 
 def _end_with_parent() -> None:
