@@ -20,7 +20,7 @@ import torch
 from morex import evaluate
 from morex.attacks import PGD, WorstOfDraws
 from morex.core.precision import default_device
-from morex.models.save import load_model
+from morex.models.named import load_model
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extend import last_mixture
 from morex.recipe.schema import MixtureModel, NetworkModel

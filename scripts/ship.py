@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from morex.artifacts.model_sets import NAME as SET
-from morex.models.save import load_about, load_model, save_model
+from morex.models import open_model, save_model
 from morex.recipe import load_recipe, slug
 from morex.recipe.schema import NetworkModel
 from morex.report import make_table, read_results, to_heatmap, to_json, to_markdown
@@ -55,12 +55,12 @@ def ship(run: Path, default: str) -> None:
     for name in singles:
         copy_model(run / "models" / slug(name), home / slug(name))
     for name in mixtures:
-        source = run / "models" / slug(name)
+        source = open_model(run / "models" / slug(name))
         beside = [slug(expert) for expert in recipe.models[name].experts]
         save_model(
-            load_model(source),
+            source.load(),
             home / slug(name),
-            about=load_about(source),
+            about=source.about,
             dtype=torch.bfloat16 if recipe.saved_precision == "bf16" else None,
             beside=beside,
         )
@@ -106,7 +106,8 @@ def restore(name: str, run: Path) -> None:
     for model in (path for path in shipped.iterdir() if path.is_dir()):
         target = run / "models" / model.name
         if "shared" in json.loads((model / "model.json").read_text()):  # back to the bits it had
-            save_model(load_model(model), target, about=load_about(model), dtype=torch.bfloat16)
+            found = open_model(model)
+            save_model(found.load(), target, about=found.about, dtype=torch.bfloat16)
         else:
             copy_model(model, target)
         shutil.copy(records / f"train-{model.name}.json", run / "stages")

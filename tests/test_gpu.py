@@ -11,7 +11,7 @@ from tiny import raw_recipe, results_of
 from morex.attacks import PGD, DeepFool, RayS
 from morex.core.seeding import generator_for
 from morex.models.mixture import Mixture
-from morex.models.save import load_model
+from morex.models.named import load_model
 from morex.perturbations import L1, L2, Ball, Linf
 from morex.recipe import parse_recipe
 from morex.recipe.extend import extended

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from morex.evaluation.evaluate import evaluate
     from morex.evaluation.suite import table1
     from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
+    from morex.models.named import load_model as load
     from morex.models.resnet import NetworkConfig, ResNet
-    from morex.models.save import load_model as load
     from morex.models.save import save_model as save
     from morex.training import objectives
     from morex.training.config import TrainingConfig
@@ -39,7 +39,7 @@ _HOME = {
     "attacks": ("morex.attacks", None),
     "data": ("morex.data", None),
     "evaluate": ("morex.evaluation.evaluate", "evaluate"),
-    "load": ("morex.models.save", "load_model"),
+    "load": ("morex.models.named", "load_model"),
     "objectives": ("morex.training.objectives", None),
     "perturbations": ("morex.perturbations", None),
     "report": ("morex.report", None),

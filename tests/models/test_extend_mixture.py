@@ -9,8 +9,9 @@ from morex.attacks import AwayFromChoices
 from morex.models.extend import regrouped, regrouped_gate
 from morex.models.gates import Committees, ExtendedGate
 from morex.models.mixture import Mixture
+from morex.models.named import load_model
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.models.save import load_model, save_model
+from morex.models.save import save_model
 from morex.training.criteria import NewExperts
 from morex.training.objectives import Batch
 

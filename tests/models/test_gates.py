@@ -8,8 +8,9 @@ from morex.attacks import PGD, AwayFromChoices
 from morex.models.extend import regrouped
 from morex.models.gates import Committees
 from morex.models.mixture import Mixture
+from morex.models.named import load_model
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.models.save import load_model, save_model
+from morex.models.save import save_model
 from morex.perturbations import Linf
 from morex.training.criteria import ExpertForMember
 from morex.training.objectives import Batch

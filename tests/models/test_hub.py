@@ -14,7 +14,8 @@ import torch
 import morex
 from morex.artifacts.model_sets import SetError
 from morex.models.hub import HubError, _snapshot, hub_model, on_hub
-from morex.models.save import ModelError, load_about, load_model
+from morex.models.named import load_model, open_model
+from morex.models.save import ModelError
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
@@ -91,7 +92,7 @@ def test_a_repository_is_a_model(hub: Path) -> None:
     morex.save(network(1), hub, about={"classes": ["a", "b", "c"]})
     x = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(load_model("hf://somebody/nets")(x), network(1)(x))
-    assert load_about("hf://somebody/nets@main") == {"classes": ["a", "b", "c"]}
+    assert open_model("hf://somebody/nets@main").about == {"classes": ["a", "b", "c"]}
 
 
 def test_or_a_set_of_models(hub: Path) -> None:

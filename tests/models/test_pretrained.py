@@ -7,8 +7,8 @@ import torch
 import morex
 import morex.artifacts.model_sets
 from morex.artifacts.model_sets import shipped_sets
-from morex.models.locate import find_model
-from morex.models.save import ModelError, load_about, load_model, save_model
+from morex.models.named import find_model, load_model, open_model
+from morex.models.save import ModelError, save_model
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_every_shipped_model_loads_and_answers() -> None:
     for name, found in shipped_sets().items():
         assert found.default in found.models
         for model in found.models:
-            about = load_about(f"{name}/{model}")
+            about = open_model(f"{name}/{model}").about
             x = torch.rand(2, 3, *about["image_size"])
             logits = morex.load(f"{name}/{model}")(x)
             assert logits.shape == (2, len(about["classes"]))

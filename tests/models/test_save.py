@@ -12,8 +12,9 @@ from torch import Tensor, nn
 import morex.core.files
 from morex.core.files import write_atomically
 from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
+from morex.models.named import load_model, open_model
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.models.save import DESCRIPTION, WEIGHTS, ModelError, load_about, load_model, save_model
+from morex.models.save import DESCRIPTION, WEIGHTS, ModelError, save_model
 
 CONFIG = NetworkConfig("resnet10", 4, 5, (8, 8), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
@@ -110,9 +111,9 @@ def test_bf16_halves_the_file_and_models_stay_float32(tmp_path: Path) -> None:
 def test_what_is_saved_about_a_model_comes_back(tmp_path: Path) -> None:
     about = {"classes": ["cat", "Hündin"], "accuracy": 0.5, "none": None}
     save_model(network(), tmp_path, about=about)
-    assert load_about(tmp_path) == about
+    assert open_model(tmp_path).about == about
     save_model(network(), tmp_path)
-    assert load_about(tmp_path) == {}
+    assert open_model(tmp_path).about == {}
 
 
 def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_missing_files_raise(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model in .*nowhere.*expected a folder with"):
         load_model(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="no model in"):
-        load_about(tmp_path)
+        open_model(tmp_path)
     save_model(network(), tmp_path)
     (tmp_path / WEIGHTS).unlink()
     with pytest.raises(ModelError, match=r"model\.safetensors"):

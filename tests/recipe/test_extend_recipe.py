@@ -14,8 +14,9 @@ from morex.attacks import PGD, AwayFromChoices, WorstOfDraws
 from morex.models.external import import_model
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
+from morex.models.named import load_model, open_model
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.models.save import ModelError, load_about, load_model, save_model
+from morex.models.save import ModelError, save_model
 from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extend import extended, last_mixture, shrunk
 from morex.recipe.schema import (
@@ -311,10 +312,10 @@ def test_the_gate_learns_while_the_new_expert_does(
     assert isinstance(model.gate, ExtendedGate)
     learnt, before = gate.joined.state_dict(), gate.known.state_dict()
     assert any(not torch.equal(learnt[name], before[name]) for name in before if "head" not in name)
-    assert load_about(out / "models/more-+-rain/gate").keys() == {"name"}  # no classifier
+    assert open_model(out / "models/more-+-rain/gate").about.keys() == {"name"}  # no classifier
     code, _, error = call("evaluate", out / "models/more-+-rain/gate")
     assert code != 0
-    assert "was saved without a recipe" in error
+    assert "has no recipe; add --recipe" in error
 
     other, spy = tmp_path / "other", Spy()
     raw = changed(recipe.model_dump(mode="json"), "models.Mrain.training.learning_rate", 0.01)
@@ -399,7 +400,11 @@ THEIRS = """
 import torch
 from torch import nn
 
+made = 0
+
 def make():
+    global made
+    made += 1
     torch.manual_seed(5)
     layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)
     return nn.Sequential(*layers)
@@ -442,6 +447,20 @@ def test_any_torch_classifier_joins_by_its_factory(
     torch.testing.assert_close(load_model(again)(x), mixture(x))
 
 
+def test_a_run_makes_a_classifier_from_a_factory_once(
+    factory: str, finished: Path, tmp_path: Path
+) -> None:
+    raw = extended(recipe_of(finished), "MoRE", RAIN, {"rain": factory}).model_dump(mode="json")
+    raw["models"]["Mrain"] |= {"last_layer": "4"}
+    recipe = parse_recipe(raw)
+    workshop = Workshop.open(recipe, torch.device("cpu"))
+    plan_stages(recipe, "", "", workshop.opened)
+    spec = recipe.models["Mrain"]
+    assert isinstance(spec, SavedModel)
+    assert workshop.from_elsewhere(spec) is workshop.from_elsewhere(spec)
+    assert sys.modules[factory.partition(":")[0]].made == 1
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -468,7 +487,10 @@ def test_what_cannot_be_an_expert_is_said(what: str, finished: Path, tmp_path: P
     elif what == "other classes":
         _expert_from_elsewhere(folder, ("cat", "dog"))
     recipe = extended(recipe_of(finished), "MoRE", RAIN, {"rain": str(folder)})
-    message = {"a mixture": "expected a single network", "other classes": "tells cat, dog apart"}
+    message = {
+        "a mixture": "expected a single network",
+        "other classes": "has the classes cat, dog, which are not",
+    }
     with pytest.raises(ModelError, match=message.get(what, "no model in")):
         go_on_from(finished, recipe, tmp_path / "run", jobs=1)
 

@@ -26,8 +26,8 @@ from morex.data import Data, ImageSet
 from morex.evaluation.evaluate import evaluate
 from morex.models.gates import Committees
 from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
+from morex.models.named import load_model, open_model
 from morex.models.resnet import ResNet
-from morex.models.save import load_about, load_model
 from morex.recipe import RecipeError, load_recipe, parse_recipe
 from morex.recipe.extend import extended, shrunk
 from morex.recipe.schema import MixtureModel, NetworkModel
@@ -194,7 +194,7 @@ def test_saved_models_load_ready_for_use(folder: str, cls: type, whole: tuple[Pa
     model = load_model(whole[0] / "models" / folder)
     assert type(model) is cls
     assert not model.training
-    about = load_about(whole[0] / "models" / folder)
+    about = open_model(whole[0] / "models" / folder).about
     assert about["classes"] == [str(digit) for digit in range(10)]
     assert about["image_size"] == [8, 8]
     assert about["recipe"].keys() == {"threads", "data", "perturbations", "evaluation"}

@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from morex.artifacts.model_sets import read_set
 from morex.core.files import write_atomically
 from morex.core.precision import default_device
 from morex.data.cifar10c import SEVERITIES
-from morex.models.external import Foreign, ForeignConfig, better_range, check_answers, is_factory
-from morex.models.locate import find_model
-from morex.models.save import load_about, load_model
+from morex.models.external import Foreign, better_range, check_answers
+from morex.models.named import FromFactory, FromFolder, NamedModel, open_model
 from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
 from morex.run import Workshop
 from morex.run.provenance import provenance
@@ -69,14 +67,15 @@ def open_for_evaluation(
     """
     if request.out:
         request.out.parent.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
-    foreign = is_factory(request.model)
-    network = _foreign(request) if foreign else load_model(request.model, device=request.device)
-    workshop = Workshop.open(_chosen(request, foreign), request.device)
+    model = open_model(
+        request.model, input_range=request.input_range, mean=request.mean, std=request.std
+    )
+    network = model.load(request.device)
+    workshop = Workshop.open(_chosen(request, model), request.device)
     network = workshop.ready(network).eval()
-    if foreign:
-        _check_foreign(network, workshop, say)
-    else:
-        _check_classes(request.model, workshop)
+    _check_classes(model, workshop)
+    if isinstance(model, FromFactory):
+        _check_foreign(model.load(request.device), workshop, say)
     return network, workshop
 
 
@@ -87,23 +86,9 @@ def write_json(request: EvaluationRequest, path: Path, content: dict[str, Any]) 
     write_atomically(path, json.dumps(facts, indent=1).encode())
 
 
-def _foreign(request: EvaluationRequest) -> nn.Module:
-    """Return a foreign classifier as a model that takes pixels in [0, 1]."""
-    config = ForeignConfig(request.model, request.input_range, request.mean, request.std)
-    return Foreign(config).to(request.device)
-
-
-def _chosen(request: EvaluationRequest, foreign: bool) -> Recipe:
+def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
     """Return the recipe to evaluate with, changed as the request asks."""
-    if request.recipe:
-        recipe = load_recipe(request.recipe)
-    elif foreign:
-        raise ValueError(
-            f"{request.model} has no recipe; add --recipe with the name or file of one, whose data "
-            "and perturbations are then used"
-        )
-    else:
-        recipe = _own_recipe(request.model)
+    recipe = load_recipe(request.recipe) if request.recipe else _own_recipe(model)
     data = {"folder": str(request.folder)} if request.folder else {}
     evaluation: dict[str, Any] = {"examples": request.examples} if request.examples else {}
     if request.suite:
@@ -116,41 +101,45 @@ def _chosen(request: EvaluationRequest, foreign: bool) -> Recipe:
     )
 
 
-def _check_classes(model: str, workshop: Workshop) -> None:
-    classes, images = load_about(model).get("classes"), workshop.test_data
+def _check_classes(model: NamedModel, workshop: Workshop) -> None:
+    classes, images = model.about.get("classes"), workshop.test_data
     if classes is not None and tuple(classes) != images.classes:
         raise ValueError(
-            f"the {len(classes)} classes of {model} are not the {len(images.classes)} classes of "
-            f"{workshop.data.name}; give the data that it was trained on with --recipe or --data"
+            f"the {len(classes)} classes of {model.name} are not the {len(images.classes)} classes "
+            f"of {workshop.data.name}; give the data that it was trained on with --recipe or --data"
         )
 
 
-def _check_foreign(network: nn.Module, workshop: Workshop, say: Callable[[str], None]) -> None:
+def _check_foreign(network: Foreign, workshop: Workshop, say: Callable[[str], None]) -> None:
     """Refuse a classifier that does not return logits; warn if another pixel range fits better."""
     images = workshop.test_data.first(256)
     x, y = images.pixels(slice(0, 256)), images.labels
     check_answers(network, x[:2], len(images.classes))
-    assert isinstance(network, Foreign)
     better = better_range(network.classifier, network, x, y, workshop.pixel_statistics)
     if better:
         say(f"warning: --input-range looks wrong: {better}")
 
 
-def _own_recipe(model: str) -> Recipe:
-    """Return the recipe of the run or set that contains a model, or the one saved with it."""
-    folder = find_model(model).resolve()
-    run = folder.parent.parent
-    if folder.parent.name == "models" and (run / "recipe.yaml").is_file():
-        return load_recipe(str(run / "recipe.yaml"))
-    about = load_about(model)
-    found = read_set(folder.parent)
-    own: dict[str, Any] | None = (found and found.recipe) or about.get("recipe")
-    if own is None:
-        raise ValueError(f"{model} was saved without a recipe; name one with --recipe")
+def _own_recipe(model: NamedModel) -> Recipe:
+    """Return the recipe of the run that contains a model, or the model's own."""
+    if isinstance(model, FromFolder) and (path := _recipe_of_run(model.folder)):
+        return load_recipe(str(path))
+    if model.recipe is None:
+        raise ValueError(
+            f"{model.name} has no recipe; add --recipe with the name or file of one, whose data "
+            "and perturbations are then used"
+        )
     nothing_to_train = {
-        "name": str(about.get("name", "model")),
+        "name": str(model.about.get("name", "model")),
         "network": {},
-        "models": {"none": {"against": next(iter(own["perturbations"]))}},
+        "models": {"none": {"against": next(iter(model.recipe["perturbations"]))}},
         "columns": ["none"],
     }
-    return parse_recipe({**own, **nothing_to_train}, f"the recipe in {model}")
+    return parse_recipe({**model.recipe, **nothing_to_train}, f"the recipe in {model.name}")
+
+
+def _recipe_of_run(folder: Path) -> Path | None:
+    """Return the recipe of the run whose model is in ``folder``; None if it is in no run."""
+    models = folder.resolve().parent
+    path = models.parent / "recipe.yaml"
+    return path if models.name == "models" and path.is_file() else None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from morex.data import DataError, read_pictures
 from morex.models.mixture import Ensemble, Mixture
-from morex.models.save import load_about, load_model
+from morex.models.named import FromFolder, NamedModel
 from morex.report.predictions import ExpertSays, Prediction, write_predictions
 
 _MOST = 5
@@ -19,7 +19,7 @@ def predict_pictures(model: str, pictures: Sequence[Path], page: Path | None) ->
     """Yield one line per picture: file, class, probability, and the gate's weights of a mixture.
 
     Args:
-        model: a saved model.
+        model: the name of a saved model.
         pictures: files.
         page: where to write a page about them as well.
 
@@ -28,22 +28,23 @@ def predict_pictures(model: str, pictures: Sequence[Path], page: Path | None) ->
         DataError: if a picture cannot be read.
         OSError: if the page cannot be written.
     """
-    found = predictions(model, pictures)
+    named = FromFolder(model)
+    found = predictions(named, pictures)
     yield from map(_line, found)
     if page:
-        write_predictions(page, load_about(model).get("name", model), found)
+        write_predictions(page, named.about.get("name", model), found)
         yield f"report: {page}"
 
 
 @torch.no_grad()
-def predictions(model: str, pictures: Sequence[Path]) -> list[Prediction]:
-    """Return what a saved model says of pictures.
+def predictions(model: NamedModel, pictures: Sequence[Path]) -> list[Prediction]:
+    """Return what a model predicts for pictures.
 
     Raises:
-        ModelError: if there is no such model.
+        ModelError: if a file of the model is damaged.
         DataError: if a picture cannot be read.
     """
-    network, about = load_model(model), load_about(model)
+    network, about = model.load(), model.about
     x = _read(pictures, tuple(about.get("image_size", ()))) / 255
     probabilities = torch.softmax(network(x).float(), dim=1)
     classes = about.get("classes") or [str(k) for k in range(probabilities.shape[1])]

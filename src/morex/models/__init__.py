@@ -8,7 +8,7 @@
 ``extend``    a trained mixture with further experts, or with fewer
 ``external``  classifiers that morex did not make
 ``save``      models on disk: safetensors and JSON
-``locate``    where a model is that somebody names
+``named``     a model by its name: a folder, a shipped model, the hub, a factory
 ``hub``       models on the Hugging Face hub
 ============  ==========================================================================
 
@@ -16,16 +16,19 @@ The folder ``pretrained`` has the models that come with morex.
 """
 
 from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
+from morex.models.named import NamedModel, load_model, open_model
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.models.save import load_model, save_model
+from morex.models.save import save_model
 
 __all__ = [
     "Ensemble",
     "LargestLogit",
     "MeanOfExperts",
     "Mixture",
+    "NamedModel",
     "NetworkConfig",
     "ResNet",
     "load_model",
+    "open_model",
     "save_model",
 ]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,6 @@ from morex.artifacts.model_sets import shipped_sets
 from morex.core.files import write_atomically
 from morex.models.external import Foreign, ForeignConfig, ForeignModelError
 from morex.models.gates import Committees, ExtendedGate
-from morex.models.hub import on_hub
-from morex.models.locate import find_model
 from morex.models.mixture import UNGATED, Ensemble, Mixture
 from morex.models.resnet import LAST_LAYER, NetworkConfig, ResNet
 
@@ -58,7 +56,7 @@ def save_model(
     Args:
         model: a ``ResNet``, a ``Foreign`` classifier, or a mixture of them.
         folder: made if it does not exist.
-        about: JSON values to keep beside it, for example class names; ``load_about`` returns them.
+        about: JSON values to keep beside it, for example class names; ``NamedModel.about``.
         dtype: store floating-point weights in this type, for example ``torch.bfloat16``.
         beside: names of folders beside ``folder`` with saved networks. Where an expert of a mixture
             has the very weights of one of them they are not written again, but read from there.
@@ -85,66 +83,90 @@ def save_model(
     write_atomically(folder / DESCRIPTION, json.dumps(described, indent=1).encode())
 
 
-def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.Module:
-    """Return the model saved in ``folder``, in evaluation mode: images in [0, 1] to logits.
+@dataclass(frozen=True)
+class ModelFolder:
+    """A saved model: what its ``model.json`` says, and where its weights are.
 
-    A mixture also has ``gate_weights(x)`` and ``expert_names``.
-
-    Args:
-        folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
-            (its MoRE over all perturbations) or ``cifar10-small/minf``, or ``hf://owner/name`` on
-            the Hugging Face hub.
-        device: where to put it.
-
-    Raises:
-        ModelError: if the folder holds no model, a file is damaged, or a model of the hub has a
-            part whose factory would have to be imported.
-        HubError: if it cannot be had from the hub.
-        SetError: if it is a set, and what describes it is damaged.
+    Attributes:
+        path: the folder.
+        description: the content of ``model.json``.
     """
-    trusted = not on_hub(os.fspath(folder))
-    folder = find_model(folder)
-    described = _read_description(folder)
-    try:
-        model = _build(described["model"], trusted=trusted)
-    except _UntrustedFactoryError as error:
-        raise ModelError(
-            f"a part of this model is made by {error}, which is not imported for models of the "
-            f"hub; if you trust it, load {folder}"
-        ) from None
-    except ForeignModelError as error:
-        raise ModelError(f"{folder}: an expert comes from elsewhere: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{folder / DESCRIPTION} is damaged ({error!r}); {_AGAIN}") from None
-    weights = _read_weights(folder / WEIGHTS, described["weights_sha256"])
-    for prefix, source in described.get("shared", {}).items():
-        weights = _read_shared(folder.parent, source, prefix) | weights
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(f"{folder / WEIGHTS} does not fit its {DESCRIPTION}: {error}") from None
-    return model.to(device).eval()
 
+    path: Path
+    description: Mapping[str, Any]
 
-def load_about(folder: Path | str) -> dict[str, Any]:
-    """Return what was saved beside the model in ``folder``.
+    @classmethod
+    def open(cls, path: Path) -> "ModelFolder":
+        """Read what a folder's ``model.json`` says.
 
-    Raises:
-        ModelError: if the folder holds no model, or its description is damaged.
-    """
-    about: dict[str, Any] = _read_description(find_model(folder))["about"]
-    return about
+        Raises:
+            ModelError: if the folder holds no model, or its description is damaged.
+        """
+        return cls(path, _read_description(path))
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What was saved beside the model."""
+        about: dict[str, Any] = self.description["about"]
+        return about
 
-def weights_digest(folder: Path | str) -> str:
-    """Return the checksum of all weights of a saved model, those that it shares included.
+    @property
+    def digest(self) -> str:
+        """The checksum of all weights, including those that it shares."""
+        sources = [source["weights_sha256"] for source in self._shared.values()]
+        all_of_them = [self.description["weights_sha256"], *sources]
+        return hashlib.sha256("".join(all_of_them).encode()).hexdigest()
 
-    Raises:
-        ModelError: if the folder holds no model, or its description is damaged.
-    """
-    described = _read_description(find_model(folder))
-    sources = [source["weights_sha256"] for source in described.get("shared", {}).values()]
-    return hashlib.sha256("".join([described["weights_sha256"], *sources]).encode()).hexdigest()
+    def build(self, *, trusted: bool) -> nn.Module:
+        """Return the model with its weights, in evaluation mode on the CPU.
+
+        Args:
+            trusted: whether the factories that the description names may be imported and called.
+
+        Raises:
+            ModelError: if a file is damaged, or a factory would have to be called.
+        """
+        model = self._empty(trusted=trusted)
+        try:
+            model.load_state_dict(self._all_weights())
+        except RuntimeError as error:
+            raise ModelError(
+                f"{self.path / WEIGHTS} does not fit its {DESCRIPTION}: {error}"
+            ) from None
+        return model.eval()
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights in the folder itself, by name.
+
+        Raises:
+            ModelError: if the file is missing or damaged.
+        """
+        return _read_weights(self.path / WEIGHTS, self.description["weights_sha256"])
+
+    @property
+    def _shared(self) -> Mapping[str, Mapping[str, str]]:
+        shared: Mapping[str, Mapping[str, str]] = self.description.get("shared", {})
+        return shared
+
+    def _empty(self, *, trusted: bool) -> nn.Module:
+        try:
+            return _build(self.description["model"], trusted=trusted)
+        except _UntrustedFactoryError as error:
+            raise ModelError(
+                f"a part of this model is made by {error}, which is not imported for models of the "
+                f"hub; if you trust it, load {self.path}"
+            ) from None
+        except ForeignModelError as error:
+            raise ModelError(f"{self.path}: an expert comes from elsewhere: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            path = self.path / DESCRIPTION
+            raise ModelError(f"{path} is damaged ({error!r}); {_AGAIN}") from None
+
+    def _all_weights(self) -> dict[str, Tensor]:
+        weights = self.weights()
+        for prefix, source in self._shared.items():
+            weights = _read_shared(self.path.parent, source, prefix) | weights
+        return weights
 
 
 def _describe(model: nn.Module) -> dict[str, Any]:
@@ -253,9 +275,9 @@ def _take_out_shared(
     prefixes = {".".join(name.split(".")[:2]) + "." for name in weights if name[:8] == "experts."}
     shared: dict[str, dict[str, str]] = {}
     for other in beside:
-        described = _read_description(home / other)
-        digest, last = described["weights_sha256"], _last_layer(described["model"])
-        theirs = _read_weights(home / other / WEIGHTS, digest)
+        network = ModelFolder.open(home / other)
+        digest = network.description["weights_sha256"]
+        last, theirs = _last_layer(network.description["model"]), network.weights()
         for prefix in sorted(prefixes - shared.keys()):
             same = [n for n, t in theirs.items() if _identical(t, weights.get(prefix + n))]
             if {name for name in theirs if not name.startswith(last)} <= {*same}:

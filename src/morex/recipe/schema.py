@@ -16,8 +16,8 @@ from pydantic import (
 
 from morex.artifacts.outcomes import Outcomes
 from morex.attacks import PGD, Attack, DrawnSteering, Keep
-from morex.models.external import ForeignConfig, is_factory
 from morex.models.mixture import Combine
+from morex.models.named import NamedModel, open_model
 from morex.models.resnet import ARCHITECTURES
 from morex.perturbations import Ball, Perturbation
 from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, Strict, named_parts
@@ -228,12 +228,20 @@ class SavedModel(Strict):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
-    @property
-    def foreign(self) -> ForeignConfig | None:
-        """What a classifier by a factory is made from; None for a saved model."""
-        if not is_factory(self.model):
-            return None
-        return ForeignConfig(self.model, self.input_range, self.mean, self.std, self.last_layer)
+    def open(self) -> NamedModel:
+        """Return the model, opened anew.
+
+        Raises:
+            ModelError: if there is no such model.
+            HubError: if it cannot be downloaded from the hub.
+        """
+        return open_model(
+            self.model,
+            input_range=self.input_range,
+            mean=self.mean,
+            std=self.std,
+            last_layer=self.last_layer,
+        )
 
 
 def _kind(value: Any) -> str:

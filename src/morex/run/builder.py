@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TypeGuard
 
@@ -19,8 +19,9 @@ from morex.models.extend import regrouped
 from morex.models.external import Foreign, check_answers
 from morex.models.gates import Committees
 from morex.models.mixture import UNGATED, Ensemble, Mixture, last_layer_of, last_linear
+from morex.models.named import FromFactory
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.models.save import ModelError, load_about, load_model
+from morex.models.save import ModelError
 from morex.perturbations import Ball
 from morex.recipe import Recipe
 from morex.recipe.schema import (
@@ -34,7 +35,7 @@ from morex.recipe.schema import (
     known_and_new,
     right_choices,
 )
-from morex.run.stages import Kind
+from morex.run.stages import Kind, Opener
 from morex.training.criteria import ExpertForMember, NewExperts, Target
 from morex.training.loop import TrainingData
 from morex.training.objectives import (
@@ -69,6 +70,8 @@ class Workshop:
     recipe: Recipe
     data: Data
     device: torch.device
+    opened: Opener = field(default_factory=lambda: cache(SavedModel.open), compare=False)
+    """Opens a model that was trained elsewhere, each only once."""
 
     @classmethod
     def open(cls, recipe: Recipe, device: torch.device) -> "Workshop":
@@ -140,23 +143,21 @@ class Workshop:
         """Return a network that was trained elsewhere.
 
         Raises:
-            ModelError: if there is none, it is a mixture, or tells other classes apart.
-            ForeignModelError: if a classifier cannot be made, or its answers are not logits.
+            ModelError: if there is none, it is a mixture, or its classes are not the data's.
+            ForeignModelError: if a classifier cannot be made, or does not return logits.
             ValueError: if it has no such last layer.
         """
-        data = self.data.train
-        if config := spec.foreign:
-            foreign = Foreign(config).eval()
-            last_linear(foreign, foreign.last_layer, config.factory)
-            check_answers(foreign, data.pixels(slice(0, 2)), len(data.classes))
-            return foreign
-        model, classes = load_model(spec.model), load_about(spec.model).get("classes", data.classes)
+        named, data = self.opened(spec), self.data.train
+        model, classes = named.load(), named.about.get("classes", data.classes)
+        if isinstance(named, FromFactory):
+            last_linear(model, named.config.path, named.name)
+            check_answers(model, data.pixels(slice(0, 2)), len(data.classes))
         if not isinstance(model, ResNet | Foreign):
             raise ModelError(f"{spec.model} is a {type(model).__name__}, expected a single network")
         if tuple(classes) != data.classes:
             raise ModelError(
-                f"{spec.model} tells {', '.join(map(str, classes))} apart, which are not the "
-                f"classes of {self.data.name}"
+                f"{spec.model} has the classes {', '.join(map(str, classes))}, which are not those "
+                f"of {self.data.name}"
             )
         return model
 

@@ -171,7 +171,8 @@ def estimate(recipe: Recipe, device: torch.device) -> list[Estimate]:
     workshop = Workshop.open(recipe, device)
     speeds: dict[tuple[object, ...], Speed] = {}
     with threads(recipe.threads):
-        return [_estimated(workshop, stage, speeds) for stage in plan_stages(recipe, "", "")]
+        stages = plan_stages(recipe, "", "", workshop.opened)
+        return [_estimated(workshop, stage, speeds) for stage in stages]
 
 
 def _estimated(

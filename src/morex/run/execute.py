@@ -83,7 +83,7 @@ class _Run:
             f"{workshop.pixel_statistics}"
         )
         test = workshop.test_data.fingerprint()
-        self.stages = plan_stages(workshop.recipe, fingerprint, test)
+        self.stages = plan_stages(workshop.recipe, fingerprint, test, workshop.opened)
 
     def do_all(self) -> None:
         """Do all stages, writing the results after each."""

@@ -18,7 +18,8 @@ from morex.evaluation.gate_usage import gate_usage
 from morex.models.extend import regrouped, regrouped_gate
 from morex.models.gates import ComposedGate
 from morex.models.mixture import Mixture
-from morex.models.save import DESCRIPTION, WEIGHTS, load_model, save_model
+from morex.models.named import load_model
+from morex.models.save import DESCRIPTION, WEIGHTS, save_model
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
 from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel, TrainedModel

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from morex.models.external import Foreign
-from morex.models.save import weights_digest
+from morex.models.named import NamedModel
 from morex.recipe import Recipe, slug
 from morex.recipe.components import described
 from morex.recipe.illustrated import illustrated, in_pictures
@@ -108,11 +107,26 @@ def model_folder(model: str) -> str:
     return f"models/{slug(model)}"
 
 
-def plan_stages(recipe: Recipe, train_fingerprint: str, test_fingerprint: str) -> list[Stage]:
+Opener = Callable[[SavedModel], NamedModel]
+"""Returns the model that was trained elsewhere, opened."""
+
+
+def plan_stages(
+    recipe: Recipe,
+    train_fingerprint: str,
+    test_fingerprint: str,
+    opened: Opener = SavedModel.open,
+) -> list[Stage]:
     """Return the stages of a recipe in an order in which each finds what it needs.
 
     Only columns are evaluated, each as soon as its model is there, and some of them illustrated;
     only what they need is trained.
+
+    Args:
+        recipe: the recipe.
+        train_fingerprint: a checksum of the training data.
+        test_fingerprint: a checksum of the test data.
+        opened: opens the models that were trained elsewhere; by default each one anew.
     """
     stages: dict[str, Stage] = {}
 
@@ -121,7 +135,7 @@ def plan_stages(recipe: Recipe, train_fingerprint: str, test_fingerprint: str) -
             return
         for parent in parents(recipe.models[name]):
             add(parent)
-        for stage in _training_stages(recipe, name, train_fingerprint):
+        for stage in _training_stages(recipe, name, train_fingerprint, opened):
             stages[stage.id] = stage
         if name in recipe.columns:
             for suite in ("", *recipe.evaluation.suites):
@@ -136,10 +150,10 @@ def plan_stages(recipe: Recipe, train_fingerprint: str, test_fingerprint: str) -
     return list(stages.values())
 
 
-def _training_stages(recipe: Recipe, name: str, fingerprint: str) -> list[Stage]:
+def _training_stages(recipe: Recipe, name: str, fingerprint: str, opened: Opener) -> list[Stage]:
     model = recipe.models[name]
     needs = tuple(stage_id("train", parent) for parent in parents(model))
-    common = _common(recipe, model, fingerprint)
+    common = _common(recipe, model, fingerprint, opened)
     if isinstance(model, MixtureModel) and model.gate_warmup:
         warmup = common | {"training": _plain(model.gate_warmup)}
         if model.gate_learns_alone and model.warm_start:
@@ -150,18 +164,12 @@ def _training_stages(recipe: Recipe, name: str, fingerprint: str) -> list[Stage]
     return [Stage("train", name, needs, common)]
 
 
-def _weights_elsewhere(model: SavedModel) -> dict[str, Any]:
-    if config := model.foreign:
-        return {"made_by": asdict(config), "weights": Foreign(config).digest()}
-    return {"weights": weights_digest(model.model)}
-
-
-def _common(recipe: Recipe, model: AnyModel, fingerprint: str) -> dict[str, Any]:
+def _common(recipe: Recipe, model: AnyModel, fingerprint: str, opened: Opener) -> dict[str, Any]:
     """Return what decides how a model is trained."""
     if isinstance(model, SavedModel):
         return {
             "kind": model.kind,
-            **_weights_elsewhere(model),
+            **opened(model).identity,
             "saved_precision": recipe.saved_precision,
         }
     if isinstance(model, UngatedModel):

@@ -1,0 +1,222 @@
+"""Models by name: a folder, a shipped model, one on the hub, or a classifier by its factory.
+
+``open_model`` reads what there is to know of a model, once. The weights are read, or the classifier
+is made, when they are first needed.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from morex.artifacts.model_sets import read_set, shipped_sets
+from morex.models.external import Foreign, ForeignConfig, is_factory
+from morex.models.hub import hub_model, on_hub
+from morex.models.save import ModelFolder
+
+
+class NamedModel(ABC):
+    """A model that somebody named.
+
+    Attributes:
+        name: the name.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def about(self) -> Mapping[str, Any]:
+        """What was saved beside the model, such as its ``classes``; empty if nothing was."""
+
+    @property
+    @abstractmethod
+    def recipe(self) -> Mapping[str, Any] | None:
+        """The keys of a recipe that say how it is evaluated; None if it has none."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """What decides its outputs, as JSON: a checksum of the weights, and what made it."""
+
+    @abstractmethod
+    def load(self, device: torch.device | str = "cpu") -> nn.Module:
+        """Return the model in evaluation mode: images (N, C, H, W) in [0, 1] to logits (N, K)."""
+
+
+class FromFolder(NamedModel):
+    """A model in a folder.
+
+    Args:
+        name: as for ``find_model``.
+
+    Raises:
+        ModelError: if the folder holds no model, or its description is damaged.
+        HubError: if it cannot be had from the hub.
+        SetError: if it belongs to a set whose ``set.json`` is damaged.
+    """
+
+    def __init__(self, name: Path | str) -> None:
+        self.name = os.fspath(name)
+        self._files = ModelFolder.open(find_model(name))
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._files.path
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What was saved beside the model."""
+        return self._files.about
+
+    @property
+    def recipe(self) -> Mapping[str, Any] | None:
+        """The recipe of the set that the model belongs to, otherwise the one saved with it.
+
+        Raises:
+            SetError: if it belongs to a set whose ``set.json`` is damaged.
+        """
+        own: Mapping[str, Any] | None = self.about.get("recipe")
+        found = read_set(self.folder.resolve().parent)
+        return (found and found.recipe) or own
+
+    @property
+    def digest(self) -> str:
+        """The checksum of all weights, including those that it shares with other models."""
+        return self._files.digest
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The checksum of all weights."""
+        return {"weights": self.digest}
+
+    def load(self, device: torch.device | str = "cpu") -> nn.Module:
+        """Return the model in evaluation mode, read anew each time.
+
+        Raises:
+            ModelError: if a file is damaged, or a model of the hub has a part whose factory would
+                have to be imported.
+        """
+        return self._files.build(trusted=not on_hub(self.name)).to(device)
+
+
+class FromFactory(NamedModel):
+    """A classifier that a factory makes, which is imported and called at most once.
+
+    Args:
+        config: the factory, and the pixels that its classifier expects.
+    """
+
+    def __init__(self, config: ForeignConfig) -> None:
+        self.name = config.factory
+        self.config = config
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    @property
+    def recipe(self) -> None:
+        """None."""
+        return None
+
+    @cached_property
+    def digest(self) -> str:
+        """A checksum of the classifier's weights.
+
+        Raises:
+            ForeignModelError: if it cannot be made.
+        """
+        return self._made.digest()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The factory with the pixels that it expects, and the checksum of the weights."""
+        return {"made_by": asdict(self.config), "weights": self.digest}
+
+    def load(self, device: torch.device | str = "cpu") -> Foreign:
+        """Return the classifier in evaluation mode: the same module each time, moved to ``device``.
+
+        Raises:
+            ForeignModelError: if it cannot be made.
+        """
+        return self._made.to(device).eval()
+
+    @cached_property
+    def _made(self) -> Foreign:
+        return Foreign(self.config)
+
+
+def open_model(
+    name: Path | str,
+    *,
+    input_range: str = "0..1",
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    last_layer: str = "fc",
+) -> NamedModel:
+    """Return the model of a name, opened.
+
+    Args:
+        name: as for ``find_model``; or ``package.module:factory``.
+        input_range, mean, std, last_layer: of a factory's classifier, as for ``ForeignConfig``;
+            for a saved model they have no effect.
+
+    Raises:
+        ModelError, HubError, SetError: as ``FromFolder``.
+        ForeignModelError: if the range is unknown.
+    """
+    if is_factory(os.fspath(name)):
+        return FromFactory(ForeignConfig(os.fspath(name), input_range, mean, std, last_layer))
+    return FromFolder(name)
+
+
+def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.Module:
+    """Return the model saved in ``folder``, in evaluation mode: images in [0, 1] to logits.
+
+    A mixture also has ``gate_weights(x)`` and ``expert_names``.
+
+    Args:
+        folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
+            (its MoRE over all perturbations) or ``cifar10-small/minf``, or ``hf://owner/name`` on
+            the Hugging Face hub.
+        device: where to put it.
+
+    Raises:
+        ModelError: if the folder holds no model, a file is damaged, or a model of the hub has a
+            part whose factory would have to be imported.
+        HubError: if it cannot be downloaded from the hub.
+        SetError: if it belongs to a set whose ``set.json`` is damaged.
+    """
+    return FromFolder(folder).load(device)
+
+
+def find_model(name: Path | str) -> Path:
+    """Return the folder of a model: one on disk, a shipped one, or one on the hub.
+
+    Args:
+        name: a folder; or a shipped set such as ``cifar10-small``, which stands for its best
+            mixture; or one of its models, such as ``cifar10-small/minf``; or ``hf://owner/name``.
+
+    Raises:
+        HubError: if it is on the hub and cannot be downloaded.
+        SetError: if it belongs to a set whose ``set.json`` is damaged.
+    """
+    if on_hub(os.fspath(name)):
+        return hub_model(os.fspath(name))
+    folder = Path(name)
+    if folder.exists():
+        return folder
+    first, _, model = os.fspath(name).partition("/")
+    known = shipped_sets()
+    if first in known and (not model or model in known[first].models):
+        return known[first].folder / (model or known[first].default)
+    return folder
