@@ -24,19 +24,17 @@ from morex.attacks import PGD, DrawnSteering, RayS, WorstOfDraws
 from morex.core.files import write_with_digest
 from morex.data import Data, ImageSet
 from morex.evaluation.evaluate import evaluate
-from morex.models.gates import Committees
 from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
 from morex.models.named import load_model, open_model
 from morex.models.resnet import ResNet
 from morex.recipe import RecipeError, load_recipe, parse_recipe
-from morex.recipe.extend import extended, shrunk
+from morex.recipe.extend import extended
 from morex.recipe.schema import MixtureModel, NetworkModel
 from morex.report import make_table, read_results, to_text
 from morex.report.material import read_material
 from morex.report.page import to_report
 from morex.run import Event, Observer, Progressed, RunError, Started, Workshop, estimate, run
 from morex.run.checkpoint import FileCheckpoint
-from morex.run.continuation import go_on_from
 from morex.run.cores import _quota
 from morex.run.memory import forget_peak, peak_memory
 from morex.run.stages import plan_stages
@@ -258,43 +256,6 @@ def test_of_a_mixture_the_gate_alone_can_learn(tmp_path: Path) -> None:
     assert not grown.training  # nor does the whole in its extension
     assert grown.robust_gate
     assert grown.robust_gate.start is None  # it goes on from the gate that there is
-
-
-def test_a_mixture_of_committees_is_trained_and_extended(tmp_path: Path) -> None:
-    raw = raw_recipe("clean", "Minf", "Mfog", "MoRE")
-    raw["models"]["MoRE"] |= {
-        "training": None,
-        "combine": "probabilities",
-        "sharpness": {"Minf": 4},
-        "committees": [
-            {"against": ["clean", "linf"], "shares": {"Minf": 3, "clean": 1}},
-            {"against": "fog", "shares": {"Minf": 1, "Mfog": 1}},
-        ],
-        "robust_gate": {"start": "Minf", "inner": {"steps": 1}},
-    }
-    raw["columns"] = ["MoRE"]
-    run(recipe := parse_recipe(raw), tmp_path / "run", jobs=1)
-    trained = load_model(tmp_path / "run/models/more")
-    assert isinstance(trained, Mixture)
-    assert isinstance(trained.gate, Committees)
-    assert trained.gate.parts == ((1, 3, 0), (0, 1, 1))
-    factors = {"clean": 1, "minf": 4, "mfog": 1}
-    for (name, factor), layer in zip(factors.items(), trained.last_layers(), strict=True):
-        single = load_model(tmp_path / f"run/models/{name}").state_dict()
-        assert torch.equal(layer.weight, factor * single["head.weight"])
-        assert torch.equal(layer.bias, factor * single["head.bias"])
-
-    longer = extended(recipe, "MoRE", {"rain": {"kind": "rain"}})
-    go_on_from(tmp_path / "run", longer, tmp_path / "rain", jobs=1)
-    grown = load_model(tmp_path / "rain/models/more-+-rain")
-    assert isinstance(grown, Mixture)
-    x = torch.rand(4, 3, 8, 8)
-    weights = grown.gate_weights(x)[:, :3]
-    torch.testing.assert_close(weights / weights.sum(1, keepdim=True), trained.gate_weights(x))
-    new = load_model(tmp_path / "rain/models/mrain").state_dict()
-    assert torch.equal(grown.last_layers()[3].weight, 4 * new["head.weight"])  # as where it started
-    fewer = shrunk(longer, "MoRE + rain", ["clean"])
-    assert "MoRE + rain - clean" in fewer.models
 
 
 def test_only_what_columns_need_is_trained(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from morex.attacks import PGD, AwayFromChoices, SearchAround, WorstOfDraws
 from morex.data import Augment, ImageSet
-from morex.models.gates import Committees
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.perturbations import L1, L2, Around, Clean, Corruption, Fog, Linf, Snow
@@ -143,11 +142,10 @@ def test_no_step_of_a_mixture_waits(target: Target, device: torch.device) -> Non
     _advance(training(device, mixture, SideBySide((CLEAN, LINF)), target, optimizer="adamw"))
 
 
-def test_no_step_of_a_robust_gate_over_committees_waits(device: torch.device) -> None:
-    gate = Committees(network(2, 2), [[1, 1, 0], [0, 1, 1]])
-    mixture = Mixture({name: network(i) for i, name in enumerate("abc")}, gate)
+def test_no_step_of_a_robust_gate_waits(device: torch.device) -> None:
+    mixture = Mixture({name: network(i) for i, name in enumerate("abc")}, network(3, 3))
     led_astray = tuple(replace(a, loss=AwayFromChoices((0,))) for a in (LINF, TWO))
-    target = ExpertForMember(((0,), (0,), (1,)))
+    target = ExpertForMember(((0,), (0, 1), (2,)))
     _advance(training(device, mixture, SideBySide((*led_astray, FOG)), target, optimizer="adamw"))
     _advance(
         training(device, mixture, SideBySide((LINF, FOG, TWO)), ClassOfImage(), optimizer="adamw")

@@ -3,7 +3,7 @@
 ============  ==========================================================================
 ``resnet``    the networks, with normalisation inside
 ``conv_bn``   a convolution with its BatchNorm, folded while nothing learns
-``gates``     gates that choose among something else than experts
+``gates``     the gate of a mixture that experts have joined
 ``mixture``   f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
 ``extend``    a trained mixture with further experts, or with fewer
 ``external``  classifiers that morex did not make

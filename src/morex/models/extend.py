@@ -7,8 +7,7 @@ the softmax over fewer outputs does. For experts that join, the gate gets a netw
 that h learns makes the gate forget (MoRE, section 1: "easy extension onto newly added perturbation
 types"; how is left open there). It begins with the body of the gate and a last layer of zeros,
 undecided: an expert that joins has as much weight as all that the gate knew, until h has learnt.
-Taking a known expert away hands its weight to the other known ones, if any; in a gate over
-committees to those of its own committee.
+Taking a known expert away hands its weight to the other known ones, if any.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from morex.models.gates import Committees, ExtendedGate
+from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture, last_layer_of
 from morex.models.resnet import LAST_LAYER, ResNet
 
@@ -100,7 +99,7 @@ def regrouped_gate(
         count = len(old) - _linear(joined, layer).out_features
         old, before = old[:count], old[count:]
     else:
-        known, joined = gate, gate.network if isinstance(gate, Committees) else gate
+        known = joined = gate
     stay = [name for name in names if name in old]
     if (*names[: len(stay)],) != (*stay,):
         raise ValueError(
@@ -109,20 +108,9 @@ def regrouped_gate(
         )
     others = names[len(stay) :]
     if not others:
-        return _narrowed(known, layer, old, stay)
+        return _with_outputs(known, layer, old, stay)
     joined = _with_outputs(joined, layer, before, others)
-    return ExtendedGate(_narrowed(known, layer, old, stay), joined) if stay else joined
-
-
-def _narrowed(gate: nn.Module, layer: str, old: Sequence[str], names: Sequence[str]) -> nn.Module:
-    """Return a copy for fewer experts; committees of which nothing is left go, too."""
-    if not isinstance(gate, Committees):
-        return _with_outputs(gate, layer, old, names)
-    parts = [[part[old.index(name)] for name in names] for part in gate.parts]
-    left = [c for c, part in enumerate(parts) if any(part)]
-    every = [str(c) for c in range(len(parts))]
-    network = _with_outputs(gate.network, layer, every, [str(c) for c in left])
-    return Committees(network, [parts[c] for c in left])
+    return ExtendedGate(_with_outputs(known, layer, old, stay), joined) if stay else joined
 
 
 def _with_outputs(

@@ -13,7 +13,7 @@ from typing import Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
-from morex.models.gates import ComposedGate
+from morex.models.gates import ExtendedGate
 from morex.models.resnet import LAST_LAYER
 
 Combine = Literal["logits", "probabilities"]
@@ -146,9 +146,10 @@ class Mixture(Ensemble):
     def choices(self, x: Tensor) -> Tensor:
         """Return the scores of what the gate chooses among, in float32: (N, C, H, W) -> (N, n).
 
-        The experts, unless the gate is a ``ComposedGate``; then no more of it is asked than that.
+        It chooses among the experts, unless it is an ``ExtendedGate``; then its own ``choices`` are
+        returned, and nothing else is computed.
         """
-        if isinstance(self.gate, ComposedGate):
+        if isinstance(self.gate, ExtendedGate):
             return self.gate.choices(x)
         return self._scores(x)
 

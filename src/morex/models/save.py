@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from morex.artifacts.model_sets import shipped_sets
 from morex.core.files import write_atomically
 from morex.models.external import Foreign, ForeignConfig, ForeignModelError
-from morex.models.gates import Committees, ExtendedGate
+from morex.models.gates import ExtendedGate
 from morex.models.mixture import UNGATED, Ensemble, Mixture
 from morex.models.resnet import LAST_LAYER, NetworkConfig, ResNet
 
@@ -30,7 +30,6 @@ _KINDS: dict[type[nn.Module], str] = {
     ResNet: "resnet",
     Foreign: "foreign",
     ExtendedGate: "extended-gate",
-    Committees: "committees",
     Mixture: "mixture",
     **{cls: kind for kind, cls in UNGATED.items()},
 }
@@ -176,8 +175,6 @@ def _describe(model: nn.Module) -> dict[str, Any]:
         return described | asdict(model.config)
     if kind and isinstance(model, ExtendedGate):
         return described | {"known": _describe(model.known), "joined": _describe(model.joined)}
-    if kind and isinstance(model, Committees):
-        return described | {"network": _describe(model.network), "shares": model.parts}
     if kind and isinstance(model, Ensemble):
         parts = map(_describe, model.experts)
         described["experts"] = dict(zip(model.expert_names, parts, strict=True))
@@ -210,9 +207,6 @@ def _build(description: dict[str, Any], *, trusted: bool) -> nn.Module:
     if kind == "extended-gate":
         known, joined = (_build(description[part], trusted=trusted) for part in ("known", "joined"))
         return ExtendedGate(known, joined)
-    if kind == "committees":
-        network = _build(description["network"], trusted=trusted)
-        return Committees(network, description["shares"])
     parts = description["experts"].items()
     experts = {name: _build(part, trusted=trusted) for name, part in parts}
     if kind == "mixture":

@@ -97,11 +97,6 @@ def extended(
         "against": [*base.against, *new],
         "gate_warmup": _scaled(root["gate_warmup"] or root["training"], "gate_warmup", _BESIDE),
         "robust_gate": dict(_ATTACKED),
-        "sharpness": {
-            expert: root["sharpness"][start]
-            for expert in experts.values()
-            if (start := raw["models"][expert].get("warm_start")) in root["sharpness"]
-        },
         "training": short["training"] if root["training"] else None,
     }
     _show(raw, *experts.values(), grown)
@@ -229,8 +224,7 @@ def _short(recipe: Recipe, name: str) -> dict[str, Any]:
     root, mixture = _root(recipe, name), _mixture(recipe, name).model_dump(mode="json")
     training = _scaled(root["training"] or root["gate_warmup"], "training")
     as_it_is = {"warm_start": name, "gate_warmup": None, "robust_gate": None}
-    in_its_weights: dict[str, Any] = {"committees": [], "sharpness": {}}
-    return mixture | as_it_is | in_its_weights | {"training": training}
+    return mixture | as_it_is | {"training": training}
 
 
 def _rows(recipe: Recipe, name: str) -> dict[str, Any]:

@@ -28,6 +28,9 @@ from morex.training.config import TrainingConfig
 _COMPUTED_ROWS = ("union", "mean")
 """Lines that tables compute from the rows."""
 
+_REMOVED = ("committees", "sharpness")
+"""Keys of a mixture that earlier versions of morex had."""
+
 ObjectiveName = Literal["single", "max", "average", "msd", "one-drawn", "alternate", "side-by-side"]
 
 
@@ -137,25 +140,13 @@ class NetworkModel(Strict):
     training: TrainingConfig
 
 
-class Committee(Strict):
-    """Some experts of a mixture, with fixed shares in what they say together.
-
-    Args:
-        against: the perturbations that it is for.
-        shares: of its experts, in proportion.
-    """
-
-    against: Names
-    shares: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(min_length=1)
-
-
 class RobustGate(Strict):
     """A gate that learns, in its warm-up, to name experts under attacks on the gate itself.
 
     Args:
         start: the expert from whose body the gate starts, a network; a new network otherwise.
         experts: for perturbations of the mixture the experts that are right for them; where none
-            are named it is the one that any warm-up names. Committees say it themselves.
+            are named it is the one that any warm-up names.
         inner: the PGD on the gate.
 
     The gate of a mixture with a warm start is there already and goes on: ``inner`` alone is said.
@@ -170,11 +161,9 @@ class MixtureModel(Strict):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
     ``shares`` is as in a network; ``combine`` says what the gate weights, the paper's logits or
-    probabilities, and ``sharpness`` has factors on the logits of some experts. With ``committees``
-    the gate weights those instead of single experts (``gates.py``). With a ``robust_gate`` the
-    warm-up is against attacks on the gate. Where ``training`` is null that is all there is. A
-    mixture with a ``warm_start`` begins as that one does, with other experts (``extend.py``);
-    of the factors those of new experts count.
+    probabilities. With a ``robust_gate`` the warm-up is against attacks on the gate. Where
+    ``training`` is null that is all there is. A mixture with a ``warm_start`` begins as that one
+    does, with other experts (``extend.py``).
     """
 
     kind: Literal["mixture"]
@@ -184,14 +173,23 @@ class MixtureModel(Strict):
     against: Names
     shares: Shares = Field(default_factory=dict)
     combine: Combine = "logits"
-    sharpness: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
-        default_factory=dict
-    )
-    committees: tuple[Committee, ...] = ()
     inner: InnerSearch
     gate_warmup: TrainingConfig | None = None
     robust_gate: RobustGate | None = None
     training: TrainingConfig | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed_keys(cls, raw: Any) -> Any:
+        """Drop two keys that earlier versions wrote to every recipe.yaml, if they are empty."""
+        if not isinstance(raw, dict):
+            return raw
+        if used := [key for key in _REMOVED if raw.get(key)]:
+            raise ValueError(
+                f"this version of morex has no {' and no '.join(used)}; take this model out of the "
+                "recipe, or train it without"
+            )
+        return {key: value for key, value in raw.items() if key not in _REMOVED}
 
     @property
     def gate_learns_alone(self) -> bool:
@@ -463,42 +461,7 @@ def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
         problems.append(f"models.{key}.experts: those that join come last ({', '.join(joined)})")
     if model.robust_gate:
         problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
-    if model.committees:
-        problems += _wrong_committees(f"models.{key}.committees", model)
-    return problems + _wrong_sharpness(recipe, f"models.{key}.sharpness", model)
-
-
-def _wrong_sharpness(recipe: Recipe, path: str, model: MixtureModel) -> list[str]:
-    """Say which factors would be for nothing."""
-    base = _warm_start(recipe, model)
-    known = base.experts if base else ()
-    problems = [
-        f"{path}: {n!r} is not in experts" for n in model.sharpness if n not in model.experts
-    ]
-    return problems + [
-        f"{path}: {name!r} comes from the warm start, with its factor; leave it out"
-        for name in model.sharpness
-        if name in known
-    ]
-
-
-def _wrong_committees(path: str, model: MixtureModel) -> list[str]:
-    """Say which committees do not divide up the experts and the perturbations of a mixture."""
-    problems = []
-    if model.warm_start:
-        problems.append(f"{path}: a mixture with a warm start has a gate already; leave them out")
-    if model.robust_gate and model.robust_gate.experts:
-        problems.append(f"{path}: say what is right for a perturbation; leave out its experts")
-    if len(model.committees) < 2:
-        problems.append(f"{path}: one leaves the gate nothing to choose; expected two or more")
-    served = [name for committee in model.committees for name in committee.against]
-    for name in model.against:
-        if served.count(name) != 1:
-            problems.append(f"{path}: {served.count(name)} are against {name!r}, expected one")
-    problems += [f"{path}: {n!r} is not in against" for n in served if n not in model.against]
-    seated = {name: None for committee in model.committees for name in committee.shares}
-    problems += [f"{path}: {n!r} is not in experts" for n in seated if n not in model.experts]
-    return problems + [f"{path}: no share for {n!r}" for n in model.experts if n not in seated]
+    return problems
 
 
 def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate) -> list[str]:
@@ -648,8 +611,8 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
 def right_choices(recipe: Recipe, model: MixtureModel, perturbation: str) -> tuple[int, ...]:
     """Return what a gate should name for a perturbation, of all that it chooses among.
 
-    Indices of committees where there are any, else of experts; after a warm start 0 for all that is
-    known, and 1 for the first expert that joined. Empty if there is no expert for it.
+    Indices of experts; after a warm start 0 for all that is known, and 1 for the first expert that
+    joined. Empty if there is no expert for it.
     """
     if model.warm_start:
         _, new = known_and_new(recipe, model)
@@ -658,9 +621,6 @@ def right_choices(recipe: Recipe, model: MixtureModel, perturbation: str) -> tup
         joined = joined_experts(recipe, model)
         expert = expert_for(recipe, model, perturbation)
         return () if expert is None else (1 + expert - len(model.experts) + len(joined),)
-    if model.committees:
-        served = enumerate(model.committees)
-        return tuple(index for index, c in served if perturbation in c.against)
     named = model.robust_gate.experts if model.robust_gate else {}
     if perturbation in named:
         right = named[perturbation]

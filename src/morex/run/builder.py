@@ -1,7 +1,5 @@
 """From the words of a recipe to the objects that do the work."""
 
-from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -17,8 +15,7 @@ from morex.evaluation.illustrate import Illustrator
 from morex.evaluation.suite import Row, Suite
 from morex.models.extend import regrouped
 from morex.models.external import Foreign, check_answers
-from morex.models.gates import Committees
-from morex.models.mixture import UNGATED, Ensemble, Mixture, last_layer_of, last_linear
+from morex.models.mixture import UNGATED, Ensemble, Mixture, last_linear
 from morex.models.named import FromFactory
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.models.save import ModelError
@@ -171,23 +168,12 @@ class Workshop:
     def _ungrown(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
         """Return a mixture of experts none of which joined later."""
         start = experts.get((model.robust_gate and model.robust_gate.start) or "")
-        outputs = len(model.committees or experts)
         if isinstance(start, ResNet):
-            gate: nn.Module = start.with_outputs(outputs)
+            gate = start.with_outputs(len(experts))
         else:
-            config = self.network_config(self.recipe.gate or self.recipe.network, outputs)
+            config = self.network_config(self.recipe.gate or self.recipe.network, len(experts))
             gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
-        if model.committees:
-            gate = Committees(
-                gate, [[c.shares.get(n, 0) for n in experts] for c in model.committees]
-            )
-        return Mixture(self.sharpened(model, experts), gate, combine=model.combine)
-
-    def sharpened(
-        self, model: MixtureModel, experts: Mapping[str, nn.Module]
-    ) -> dict[str, nn.Module]:
-        """Return experts whose logits are multiplied by the factors that a mixture has for them."""
-        return {name: _scaled(e, model.sharpness.get(name, 1), name) for name, e in experts.items()}
+        return Mixture(experts, gate, combine=model.combine)
 
     def objective(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> Objective:
         """Return the objective of a model, or of the warm-up of its gate."""
@@ -293,15 +279,3 @@ class Workshop:
     def ready(self, model: nn.Module) -> nn.Module:
         """Put a model on the device with its channels innermost in memory."""
         return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _scaled(expert: nn.Module, factor: float, name: str) -> nn.Module:
-    """Return a network whose last layer is multiplied by a factor; itself if that is 1."""
-    if factor == 1:
-        return expert
-    expert = deepcopy(expert)
-    layer = last_linear(expert, last_layer_of(expert), name)
-    with torch.no_grad():
-        for p in layer.parameters():
-            p.mul_(factor)
-    return expert

@@ -16,7 +16,7 @@ from morex.core.files import digest_of
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.gate_usage import gate_usage
 from morex.models.extend import regrouped, regrouped_gate
-from morex.models.gates import ComposedGate
+from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.models.named import load_model
 from morex.models.save import DESCRIPTION, WEIGHTS, save_model
@@ -97,7 +97,7 @@ class Bench:
         folder = self.store.root / stage.folder
         dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
         label = self._label(stage.model)
-        if isinstance(model, ComposedGate):  # nothing that could be evaluated
+        if isinstance(model, ExtendedGate):  # nothing that could be evaluated
             label = {"name": label["name"]}
         save_model(model.eval(), folder, about=label, dtype=dtype)
         return about, text
@@ -175,7 +175,7 @@ class Bench:
     ) -> Mixture:
         """Return the mixture that ``start`` becomes with the experts of ``spec``."""
         new = {name: self._saved(name) for name in spec.experts if name not in start.expert_names}
-        return regrouped(start, spec.experts, self.workshop.sharpened(spec, new), gate=gate)
+        return regrouped(start, spec.experts, new, gate=gate)
 
     def _start(self, spec: MixtureModel) -> Mixture:
         assert spec.warm_start

@@ -193,7 +193,7 @@ def _common(recipe: Recipe, model: AnyModel, fingerprint: str, opened: Opener) -
     if isinstance(model, MixtureModel):
         if model.combine != "logits":
             described_model["combine"] = model.combine
-        for name in ("warm_start", "robust_gate", "sharpness", "committees"):
+        for name in ("warm_start", "robust_gate"):
             if not described_model[name]:
                 del described_model[name]
         if model.robust_gate:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from morex.attacks.gate_steering import check_choices
-from morex.models.gates import ComposedGate, ExtendedGate
+from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.training.objectives import Batch
 
@@ -52,7 +52,7 @@ class ClassOfImage(Target):
 class RightChoice(Target):
     """Name what is right for an image of all that the gate chooses among.
 
-    Experts, unless the gate is a ``ComposedGate`` (``Mixture.choices``), which can also be asked
+    Experts, unless the gate is an ``ExtendedGate`` (``Mixture.choices``), which can also be asked
     without a mixture. The loss is
 
         - log sum_j w_j(x')    over the choices j that are right, w = softmax of the scores:
@@ -64,7 +64,7 @@ class RightChoice(Target):
             such as the expert trained on it.
 
     Raises:
-        TypeError: if what is to learn is neither a mixture with a gate nor a ``ComposedGate``.
+        TypeError: if what is to learn is neither a mixture with a gate nor an ``ExtendedGate``.
         ValueError: if its gate has no such choice.
     """
 
@@ -72,7 +72,7 @@ class RightChoice(Target):
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the scores of all choices (N, n), and which are right (N, n) of bool."""
-        chooser = model if isinstance(model, ComposedGate) else _mixture(model)
+        chooser = model if isinstance(model, ExtendedGate) else _mixture(model)
         scores = chooser.choices(batch.x)
         check_choices(self.right, scores.shape[1])
         return scores, _table(scores.device, self.right, scores.shape[1])[batch.member]
@@ -122,7 +122,7 @@ class NewExperts(RightChoice):
         Raises:
             TypeError: if no expert joined.
         """
-        gate = model if isinstance(model, ComposedGate) else _mixture(model).gate
+        gate = model if isinstance(model, ExtendedGate) else _mixture(model).gate
         if not isinstance(gate, ExtendedGate):
             raise TypeError(f"no expert joined this mixture: its gate is a {type(gate).__name__}")
         return list(gate.joined.parameters())
