@@ -1,9 +1,10 @@
-"""Tests run side by side, so each process keeps to one core."""
+"""Settings for all tests: one core per process, and the CPU unless a test names a GPU."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # also for the processes that tests start
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox looks for git when imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests start
+os.environ.setdefault("MOREX_DEVICE", "cpu")  # the same results with and without a GPU
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox looks for git on import
 
 from collections.abc import Iterator
 

@@ -1,5 +1,6 @@
 """What a machine with a GPU must do as well; skipped where there is none."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from digits_net import trained_net, unseen
 from tiny import raw_recipe, results_of
 
 from morex.attacks import PGD, DeepFool, RayS
+from morex.core.precision import default_device
 from morex.core.seeding import generator_for
 from morex.models.mixture import Mixture
 from morex.models.named import load_model
@@ -57,10 +59,18 @@ def test_a_mixture_is_extended(finished: Path, tmp_path: Path) -> None:
     assert isinstance(load_model(tmp_path / "run/models/more-+-rain", device=GPU), Mixture)
 
 
-def test_the_command_line_takes_the_gpu(finished: Path) -> None:
-    code, out, error = call("evaluate", finished / "models/more", "--examples", 20)
+def test_the_command_line_takes_the_gpu(finished: Path, tmp_path: Path) -> None:
+    model, out = finished / "models/more", tmp_path / "o.npz"
+    options = ("--examples", 20, "--device", "cuda", "--out", out)
+    code, said, error = call("evaluate", model, *options)
     assert code == 0, error
-    assert "pgd-linf" in out
+    assert "pgd-linf" in said
+    assert "gpu" in json.loads(out.with_suffix(".json").read_text())["hardware"]
+
+
+def test_a_gpu_is_the_default_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MOREX_DEVICE")
+    assert default_device() == GPU
 
 
 @pytest.mark.parametrize("ball", [Linf(0.06), L2(0.35), L1(1.5)], ids=str)

@@ -44,7 +44,7 @@ def test_the_result_is_the_library_s() -> None:
     ball = Linf(0.05)
     theirs = Theirs(net, norm="Linf", eps=ball.eps, version="custom", attacks=["apgd-ce"], seed=1)
     theirs.apgd.n_restarts, theirs.apgd.n_iter = 1, 20
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         moved, _ = theirs.run_standard_evaluation(x, y)
     ours = AutoAttack(ball, attacks=("apgd-ce",), steps=20)(net, x, y)
     gap = right(net, ours, y).sum() - right(net, moved, y).sum()

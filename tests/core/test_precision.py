@@ -6,7 +6,7 @@ from torch import Tensor
 
 from morex import evaluate
 from morex.attacks import WorstOfDraws
-from morex.core.precision import exact_float32
+from morex.core.precision import default_device, exact_float32
 from morex.data import ImageSet
 from morex.evaluation.suite import Row
 from morex.perturbations import Clean
@@ -54,3 +54,27 @@ def test_it_comes_back_after_an_error() -> None:
     with pytest.raises(RuntimeError), exact_float32():
         raise RuntimeError
     assert settings() == before
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_the_environment_names_the_default_device(
+    gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    for unset in (None, ""):
+        monkeypatch.setenv("MOREX_DEVICE", unset or "")
+        if unset is None:
+            monkeypatch.delenv("MOREX_DEVICE")
+        assert default_device() == torch.device("cuda" if gpu else "cpu")
+    for name in ("cpu", "meta"):
+        monkeypatch.setenv("MOREX_DEVICE", name)
+        assert default_device() == torch.device(name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
+def test_a_wrong_device_in_the_environment_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOREX_DEVICE", name)
+    with pytest.raises(ValueError, match=f"MOREX_DEVICE={name}: expected a device of this machine"):
+        default_device()

@@ -3,7 +3,7 @@
 =============  ==========================================================
 ``files``      files that are either whole or not there; checksums
 ``seeding``    random generators, derived from a seed and a place
-``precision``  number formats: which device, and where bfloat16 pays
+``precision``  which device to compute on, and in which number format
 ``units``      quantities as people read them
 =============  ==========================================================
 """
