@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from morex.models.resnet import NetworkConfig, ResNet
     from morex.models.save import save_model as save
     from morex.training import objectives
+    from morex.training.batches import TrainingData
     from morex.training.config import TrainingConfig
-    from morex.training.loop import TrainingData, train
+    from morex.training.loop import train
 
 _HOME = {
     "LargestLogit": ("morex.models.mixture", "LargestLogit"),
@@ -35,7 +36,7 @@ _HOME = {
     "NetworkConfig": ("morex.models.resnet", "NetworkConfig"),
     "ResNet": ("morex.models.resnet", "ResNet"),
     "TrainingConfig": ("morex.training.config", "TrainingConfig"),
-    "TrainingData": ("morex.training.loop", "TrainingData"),
+    "TrainingData": ("morex.training.batches", "TrainingData"),
     "attacks": ("morex.attacks", None),
     "data": ("morex.data", None),
     "evaluate": ("morex.evaluation.evaluate", "evaluate"),

@@ -13,8 +13,8 @@ from morex.evaluation.masking_audit import audit_model
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.perturbations import L1, L2, Clean, Linf
+from morex.training import TrainingData, train
 from morex.training.config import TrainingConfig
-from morex.training.loop import TrainingData, train
 from morex.training.objectives import Single
 
 BALL = Linf(0.1)

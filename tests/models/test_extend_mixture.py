@@ -212,40 +212,42 @@ def _dark_is_new() -> Batch:
     return Batch(x, torch.zeros_like(member), member)
 
 
-def _learn(grown: nn.Module, target: NewExperts, steps: int = 60) -> None:
+def _learn(grown: nn.Module, criterion: NewExperts, steps: int = 60) -> None:
     batch = _dark_is_new()
-    optimizer = torch.optim.Adam(target.parameters(grown), 0.01)
+    optimizer = torch.optim.Adam(criterion.parameters(grown), 0.01)
     for _ in range(steps):
         grown.train()  # as the loop does
         optimizer.zero_grad()
-        target.loss(grown, batch).backward()  # type: ignore[no-untyped-call]
+        criterion.loss(grown, batch).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     grown.eval()
 
 
 def test_the_loss_is_that_of_the_weight_of_those_that_are_right() -> None:
-    grown, target = _grown()
+    grown, criterion = _grown()
     batch = _dark_is_new()
     weights = grown.gate_weights(batch.x).double()
     rows = [w[3] if new else w[:3].sum() for w, new in zip(weights, batch.member, strict=True)]
     expected = -torch.stack(rows).log().mean()
-    torch.testing.assert_close(target.loss(grown, batch).double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        criterion.loss(grown, batch).double(), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_it_learns_to_name_the_new_expert() -> None:
-    grown, target = _grown()
-    first = target.loss(grown, _dark_is_new())
-    assert not target.hits(grown, _dark_is_new()).all()
-    _learn(grown, target)
-    assert target.loss(grown, _dark_is_new()) < first / 2
-    assert target.hits(grown, _dark_is_new()).all()
+    grown, criterion = _grown()
+    first = criterion.loss(grown, _dark_is_new())
+    assert not criterion.hits(grown, _dark_is_new()).all()
+    _learn(grown, criterion)
+    assert criterion.loss(grown, _dark_is_new()) < first / 2
+    assert criterion.hits(grown, _dark_is_new()).all()
 
 
 def test_a_gate_learns_the_same_before_the_experts_are_there() -> None:
-    grown, target = _grown()
+    grown, criterion = _grown()
     gate = regrouped_gate(mixture(), grown.expert_names)
     for model in (grown, gate):
-        _learn(model, target)
+        _learn(model, criterion)
     after = regrouped(mixture(), grown.expert_names, {"x": network(7)}, gate=gate)
     assert after.gate is gate
     for name, value in grown.state_dict().items():
@@ -261,8 +263,8 @@ def test_a_gate_alone_is_attacked_as_in_the_mixture() -> None:
 
 
 def test_on_every_image_the_known_experts_share_their_weight_as_before() -> None:
-    grown, target = _grown()
-    _learn(grown, target)
+    grown, criterion = _grown()
+    _learn(grown, criterion)
     for x in (images(), 1 - images(50)):  # also images unlike all that it learnt on
         weights = grown.gate_weights(x)[:, :3]
         torch.testing.assert_close(
@@ -271,9 +273,9 @@ def test_on_every_image_the_known_experts_share_their_weight_as_before() -> None
 
 
 def test_nothing_learns_but_the_network_beside_the_gate() -> None:
-    grown, target = _grown()
+    grown, criterion = _grown()
     before = {name: t.clone() for name, t in grown.state_dict().items()}
-    _learn(grown, target)
+    _learn(grown, criterion)
     after = grown.state_dict()
     changed = {name for name, t in after.items() if not torch.equal(t, before[name])}
     assert changed == {name for name in after if name.startswith("gate.joined.")} - {

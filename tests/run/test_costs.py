@@ -19,8 +19,8 @@ from morex.run import Stage, Workshop, estimate, run
 from morex.run.calibration import Speed
 from morex.run.costs import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
+from morex.training import train
 from morex.training.criteria import ExpertForMember
-from morex.training.loop import train
 
 CPU = torch.device("cpu")
 
@@ -218,8 +218,8 @@ def test_a_robust_gate_warms_up_without_experts() -> None:
     stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
     mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
     gate, *experts = (Counter(network) for network in (mixture.gate, *mixture.experts))
-    objective, target = workshop.objective(spec, "gate"), workshop.gate_target(spec)
-    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    objective, criterion = workshop.objective(spec, "gate"), workshop.gate_criterion(spec)
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, criterion=criterion)
     assert gate.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
     assert not any(expert.forward for expert in experts)
 
@@ -252,8 +252,8 @@ def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
     mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
     networks = [Counter(network) for network in (mixture.gate, *mixture.experts)]
     objective = workshop.objective(spec, stage.kind)
-    target = ExpertForMember(tuple((i,) for i in range(len(objective.members))))
-    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    criterion = ExpertForMember(tuple((i,) for i in range(len(objective.members))))
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, criterion=criterion)
     found = network_passes(workshop, stage)
     assert sum(n.forward for n in networks) == pytest.approx(found.forward)
     assert sum(n.backward for n in networks) == pytest.approx(found.backward)
@@ -277,8 +277,8 @@ def test_the_warm_up_of_an_extended_gate_teaches_the_network_beside_it(attacked:
     known, joined, *experts = map(
         Counter, (mixture.gate.known, mixture.gate.joined, *mixture.experts)
     )
-    target, objective = workshop.gate_target(spec), workshop.objective(spec, "gate")
-    train(mixture, objective, workshop.training_data, spec.gate_warmup, target=target)
+    criterion, objective = workshop.gate_criterion(spec), workshop.objective(spec, "gate")
+    train(mixture, objective, workshop.training_data, spec.gate_warmup, criterion=criterion)
     assert joined.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
     taught = spec.gate_warmup.steps(len(workshop.training_data.train)) * 12
     assert (joined.forward > taught) is attacked

@@ -38,7 +38,7 @@ from morex.run.checkpoint import FileCheckpoint
 from morex.run.cores import _quota
 from morex.run.memory import forget_peak, peak_memory
 from morex.run.stages import plan_stages
-from morex.training.loop import NotFiniteError
+from morex.training import NotFiniteError
 from morex.training.objectives import SideBySide
 from morex.training.state import Snapshot
 

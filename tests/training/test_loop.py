@@ -17,10 +17,10 @@ from morex.data import Augment, ImageSet, load_data
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.perturbations import Clean, Linf, Snow, Transform
+from morex.training import NotFiniteError, Progress, TrainingData, train
 from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage, ExpertForMember
 from morex.training.ema import MovingAverage
-from morex.training.loop import NotFiniteError, Progress, TrainingData, train
 from morex.training.objectives import Alternate, Average, Batch, SideBySide, Single
 from morex.training.state import Snapshot, restore_optimizer
 
@@ -338,7 +338,7 @@ def test_of_equally_good_models_the_last_comes_back(few: TrainingData) -> None:
             return torch.ones_like(batch.y, dtype=torch.bool)
 
     model = Small()
-    fit = train(model, Single((CLEAN,)), few, config(epochs=3), target=Content())
+    fit = train(model, Single((CLEAN,)), few, config(epochs=3), criterion=Content())
     assert [entry["score"] for entry in fit.history] == [1.0] * 3
     assert model.norm.num_batches_tracked == 15
 
@@ -556,9 +556,12 @@ def test_the_warm_up_teaches_the_gate_alone_to_name_the_perturbation(
     model = mixture()
     before = state(model)
     # the first member is for the second expert
-    target, objective = ExpertForMember(((1,), (0,))), SideBySide((CLEAN, WorstOfDraws(Invert())))
-    assert {id(p) for p in target.parameters(model)} == {id(p) for p in model.gate.parameters()}
-    fit = train(model, objective, digits, config(epochs=1), target=target)
+    criterion, objective = (
+        ExpertForMember(((1,), (0,))),
+        SideBySide((CLEAN, WorstOfDraws(Invert()))),
+    )
+    assert {id(p) for p in criterion.parameters(model)} == {id(p) for p in model.gate.parameters()}
+    fit = train(model, objective, digits, config(epochs=1), criterion=criterion)
     assert {name.split(".")[0] for name in changed(before, model)} == {"gate"}
     assert fit.history[-1]["score"] > 0.98
     x = digits.validation.pixels(slice(None))
@@ -572,22 +575,24 @@ def test_the_warm_up_teaches_the_gate_alone_to_name_the_perturbation(
 
 def test_experts_that_are_right_together_share_the_weight(few: TrainingData) -> None:
     model, config_ = mixture(), config(epochs=1)
-    target = ExpertForMember(((0, 1), (1,)))
+    criterion = ExpertForMember(((0, 1), (1,)))
     batch = Batch(few.train.pixels(slice(0, 4)), few.train.labels[:4], torch.tensor([0, 0, 1, 1]))
     scores = model.gate(batch.x).detach()
     expected = torch.nn.functional.cross_entropy(scores[2:], torch.ones(2).long()) / 2
-    torch.testing.assert_close(target.loss(model, batch).detach(), expected)  # both: certain
-    assert target.hits(model, batch)[:2].all()
-    fit = train(model, SideBySide((CLEAN, WorstOfDraws(Invert()))), few, config_, target=target)
+    torch.testing.assert_close(criterion.loss(model, batch).detach(), expected)  # both: certain
+    assert criterion.hits(model, batch)[:2].all()
+    fit = train(
+        model, SideBySide((CLEAN, WorstOfDraws(Invert()))), few, config_, criterion=criterion
+    )
     assert fit.history
 
 
 def test_only_the_gate_of_a_mixture_can_be_warmed_up(few: TrainingData) -> None:
     with pytest.raises(TypeError, match="only a Mixture has a gate to warm up, got a Small"):
-        train(Small(), Single((CLEAN,)), few, config(), target=ExpertForMember(((0,),)))
+        train(Small(), Single((CLEAN,)), few, config(), criterion=ExpertForMember(((0,),)))
     for wrong in (((2,),), ((-1,),), ((),)):
         with pytest.raises(ValueError, match="chooses among 2: expected indices below that"):
-            train(mixture(), Single((CLEAN,)), few, config(), target=ExpertForMember(wrong))
+            train(mixture(), Single((CLEAN,)), few, config(), criterion=ExpertForMember(wrong))
 
 
 # --- what goes wrong -----------------------------------------------------------------------------

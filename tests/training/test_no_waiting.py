@@ -19,9 +19,10 @@ from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.perturbations import L1, L2, Around, Clean, Corruption, Fog, Linf, Snow
 from morex.recipe.components import PERTURBATIONS
+from morex.training.batches import TrainingData
 from morex.training.config import TrainingConfig
-from morex.training.criteria import ClassOfImage, ExpertForMember, Target
-from morex.training.loop import TrainingData, _Training
+from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember
+from morex.training.loop import Training
 from morex.training.objectives import (
     Alternate,
     Average,
@@ -96,15 +97,15 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 def training(
-    device: torch.device, model, objective: Objective, target: Target, **config
-) -> _Training:
+    device: torch.device, model, objective: Objective, criterion: Criterion, **config
+) -> Training:
     model = model.to(device).to(memory_format=torch.channels_last)
     images = torch.randint(256, (24, 3, 8, 8), dtype=torch.uint8)
     whole = ImageSet(images, torch.arange(24) % 10, tuple("0123456789"))
     validation = whole.first(4).to(device)
     data = TrainingData(whole.to(device), validation, Augment(crop=1, flip=True))
     settings = TrainingConfig(epochs=2, batch_size=8, precision="fp32", **config)
-    return _Training(model, objective, data, settings, 0, "model", target)
+    return Training(model, objective, data, settings, criterion, seed=0, name="model")
 
 
 @pytest.mark.parametrize(
@@ -136,25 +137,27 @@ def test_no_corruption_waits(name: str, device: torch.device) -> None:
     _advance(training(device, network(0), Single((corrupted,)), ClassOfImage()))
 
 
-@pytest.mark.parametrize("target", [ClassOfImage(), ExpertForMember(((0,), (1,)))])
-def test_no_step_of_a_mixture_waits(target: Target, device: torch.device) -> None:
+@pytest.mark.parametrize("criterion", [ClassOfImage(), ExpertForMember(((0,), (1,)))])
+def test_no_step_of_a_mixture_waits(criterion: Criterion, device: torch.device) -> None:
     mixture = Mixture({"a": network(0), "b": network(1)}, network(2, 2))
-    _advance(training(device, mixture, SideBySide((CLEAN, LINF)), target, optimizer="adamw"))
+    _advance(training(device, mixture, SideBySide((CLEAN, LINF)), criterion, optimizer="adamw"))
 
 
 def test_no_step_of_a_robust_gate_waits(device: torch.device) -> None:
     mixture = Mixture({name: network(i) for i, name in enumerate("abc")}, network(3, 3))
     led_astray = tuple(replace(a, loss=AwayFromChoices((0,))) for a in (LINF, TWO))
-    target = ExpertForMember(((0,), (0, 1), (2,)))
-    _advance(training(device, mixture, SideBySide((*led_astray, FOG)), target, optimizer="adamw"))
+    criterion = ExpertForMember(((0,), (0, 1), (2,)))
+    _advance(
+        training(device, mixture, SideBySide((*led_astray, FOG)), criterion, optimizer="adamw")
+    )
     _advance(
         training(device, mixture, SideBySide((LINF, FOG, TWO)), ClassOfImage(), optimizer="adamw")
     )
 
 
-def _advance(work: _Training) -> None:
+def _advance(work: Training) -> None:
     work.advance()  # once, for what is copied once
-    with watched() as watch, _told_by_cuda(work.device):
+    with watched() as watch, _told_by_cuda(work.batches.device):
         work.advance()
         work.advance()
     assert not watch.found

@@ -33,8 +33,8 @@ from morex.recipe.schema import (
     right_choices,
 )
 from morex.run.stages import Kind, Opener
-from morex.training.criteria import ExpertForMember, NewExperts, Target
-from morex.training.loop import TrainingData
+from morex.training.batches import TrainingData
+from morex.training.criteria import Criterion, ExpertForMember, NewExperts
 from morex.training.objectives import (
     Alternate,
     Average,
@@ -243,10 +243,10 @@ class Workshop:
         known = sum(shares.values())
         return tuple(max(1, joined * shares[n] if n in shares else known) for n in names)
 
-    def gate_target(self, model: MixtureModel) -> Target:
+    def gate_criterion(self, model: MixtureModel) -> Criterion:
         """Return what the gate learns while it warms up: which expert a perturbation is for."""
-        target = NewExperts if model.warm_start else ExpertForMember
-        return target(self._right_choices(model))
+        criterion = NewExperts if model.warm_start else ExpertForMember
+        return criterion(self._right_choices(model))
 
     def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
         """Return a mixture without a gate."""

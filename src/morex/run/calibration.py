@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from morex.attacks import frozen
 from morex.core.precision import Precision, autocast
 from morex.run.builder import Workshop
-from morex.training.loop import channels_last
+from morex.training.batches import channels_last
 
 _LONG_ENOUGH = 0.2
 """Seconds of a backward pass from which on more images do not make its timing better."""

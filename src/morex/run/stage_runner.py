@@ -32,7 +32,7 @@ from morex.run.partial_results import PartialRows
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.store import Store
-from morex.training.loop import Progress, train
+from morex.training import Progress, train
 
 
 @dataclass
@@ -107,9 +107,9 @@ class Bench:
     ) -> dict[str, Any]:
         config = config_of(spec, stage)
         assert config
-        target = None
+        criterion = None
         if stage.kind == "gate" and isinstance(spec, MixtureModel):
-            target = self.workshop.gate_target(spec)
+            criterion = self.workshop.gate_criterion(spec)
 
         def report(progress: Progress) -> None:
             text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
@@ -130,7 +130,7 @@ class Bench:
             config,
             seed=self.recipe.seed,
             name=stage.id,
-            target=target,
+            criterion=criterion,
             checkpoint=checkpoint,
             report=report,
         )

@@ -1,4 +1,4 @@
-"""Targets: what a training step teaches, and which parameters learn it."""
+"""Criteria: what a training step teaches, and which parameters learn it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from morex.models.mixture import Mixture
 from morex.training.objectives import Batch
 
 
-class Target(ABC):
-    """A cross-entropy between what a model says of a batch and what it should say."""
+class Criterion(ABC):
+    """A cross-entropy between the answers of a model and the right answers."""
 
     @abstractmethod
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
@@ -31,13 +31,16 @@ class Target(ABC):
         return F.cross_entropy(logits.float(), right)
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return which examples of the batch are answered right, (N,) of bool."""
+        """Return which examples of the batch get the right answer, (N,) of bool."""
         logits, right = self.answers(model, batch)
         return logits.argmax(1) == right
 
 
-class ClassOfImage(Target):
-    """Name the class: everything trainable learns (gate and last layers of a mixture)."""
+class ClassOfImage(Criterion):
+    """Name the class of the image: all parameters that are not frozen learn.
+
+    In a mixture these are the gate and the last layers of the experts.
+    """
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return all parameters that are not frozen."""
@@ -49,15 +52,15 @@ class ClassOfImage(Target):
 
 
 @dataclass(frozen=True)
-class RightChoice(Target):
-    """Name what is right for an image of all that the gate chooses among.
+class RightChoice(Criterion):
+    """Name a right choice for the image, of all choices of the gate.
 
     Experts, unless the gate is an ``ExtendedGate`` (``Mixture.choices``), which can also be asked
     without a mixture. The loss is
 
         - log sum_j w_j(x')    over the choices j that are right, w = softmax of the scores:
 
-    how those share the weight is left to them.
+    how the weight is split among them is left open.
 
     Args:
         right: for each member of the objective the indices of the choices that are right for it,
@@ -90,10 +93,10 @@ class RightChoice(Target):
 
 
 class ExpertForMember(RightChoice):
-    """The supervised warm-up of a gate, which alone learns: name the perturbation.
+    """The supervised warm-up of a gate: name the expert for the perturbation; only the gate learns.
 
-    Without it a gate that starts at random tends to settle on one expert before the kinds have
-    become distinguishable.
+    Without it, a gate with random weights tends to settle on one expert before it can tell the
+    perturbations apart.
     """
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
@@ -102,18 +105,19 @@ class ExpertForMember(RightChoice):
 
 
 class NewExperts(RightChoice):
-    """Name the experts that joined a mixture (``regrouped``), or none of them.
+    """Name the expert that joined a mixture (``regrouped``), or "known" if none of them is right.
 
-    Of the gate nothing learns but the network h beside it, a classifier of perturbations whose
-    classes are "known", with a score of 0, and every expert that joined:
+    Only the network h beside the old gate learns. It classifies perturbations; its classes are
+    "known", with a score of 0, and every expert that joined:
 
-        min  - log softmax(0, h(x'))_j    j = the expert for x', "known" if it has none
+        min  - log softmax(0, h(x'))_j    j = the expert for x', "known" if none of them is
 
-    So whatever an image is, an attacked one that was not among these as well, the known experts
-    have their weights in the old proportion. A gate that learns as a whole, distilled from the old
-    one on clean images and transforms, forgets what it does with attacked images.
+    So the known experts keep their weights in the old proportion on every image, including attacked
+    images that h was not trained on. A gate that learns as a whole, distilled from the old one on
+    clean images and transforms, forgets what it does with attacked images.
 
-    ``right`` is (0,) for what was known, (1,) for the first expert that joined, and so on.
+    ``right`` is (0,) for a known perturbation, (1,) for that of the first expert that joined, and
+    so on.
     """
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:

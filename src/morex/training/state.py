@@ -1,40 +1,153 @@
-"""The state of a training, taken apart into tensors and numbers, and put back bit for bit."""
+"""The state of a training: all that changes in it, saved and restored bit for bit."""
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from morex.training.config import TrainingConfig
+from morex.training.ema import MovingAverage
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """The state of a training between two steps: tensors, and JSON values.
 
-    The tensors are the training's own, which go on changing: copy what is to outlast ``save``.
+    The tensors belong to the training and go on changing: copy those that are to outlast ``save``.
     """
 
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors whose names begin with ``name/``, without that."""
+        """Return the tensors whose names begin with ``name/``, by the rest of their names."""
         paths = (path.partition("/") for path in self.tensors)
         return {rest: self.tensors[f"{name}/{rest}"] for head, _, rest in paths if head == name}
 
 
 class Checkpoint(Protocol):
-    """Where a training keeps its state."""
+    """A place where a training keeps its state."""
 
     def load(self) -> Snapshot | None:
         """Return the last state that was saved, or None."""
 
     def due(self) -> bool:
-        """Say whether it is time to save again."""
+        """Return whether it is time to save again."""
 
     def save(self, snapshot: Snapshot) -> None:
         """Keep ``snapshot`` in place of the last one."""
+
+
+class TrainingState:
+    """Everything that changes while a model is trained.
+
+    Args:
+        model: is trained in place.
+        parameters: those of its parameters that learn.
+        config: the hyperparameters.
+    """
+
+    def __init__(
+        self, model: nn.Module, parameters: list[nn.Parameter], config: TrainingConfig
+    ) -> None:
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+        self.parameters = parameters
+        self.optimizer = _optimizer(parameters, config)
+        self.learning = _learning_tensors(model, parameters)
+        self.average = MovingAverage(self.learning, config.average) if config.average else None
+        self.best: dict[str, Tensor] = {}
+        self.best_score = -math.inf
+        device = parameters[0].device
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self._first_bad = torch.full((), -1, device=device)
+        self._seconds_before = 0.0
+        self._started = time.monotonic()  # after torch has loaded what a first optimizer needs
+
+    def end_step(self, loss: Tensor) -> None:
+        """Update the average of the weights, add up the loss, and count the step.
+
+        The first loss that is not finite is remembered, without waiting for the device.
+        """
+        if self.average:
+            self.average.update()
+        self.loss_sum += loss
+        bad = ~loss.isfinite() & (self._first_bad < 0)
+        self._first_bad = torch.where(bad, self.step, self._first_bad)
+        self.step += 1
+
+    def not_finite(self) -> tuple[str, int] | None:
+        """Return what is infinite or NaN, and since which step; None if all is finite."""
+        if (step := int(self._first_bad)) >= 0:
+            return "loss", step
+        if not _all_finite(self.learning):  # a finite loss may have an infinite gradient
+            return "weights after the update", self.step - 1
+        return None
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the model its averaged weights for the length of a block, if they are kept."""
+        if self.average:
+            with self.average.applied():
+                yield
+        else:
+            yield
+
+    def keep_if_best(self, score: float) -> None:
+        """Keep the weights if no earlier ones had a larger score: ties go to the later ones."""
+        if score >= self.best_score:
+            self.best_score = score
+            self.keep()
+
+    def keep(self) -> None:
+        """Keep the weights that the model has now, to be returned at the end."""
+        self.best = {name: t.detach().clone() for name, t in self.learning.items()}
+
+    def return_best(self) -> None:
+        """Give the model the weights that were kept last."""
+        copy_tensors(self.best, self.learning)
+
+    def elapsed(self) -> float:
+        """Return the seconds spent so far, those before an interruption included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that the rest of the training depends on."""
+        tensors = {f"model/{name}": t for name, t in self.learning.items()}
+        tensors |= {f"best/{name}": t for name, t in self.best.items()}
+        tensors["loss_sum"] = self.loss_sum
+        if self.average:
+            tensors |= {f"average/{name}": t for name, t in self.average.shadow.items()}
+        tensors |= optimizer_tensors(self.optimizer)
+        values = {
+            "step": self.step,
+            "history": [*self.history],
+            "best_score": self.best_score if math.isfinite(self.best_score) else None,
+            "average_updates": self.average.updates if self.average else 0,
+            "seconds": self.elapsed(),
+        }
+        return Snapshot(tensors, values)
+
+    def restore(self, saved: Snapshot) -> None:
+        """Go back to the state of a snapshot."""
+        copy_tensors(saved.part("model"), self.learning)
+        restore_optimizer(self.optimizer, saved)
+        self.loss_sum.copy_(saved.tensors["loss_sum"])
+        if self.average:
+            copy_tensors(saved.part("average"), self.average.shadow)
+            self.average.updates = saved.values["average_updates"]
+        self.best = {
+            name: _like(t, self.learning[name].detach()) for name, t in saved.part("best").items()
+        }
+        best_score = saved.values["best_score"]
+        self.best_score = -math.inf if best_score is None else best_score
+        self.step, self.history = saved.values["step"], [*saved.values["history"]]
+        self._seconds_before, self._started = saved.values["seconds"], time.monotonic()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -54,14 +167,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Snapshot) -> None
         parameter = parameters[int(index)]
         same = tensor.shape == parameter.shape
         # a fused optimizer counts its steps on the device of the parameter
-        restored = like(tensor, parameter) if same else tensor.to(parameter.device, copy=True)
+        restored = _like(tensor, parameter) if same else tensor.to(parameter.device, copy=True)
         optimizer.state[parameter][key] = restored
-
-
-@torch.no_grad()
-def like(tensor: Tensor, pattern: Tensor) -> Tensor:
-    """Copy to the device and memory layout of ``pattern``, on which summation order depends."""
-    return torch.empty_like(pattern).copy_(tensor)
 
 
 @torch.no_grad()
@@ -69,3 +176,34 @@ def copy_tensors(source: Mapping[str, Tensor], destination: Mapping[str, Tensor]
     """Copy every tensor of ``source`` into the one of the same name."""
     for name, tensor in source.items():
         destination[name].copy_(tensor)
+
+
+@torch.no_grad()
+def _like(tensor: Tensor, pattern: Tensor) -> Tensor:
+    """Copy to the device and memory layout of ``pattern``, on which summation order depends."""
+    return torch.empty_like(pattern).copy_(tensor)
+
+
+def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        parameters,
+        config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _learning_tensors(model: nn.Module, parameters: list[nn.Parameter]) -> dict[str, Tensor]:
+    """Return what training changes, by name: the parameters that learn, and all buffers."""
+    chosen = {id(p) for p in parameters}
+    learning: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if id(p) in chosen}
+    learning.update(model.named_buffers())
+    return learning
+
+
+def _all_finite(tensors: Mapping[str, Tensor]) -> bool:
+    return bool(torch.stack([t.isfinite().all() for t in tensors.values()]).all())
