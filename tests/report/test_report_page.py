@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_run import FACTORS, FINDINGS, MODELS, ROWS, write_run
+from report_run import FACTORS, FINDINGS, MODELS, RECORD, ROWS, write_run
 
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
@@ -252,8 +252,9 @@ def test_a_gate_of_which_nothing_is_measured_is_left_out(run: Path) -> None:
 
 def test_trainings_that_were_judged_once_say_nothing_about_longer_ones(run: Path) -> None:
     for path in (run / "stages").iterdir():
-        history = json.loads(path.read_text())["history"][:1]
-        path.write_text(json.dumps({"history": history}))
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"history": record["history"][:1]}))
+    assert "How accurate the models were on validation images" in page(run)
     assert "at their best when they ended" not in page(run)
 
 
@@ -417,7 +418,11 @@ def test_damaged_files_are_named_and_left_out(run: Path, file: str) -> None:
         ),
         ("audits/more.json", {}, "findings"),
         ("test-labels.json", {"labels": "many"}, "labels"),
-        ("stages/train-AVG.json", {"history": [{"epoch": 1}]}, "history.0.loss"),
+        (
+            "stages/train-AVG.json",
+            RECORD | {"stage": "train-AVG", "history": [{"epoch": 1}]},
+            "history.0.loss",
+        ),
     ],
 )
 def test_files_with_something_else_are_named_and_left_out(

@@ -7,6 +7,7 @@ None of them needs torch.
 ``statistics``    Wilson intervals of proportions, McNemar's test
 ``results``       ``results.json``: settings, rows, models, costs and stages
 ``gate_usage``    how a gate spreads its weight over the experts
+``records``       ``stages/STAGE.json``: keys, files, cost and history of a stage
 ``test_images``   ``test-labels.json``: classes and labels of the test images
 ``findings``      verdicts of the masking audit
 ``illustration``  answers, curves and pictures of a model on a few images

@@ -9,41 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from morex.artifacts.findings import Audit, Finding
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
 from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.records import Epoch, StageRecord
 from morex.artifacts.results import ResultsFile
-from morex.artifacts.schema import problems
+from morex.artifacts.schema import Schema, problems
 from morex.artifacts.test_images import FILE as TEST_IMAGES
 from morex.artifacts.test_images import TestImages
 from morex.report.results import RunResults, read_results
 from morex.report.table import Table, make_table
 
 T = TypeVar("T")
-Content = TypeVar("Content", bound=BaseModel)
-
-
-class Epoch(BaseModel):
-    """One epoch of a training; ``validation`` has an accuracy per member of the objective."""
-
-    model_config = ConfigDict(frozen=True)
-
-    epoch: int
-    loss: float
-    learning_rate: float
-    validation: tuple[float, ...] = ()
-    score: float | None = None
-
-
-class Record(BaseModel):
-    """What the page needs of the record of a training stage."""
-
-    model_config = ConfigDict(frozen=True)
-
-    history: tuple[Epoch, ...] = ()
+Content = TypeVar("Content", bound=Schema)
 
 
 @dataclass(frozen=True)
@@ -187,7 +168,7 @@ def _trainings(run: Path, file: ResultsFile, notes: list[str]) -> tuple[Training
     for stage, about in file.stages.items():
         if about.kind in ("gate", "train"):
             path = run / "stages" / f"{stage}.json"
-            record = _kept(partial(_parsed, path, Record), notes)
+            record = _kept(partial(_parsed, path, StageRecord), notes)
             if record and record.history:
                 gate = about.kind == "gate"
                 found.append(Training(stage, about.model, gate, about.against, record.history))

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 
 from morex.artifacts import test_images
+from morex.artifacts.records import StageRecord
 from morex.artifacts.results import results_name
 from morex.core.precision import default_device
 from morex.recipe import Recipe
@@ -72,7 +72,7 @@ class _Run:
     workers: Workers
     stages: list[Stage] = field(init=False)
     urgency: dict[str, float] = field(init=False)
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, StageRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """List the stages."""
@@ -137,17 +137,16 @@ class _Run:
     def _key(self, stage: Stage) -> str:
         return stage.key({need: self._digest(need) for need in stage.needs})
 
-    def _skip(self, stage: Stage, record: dict[str, Any]) -> None:
+    def _skip(self, stage: Stage, record: StageRecord) -> None:
         self.bench.observer(Skipped(stage))
         self._note(stage.id, record)
 
     def _digest(self, stage_id: str) -> str:
         """Return the checksum of what a finished stage hands on."""
         output = next(stage.output for stage in self.stages if stage.id == stage_id)
-        digest: str = self.records[stage_id]["files"][output]
-        return digest
+        return self.records[stage_id].files[output]
 
-    def _note(self, stage_id: str, record: dict[str, Any]) -> None:
+    def _note(self, stage_id: str, record: StageRecord) -> None:
         self.records[stage_id] = record
         workshop = self.bench.workshop
         done = {s.id: self.records[s.id] for s in self.stages if s.id in self.records}

@@ -1,9 +1,9 @@
 """What a run writes for tables and reports."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from morex.artifacts.provenance import Provenance
+from morex.artifacts.records import StageRecord
 from morex.artifacts.results import (
     FORMAT,
     ColumnEntry,
@@ -19,11 +19,14 @@ from morex.recipe.schema import TrainedModel
 from morex.run.builder import Workshop
 from morex.run.stages import Stage, stage_id
 
+_OF_RECORD = StageEntry.model_fields.keys() & StageRecord.model_fields.keys()
+"""What the entry of a stage takes over from its record."""
+
 
 def results(
     workshop: Workshop,
     stages: list[Stage],
-    records: Mapping[str, Mapping[str, Any]],
+    records: Mapping[str, StageRecord],
     made_by: Provenance,
     suite: str = "",
 ) -> ResultsFile:
@@ -82,7 +85,7 @@ def _column(
     workshop: Workshop,
     name: str,
     stages: list[Stage],
-    records: Mapping[str, Mapping[str, Any]],
+    records: Mapping[str, StageRecord],
     suite: str,
 ) -> ColumnEntry:
     """Return where a model's outcomes are and what the model cost."""
@@ -95,21 +98,22 @@ def _column(
     evaluation = next(s for s in of_model if s.suite == suite)
     return ColumnEntry(
         outcomes=evaluation.output,
-        seconds=records[evaluation.id]["seconds"],
+        seconds=records[evaluation.id].seconds,
         trained_on=trained_on,
-        gate=records[evaluation.id].get("gate"),
+        gate=records[evaluation.id].gate,
         training=_cost(own, records),
         training_with_parents=_cost(_ancestry(own, stages), records),
     )
 
 
-def _cost(ids: list[str], records: Mapping[str, Mapping[str, Any]]) -> Cost:
+def _cost(ids: list[str], records: Mapping[str, StageRecord]) -> Cost:
     """Return the sum of the passes and seconds of the stages that train a network."""
-    trained = [records[stage] for stage in ids if "passes" in records[stage]]
+    trained = [(records[stage].passes, records[stage].seconds) for stage in ids]
+    costs = [(passes, seconds) for passes, seconds in trained if passes]
     return Cost(
-        forward=sum(record["passes"]["forward"] for record in trained),
-        backward=sum(record["passes"]["backward"] for record in trained),
-        seconds=round(sum(record["seconds"] for record in trained), 3),
+        forward=sum(passes.forward for passes, _ in costs),
+        backward=sum(passes.backward for passes, _ in costs),
+        seconds=round(sum(seconds for _, seconds in costs), 3),
     )
 
 
@@ -126,12 +130,11 @@ def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
     return list(found)
 
 
-def _stage(workshop: Workshop, stage: Stage, record: Mapping[str, Any]) -> StageEntry:
-    peaks = {key: value for key, value in record.items() if key.startswith("peak_")}
+def _stage(workshop: Workshop, stage: Stage, record: StageRecord) -> StageEntry:
     spec = workshop.recipe.models[stage.model]
     against = workshop.against(spec, stage.kind) if isinstance(spec, TrainedModel) else ()
-    measured = {key: record[key] for key in ("seconds", "finished", "provenance")}
-    return StageEntry(kind=stage.kind, model=stage.model, against=against, **peaks, **measured)
+    measured = record.model_dump(include=_OF_RECORD, exclude_unset=True)
+    return StageEntry(kind=stage.kind, model=stage.model, against=against, **measured)
 
 
 def test_labels(workshop: Workshop) -> TestImages:

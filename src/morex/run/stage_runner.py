@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.records import Epoch, Passes, StageRecord
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import digest_of
 from morex.evaluation.evaluate import evaluate
@@ -61,7 +62,7 @@ class Bench:
         """The run's recipe."""
         return self.workshop.recipe
 
-    def do(self, stage: Stage, key: str) -> dict[str, Any]:
+    def do(self, stage: Stage, key: str) -> StageRecord:
         """Do a stage, or go on with it, and return its record."""
         self.observer(Started(stage))
         forget_peak(self.workshop.device)
@@ -74,7 +75,7 @@ class Bench:
             "seconds": round(seconds, 3),
             **peak_memory(self.workshop.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "provenance": provenance(self.workshop.device).content(),
+            "provenance": provenance(self.workshop.device),
         }
         description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
         record = self.store.finish(stage, key, (stage.output, *description), about)
@@ -92,7 +93,7 @@ class Bench:
         text = ""
         if isinstance(spec, TrainedModel) and config_of(spec, stage):
             about = self._fit(stage, spec, model, work)
-            judged, loss = about["validation"], about["history"][-1]["loss"]
+            judged, loss = about["validation"], about["history"][-1].loss
             text = f"loss {loss:.3f}" if judged is None else f"validation {100 * judged:.1f}%"
         folder = self.store.root / stage.folder
         dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
@@ -135,11 +136,13 @@ class Bench:
             report=report,
         )
         passes = network_passes(self.workshop, stage)
+        history = tuple(map(Epoch.model_validate, fitted.history))
+        scores = [epoch.score for epoch in history if epoch.score is not None]
         return {
             "seconds": fitted.seconds,
-            "validation": max((e["score"] for e in fitted.history if "score" in e), default=None),
-            "passes": {"forward": round(passes.forward), "backward": round(passes.backward)},
-            "history": fitted.history,
+            "validation": max(scores, default=None),
+            "passes": Passes(forward=round(passes.forward), backward=round(passes.backward)),
+            "history": history,
         }
 
     def _untrained(self, stage: Stage) -> nn.Module:
@@ -253,14 +256,16 @@ class Bench:
         """Return what decides each row of an evaluation."""
         trained = self.store.record(stage_id("train", stage.model))
         assert trained
-        return stage.row_keys(trained["files"][f"{model_folder(stage.model)}/{WEIGHTS}"])
+        return stage.row_keys(trained.files[f"{model_folder(stage.model)}/{WEIGHTS}"])
 
     def _known_rows(self, stage: Stage, keys: dict[str, str]) -> dict[str, BoolArray]:
         """Return the rows that an earlier evaluation of the same model had as well."""
-        before = self.store.record(stage.id) or {}
-        same = [name for name, key in before.get("rows", {}).items() if keys.get(name) == key]
+        before = self.store.record(stage.id)
+        if before is None:
+            return {}
+        same = [name for name, key in before.rows.items() if keys.get(name) == key]
         path = self.store.root / stage.output
-        if not same or not path.is_file() or digest_of(path) != before["files"][stage.output]:
+        if not same or not path.is_file() or digest_of(path) != before.files[stage.output]:
             return {}
         right = Outcomes.load(path).right
         return {name: right[name] for name in same}
@@ -275,4 +280,4 @@ class Bench:
             seed=recipe.seed,
             batch_size=recipe.evaluation.batch_size,
         )
-        return {"gate": use.content()}
+        return {"gate": use}

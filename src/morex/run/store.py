@@ -22,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from morex.artifacts.records import StageRecord
 from morex.core.files import digest_of, write_atomically
 from morex.run.stages import Stage
 
@@ -91,47 +92,46 @@ class Store:
         except (OSError, ValueError, KeyError):
             return "another process"
 
-    def record(self, stage_id: str) -> dict[str, Any] | None:
-        """Return what was written when the stage was finished, or None."""
-        return self._read(stage_id) or None
-
-    def _read(self, stage_id: str) -> dict[str, Any] | None:
-        """Return a stage's record; None if there is none, and an empty one if it is damaged."""
+    def record(self, stage_id: str) -> StageRecord | None:
+        """Return the record of a finished stage; None if there is none or it is damaged."""
         try:
-            record: dict[str, Any] = json.loads(self._record_path(stage_id).read_bytes())
-            checksum = record.pop("checksum")
+            return _read(self._record_path(stage_id))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def finished(self, stage: Stage, key: str) -> StageRecord | None:
+        """Return the stage's record if it is finished, up to date and undamaged."""
+        try:
+            record = _read(self._record_path(stage.id))
         except FileNotFoundError:
             return None
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return {}
-        return record if checksum == _checksum(record) else {}
-
-    def finished(self, stage: Stage, key: str) -> dict[str, Any] | None:
-        """Return the stage's record if it is finished, up to date and undamaged."""
-        record = self._read(stage.id)
-        if record == {}:
-            self.damaged.append(f"{self._record_path(stage.id)} is damaged")
-        if not record or record.get("key") != key:
+        except ValueError as error:
+            self.damaged.append(str(error))
             return None
-        for name, digest in record["files"].items():
+        return record if record.key == key and self._undamaged(record) else None
+
+    def _undamaged(self, record: StageRecord) -> bool:
+        """Return whether all files of a stage match their checksums; note the first that do not."""
+        for name, digest in record.files.items():
             path = self.root / name
             if not path.is_file():
                 self.damaged.append(f"{path} is missing")
-                return None
+                return False
             if digest_of(path) != digest:
                 self.damaged.append(f"{path} is damaged: it does not match its checksum")
-                return None
-        return record
+                return False
+        return True
 
     def finish(
         self, stage: Stage, key: str, files: tuple[str, ...], about: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    ) -> StageRecord:
         """Write the record of a finished stage, and clear its place in the works."""
         digests = {name: digest_of(self.root / name) for name in files}
-        record = {"stage": stage.id, "key": key, "files": digests, **about}
+        record = StageRecord(stage=stage.id, key=key, files=digests, **about)
         path = self._record_path(stage.id)
         path.parent.mkdir(exist_ok=True)
-        sealed = record | {"checksum": _checksum(record)}
+        content = record.content()
+        sealed = content | {"checksum": _checksum(content)}
         write_atomically(path, json.dumps(sealed, indent=1).encode())
         for leftover in self._works(stage):
             shutil.rmtree(leftover)
@@ -169,6 +169,24 @@ class Store:
 
     def _record_path(self, stage_id: str) -> Path:
         return self.root / "stages" / f"{stage_id}.json"
+
+
+def _read(path: Path) -> StageRecord:
+    """Read the record of a stage.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        checksum = content.pop("checksum")
+        record = StageRecord.model_validate(content)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise ValueError(f"{path} is damaged") from None
+    if checksum != _checksum(content):
+        raise ValueError(f"{path} is damaged")
+    return record
 
 
 def _checksum(record: Mapping[str, Any]) -> str:

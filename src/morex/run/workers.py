@@ -18,13 +18,14 @@ from typing import Any, Self
 
 import torch
 
+from morex.artifacts.records import StageRecord
 from morex.recipe import parse_recipe
 from morex.run.events import Event
 from morex.run.stage_runner import Bench
 from morex.run.stages import Stage
 from morex.run.store import RunError
 
-Result = tuple[str, dict[str, Any]]
+Result = tuple[str, StageRecord]
 """The id of a finished stage, and its record."""
 
 
