@@ -390,5 +390,5 @@ def test_curve_falls_with_the_strength(made: tuple[Path, str, str], tmp_path: Pa
     assert "Linf" in said
     code, _, err = call("curve", model, "hail")
     assert code == 2
-    assert "no perturbation 'hail'; there are clean, fog" in err
+    assert "no perturbation 'hail'; the recipe has clean, fog" in err
     assert call("curve", model, "linf", "--factors", "1,x")[0] == 2

@@ -525,7 +525,10 @@ def test_extend_and_shrink_print_the_table_and_the_cost(finished: Path, tmp_path
         (["extend", "--with", "a: {kind: rain}", "--with", "a: {kind: rain}"], "twice"),
         (["extend", "--with", "a: {"], "not valid YAML"),
         (["extend", "--with", "nothing"], "perturbations.nothing"),
-        (["extend", "--with", "rain", "--expert", "rain"], "expected rain=FOLDER"),
+        (
+            ["extend", "--with", "rain", "--expert", "rain"],
+            "expected NAME=MODEL, such as rain=FOLDER",
+        ),
         (["shrink"], "name at least one expert"),
     ],
 )

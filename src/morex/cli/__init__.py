@@ -1,4 +1,30 @@
-"""The command line: ``morex run | plan | recipes | table | evaluate | predict``."""
+"""The command line: ``morex COMMAND ...``.
+
+===================  ==========================================================================
+``main``             the app: its commands, and errors as one message
+``options``          the options that several commands share
+``run``              ``morex run``: train and evaluate everything in a recipe
+``plan``             ``morex plan``: what a run would take
+``extend``           ``morex extend`` and ``morex shrink``: a mixture with more, or fewer, experts
+``listings``         ``morex recipes`` and ``morex models``
+``table``            ``morex table``: a run's Table 1
+``report``           ``morex report``: the page of a run, or of several
+``gate``             ``morex gate``: how a gate weights its experts
+``evaluate``         ``morex evaluate``: attack a model
+``curve``            ``morex curve``: accuracy against strength
+``compare``          ``morex compare``: two models on the same images
+``audit``            ``morex audit``: does a model hide its gradients?
+``predict``          ``morex predict``: classify pictures
+``load_model``       the model that a user names, with data and attacks for it
+``evaluation_work``  the rows of ``morex evaluate``, and the images that they go over
+``classify``         what a model predicts for pictures
+``extension``        what the options of ``morex extend`` stand for
+``progress_lines``   how a run goes, on a terminal or in a log
+``tensorboard``      how a run goes, as event files
+===================  ==========================================================================
+
+A command's file begins with its signature, and nothing that starts with it needs PyTorch.
+"""
 
 from morex.cli.main import main
 

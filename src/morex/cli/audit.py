@@ -1,35 +1,118 @@
-"""``morex audit``: is a model robust, or does it hide its gradients?"""
+"""``morex audit``: is a model robust, or does it only hide its gradients?"""
 
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from morex.artifacts.findings import Audit, Finding
-from morex.cli.load_model import EvaluationRequest, open_for_evaluation, write_json
-from morex.evaluation.masking_audit import audit_model
-from morex.perturbations import L2, Linf
-from morex.run.cores import threads
+import typer
+
+from morex.cli.options import (
+    AnyModel,
+    DataFolder,
+    Device,
+    InputRange,
+    Mean,
+    OtherRecipe,
+    Seed,
+    Std,
+    read_request,
+)
+
+if TYPE_CHECKING:
+    from morex.artifacts.findings import Finding
+    from morex.cli.load_model import EvaluationRequest
 
 _SIGNS = {"pass": "pass", "flag": "FLAG", "does not apply": "n/a "}
 
 
-def audit_saved(
-    request: EvaluationRequest, *, steps: int, queries: int, say: Callable[[str], None]
-) -> list[Finding]:
-    """Audit a model in the Linf and L2 balls of its recipe, say every finding, and return all.
+def audit(
+    model: AnyModel,
+    recipe: OtherRecipe = None,
+    data: DataFolder = None,
+    examples: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many test images to use; those that the model gets wrong are left out.",
+        ),
+    ] = 100,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="The steps of PGD.")] = 20,
+    queries: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="The queries per image of attacks that use no gradients.",
+        ),
+    ] = 400,
+    seed: Seed = 0,
+    input_range: InputRange = "0..1",
+    mean: Mean = "",
+    std: Std = "",
+    device: Device = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the findings to this JSON file; the report page of a run shows those in "
+            "RUN/audits.",
+        ),
+    ] = None,
+) -> None:
+    """Check whether a model is robust or only hides its gradients.
+
+    Seven points are checked, each by a measurement in the Linf and L2 balls of the recipe. The
+    exit code is 1 if a point is flagged.
+
+    Example: `morex audit runs/digits/models/more-all`
+    """
+    request = read_request(
+        model,
+        recipe,
+        data,
+        examples,
+        seed,
+        device,
+        out,
+        input_range=input_range,
+        mean=mean,
+        std=std,
+    )
+    findings = print_audit(request, examples, steps, queries, typer.echo)
+    if any(finding.verdict == "flag" for finding in findings):
+        raise typer.Exit(1)
+
+
+def print_audit(
+    request: "EvaluationRequest",
+    examples: int,
+    steps: int,
+    queries: int,
+    say: Callable[[str], None],
+) -> "list[Finding]":
+    """Audit a model in the Linf and L2 balls of its recipe, and return all findings.
+
+    Every finding is given to ``say`` as soon as it is made.
 
     Raises:
         ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``; also if the recipe
             has no such ball.
     """
+    from morex.artifacts.findings import Audit
+    from morex.cli.load_model import open_for_evaluation, write_json
+    from morex.evaluation.masking_audit import audit_model
+    from morex.perturbations import L2, Linf
+    from morex.run.cores import threads
+
     network, workshop = open_for_evaluation(request, say)
-    over = workshop.recipe.attacked().values()
-    balls = [ball for ball in over if isinstance(ball, Linf | L2)]
-    images, examples = workshop.test_data, request.examples or 100
-    say(f"{examples} test images of {workshop.data.name}, those that the model gets right")
+    balls = [b for b in workshop.recipe.attacked().values() if isinstance(b, Linf | L2)]
+    say(f"{examples} test images of {workshop.data.name}, without those that the model gets wrong")
     with threads(workshop.recipe.threads):
         findings = audit_model(
             network,
-            images,
+            workshop.test_data,
             balls,
             examples=examples,
             steps=steps,
@@ -37,14 +120,18 @@ def audit_saved(
             seed=request.seed,
             report=lambda finding: say(_text(finding)),
         )
-    flags = [finding for finding in findings if finding.verdict == "flag"]
-    say(f"{len(flags)} of {len(findings)} points flagged" if flags else "no sign of masking")
+    say(_verdict(findings))
     if request.out:
         write_json(request, request.out, Audit(findings=tuple(findings)).content())
     return findings
 
 
-def _text(finding: Finding) -> str:
+def _verdict(findings: "list[Finding]") -> str:
+    flags = sum(finding.verdict == "flag" for finding in findings)
+    return f"{flags} of {len(findings)} points flagged" if flags else "no sign of masking"
+
+
+def _text(finding: "Finding") -> str:
     where = f" in {finding.ball}" if finding.ball else ""
     evidence = ", ".join(f"{name} {value:g}" for name, value in finding.evidence.items())
     head = f"{_SIGNS[finding.verdict]}  {finding.point}. {finding.name}{where}: {finding.reason}"

@@ -1,59 +1,115 @@
 """``morex curve``: accuracy against the strength of a perturbation."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from morex.cli.load_model import EvaluationRequest, open_for_evaluation, write_json
-from morex.evaluation.evaluate import evaluate
-from morex.evaluation.strength_curves import curve_suite
-from morex.run.cores import threads
+import typer
+
+from morex.cli.options import (
+    AnyModel,
+    DataFolder,
+    Device,
+    Examples,
+    OtherRecipe,
+    Seed,
+    read_numbers,
+    read_request,
+)
+
+if TYPE_CHECKING:
+    from morex.artifacts.statistics import Proportion
+    from morex.cli.load_model import EvaluationRequest
 
 
 def curve(
-    request: EvaluationRequest, name: str, factors: Sequence[float], say: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    """Attack a model at several strengths, say the accuracies, and return them.
+    model: AnyModel,
+    perturbation: Annotated[
+        str,
+        typer.Argument(
+            metavar="PERTURBATION", help="The name of a perturbation of the model's recipe."
+        ),
+    ],
+    factors: Annotated[
+        str,
+        typer.Option(metavar="F,F,...", help="The factors to multiply its strength by."),
+    ] = "0,0.25,0.5,0.75,1,1.25,1.5,2",
+    recipe: OtherRecipe = None,
+    data: DataFolder = None,
+    examples: Examples = None,
+    seed: Seed = 0,
+    device: Device = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the points to this JSON file.")
+    ] = None,
+) -> None:
+    """Show how a model's accuracy falls as a perturbation grows stronger.
 
-    Balls are searched by PGD (20 steps, 2 restarts, steps that add up to ten radii), transforms are
-    drawn once.
+    Balls are attacked by PGD with 20 steps and 2 restarts; weather and other transforms are drawn
+    once per image.
+
+    Example: `morex curve runs/digits/models/more-all linf --examples 100`
+    """
+    request = read_request(model, recipe, data, examples, seed, device, out)
+    print_curve(request, perturbation, read_numbers("--factors", factors), typer.echo)
+
+
+def print_curve(
+    request: "EvaluationRequest",
+    name: str,
+    factors: Sequence[float],
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Attack a model at several strengths of a perturbation, and return the points of its curve.
+
+    Balls are searched by PGD (20 steps that add up to ten radii, 2 restarts); transforms are drawn
+    once.
 
     Args:
-        request: the model, and the recipe whose perturbations are meant.
-        name: of the perturbation.
-        factors: on its strength.
-        say: is given lines of text.
+        request: the model, and the recipe that has the perturbation.
+        name: the name of the perturbation.
+        factors: what to multiply its strength by.
+        say: given a line of text for every point.
 
     Raises:
         ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``; also if there is no
             such perturbation, or a factor is negative.
     """
+    from morex.cli.load_model import open_for_evaluation, write_json
+    from morex.evaluation.evaluate import evaluate
+    from morex.evaluation.strength_curves import curve_suite
+    from morex.run.cores import threads
+
     network, workshop = open_for_evaluation(request, say)
     known = workshop.recipe.perturbations
     if name not in known:
-        raise ValueError(f"no perturbation {name!r}; there are {', '.join(known)}")
+        raise ValueError(f"no perturbation {name!r}; the recipe has {', '.join(known)}")
     suite = curve_suite(known[name], factors)
+    size = workshop.recipe.evaluation.batch_size
     with threads(workshop.recipe.threads):
-        outcomes = evaluate(
-            network,
-            workshop.test_data,
-            suite,
-            seed=request.seed,
-            batch_size=workshop.recipe.evaluation.batch_size,
-        )
-    points = []
-    for factor, row in zip(factors, suite, strict=True):
-        share, perturbation = outcomes.accuracy(row.name), known[name].scaled(factor)
-        low, high = (100 * end for end in share.interval)
-        say(f"{perturbation!s:40} {100 * share.value:5.1f}%  {low:.1f} to {high:.1f}, n {share.n}")
-        points.append(
-            {
-                "factor": factor,
-                "perturbation": str(perturbation),
-                "accuracy": share.value,
-                "interval": share.interval,
-                "n": share.n,
-            }
-        )
+        outcomes = evaluate(network, workshop.test_data, suite, seed=request.seed, batch_size=size)
+    points = [
+        _point(factor, str(known[name].scaled(factor)), outcomes.accuracy(row.name))
+        for factor, row in zip(factors, suite, strict=True)
+    ]
+    for point in points:
+        say(_line(point))
     if request.out:
         write_json(request, request.out, {"points": points})
     return points
+
+
+def _point(factor: float, perturbation: str, share: "Proportion") -> dict[str, Any]:
+    return {
+        "factor": factor,
+        "perturbation": perturbation,
+        "accuracy": share.value,
+        "interval": share.interval,
+        "n": share.n,
+    }
+
+
+def _line(point: dict[str, Any]) -> str:
+    low, high = (100 * end for end in point["interval"])
+    accuracy = f"{100 * point['accuracy']:5.1f}%"
+    return f"{point['perturbation']:40} {accuracy}  {low:.1f} to {high:.1f}, n {point['n']}"

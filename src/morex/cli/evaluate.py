@@ -1,86 +1,156 @@
-"""``morex evaluate``: attack a model by itself, or try it on published corruptions."""
+"""``morex evaluate``: attack a model, or test it on published corruptions."""
 
-import hashlib
-import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-from torch import nn
+import typer
 
-from morex.artifacts.outcomes import Outcomes
-from morex.artifacts.statistics import BoolArray, Proportion
-from morex.attacks import WorstOfDraws
-from morex.cli.load_model import EvaluationRequest, open_for_evaluation, write_json
-from morex.data import ImageSet, PublishedCorruptions
-from morex.evaluation.evaluate import evaluate
-from morex.evaluation.suite import Row, Suite
-from morex.perturbations import Clean
-from morex.recipe.components import described
-from morex.run import Workshop
-from morex.run.cores import threads
-from morex.run.partial_results import PartialRows
+from morex.cli.options import (
+    AnyModel,
+    DataFolder,
+    Device,
+    Examples,
+    InputRange,
+    Mean,
+    OtherRecipe,
+    Seed,
+    Std,
+    read_request,
+)
+
+if TYPE_CHECKING:
+    from morex.artifacts.outcomes import Outcomes
+    from morex.artifacts.statistics import BoolArray
+    from morex.cli.load_model import EvaluationRequest
 
 
-def evaluate_saved(request: EvaluationRequest, say: Callable[[str], None]) -> Outcomes:
-    """Attack a model, say every row as it is done, and return the outcomes.
+def evaluate(
+    model: AnyModel,
+    recipe: OtherRecipe = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUITE",
+            help="The attacks: table1, quick, autoattack, adaptive, or a YAML file; by default "
+            "those of the recipe.",
+        ),
+    ] = None,
+    corrupted: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Test on the published corruptions in this folder (CIFAR-10-C), without attacks.",
+        ),
+    ] = None,
+    severity: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=5,
+            metavar="S",
+            help="Use only this severity of the corruptions, from 1 to 5; may be repeated.",
+        ),
+    ] = None,
+    data: DataFolder = None,
+    examples: Examples = None,
+    seed: Seed = 0,
+    input_range: InputRange = "0..1",
+    mean: Mean = "",
+    std: Std = "",
+    device: Device = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the outcomes to this .npz file, and the figures, settings and versions to "
+            "a .json file beside it.",
+        ),
+    ] = None,
+) -> None:
+    """Attack a model with a suite and print its accuracies.
 
-    With ``out`` it may be killed at any moment: the same call goes on where it was.
+    With `--out`, an evaluation that was stopped continues where it stopped. With `--corrupted`,
+    the published files of CIFAR-10-C are used: one row per corruption and severity, on the same
+    test images as every other row.
+
+    Example: `morex evaluate runs/digits/models/more-all --suite adaptive --examples 100`
+    """
+    severities = {"severities": tuple(dict.fromkeys(severity))} if severity else {}
+    request = read_request(
+        model,
+        recipe,
+        data,
+        examples,
+        seed,
+        device,
+        out,
+        input_range=input_range,
+        mean=mean,
+        std=std,
+        suite=suite,
+        corrupted=corrupted,
+        **severities,
+    )
+    print_evaluation(request, typer.echo)
+
+
+def print_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> "Outcomes":
+    """Attack a model and return the outcomes; every row is given to ``say`` when it is done.
+
+    With ``out`` it may be killed at any moment: the same call continues where it stopped.
 
     Raises:
         ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``.
+        DataError: if published corruptions do not belong to the test set.
     """
-    out, device, seed = request.out, request.device, request.seed
+    from morex.artifacts.outcomes import Outcomes
+    from morex.cli.evaluation_work import evaluation_work, partial_rows
+    from morex.cli.load_model import open_for_evaluation
+    from morex.evaluation.evaluate import evaluate as attack
+    from morex.run.cores import threads
+
     network, workshop = open_for_evaluation(request, say)
-    images = workshop.test_data
-    say(f"{len(images)} test images of {workshop.data.name}, seed {seed}, on {device}")
+    images, seed = workshop.test_data, request.seed
+    say(f"{len(images)} test images of {workshop.data.name}, seed {seed}, on {request.device}")
+    work = evaluation_work(request, workshop)
+    counts = {row.name: row.count(len(images)) for part in work for row in part.suite}
+    rows = partial_rows(request, network, workshop, say)
 
-    work = _work(request, workshop)
-    counts = {row.name: row.count(len(images)) for suite, _ in work for row in suite}
-    rows = None
-    if out:
-        rows = PartialRows(_partial(out), 30.0, say, _settings(request, network, workshop))
-
-    def keep(name: str, right: BoolArray) -> None:
+    def keep(name: str, right: "BoolArray") -> None:
         whole = len(right) == counts[name]
         if rows:
             rows.keep(name, right, whole=whole)
         if whole:
-            say(_line(name, Proportion.of(right)))
+            say(_line(name, right))
 
     right: dict[str, BoolArray] = {}
+    size = workshop.recipe.evaluation.batch_size
     with threads(workshop.recipe.threads):
-        for suite, read in work:
-            found = evaluate(
-                network,
-                read(),
-                suite,
-                seed=seed,
-                batch_size=workshop.recipe.evaluation.batch_size,
-                done=dict(rows.done) if rows else None,
-                keep=keep,
-            )
-            right |= found.right
+        for part in work:
+            done = dict(rows.done) if rows else None
+            right |= attack(
+                network, part.read(), part.suite, seed=seed, batch_size=size, done=done, keep=keep
+            ).right
     outcomes = Outcomes(right)
-    _tell(request, outcomes, say)
+    _summarise(request, outcomes, say)
     if rows:
         rows.remove()
-        say(f"outcomes are in {out}")
+        say(f"outcomes are in {request.out}")
     return outcomes
 
 
-def _tell(request: EvaluationRequest, outcomes: Outcomes, say: Callable[[str], None]) -> None:
-    """Say what the rows come to together, and write all of it if a file was named."""
-    of_corruption: dict[str, list[str]] = {}
-    for row in outcomes.rows if request.corrupted else ():
-        of_corruption.setdefault(row.rpartition("-")[0], []).append(row)
-    means = {name: outcomes.mean(rows) for name, rows in of_corruption.items()}
+def _summarise(
+    request: "EvaluationRequest", outcomes: "Outcomes", say: Callable[[str], None]
+) -> None:
+    """Print the means and the union of the rows; write everything if the request names a file."""
+    from morex.cli.load_model import write_json
+
+    means = _means_over_severities(outcomes) if request.corrupted else {}
     severities = ", ".join(map(str, request.severities))
     for name, share in means.items():
         say(f"{name:<18} {100 * share:5.1f}%  mean of severities {severities}")
-    say(_line("union", Proportion.of(outcomes.union())))
+    say(_line("union", outcomes.union()))
     say(f"{'mean':<14} {100 * outcomes.mean():5.1f}%")
     if request.out:
         outcomes.save(request.out)
@@ -90,62 +160,29 @@ def _tell(request: EvaluationRequest, outcomes: Outcomes, say: Callable[[str], N
         write_json(request, request.out.with_suffix(".json"), found)
 
 
-def _work(
-    request: EvaluationRequest, workshop: Workshop
-) -> list[tuple[Suite, Callable[[], ImageSet]]]:
-    """Return which rows go over which images; these are read when it is their turn.
-
-    Published corruptions are rows without an attack, one per corruption and severity, over the
-    same test images in the same order as any other row.
-    """
-    if request.corrupted is None:
-        return [(workshop.suite(), lambda: workshop.test_data)]
-    if request.suite:
-        raise ValueError("--corrupted takes the place of a suite: leave out one of the two")
-    published = PublishedCorruptions.open(request.corrupted, workshop.data.test)
-
-    return [
-        (
-            (Row(f"{name}-{severity}", WorstOfDraws(Clean())),),
-            partial(published.images, name, severity, workshop.test_rows, workshop.device),
-        )
-        for name in published.files
-        for severity in request.severities
-    ]
+def _means_over_severities(outcomes: "Outcomes") -> dict[str, float]:
+    """Return the mean accuracy of each corruption, from rows named ``corruption-severity``."""
+    rows_of: dict[str, list[str]] = {}
+    for row in outcomes.rows:
+        rows_of.setdefault(row.rpartition("-")[0], []).append(row)
+    return {name: outcomes.mean(rows) for name, rows in rows_of.items()}
 
 
-def _settings(request: EvaluationRequest, network: nn.Module, workshop: Workshop) -> str:
-    """Return a digest of all that decides the outcomes."""
-    digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
-    evaluation = workshop.recipe.evaluation.model_dump(mode="json")
-    over = {name: described(p) for name, p in workshop.recipe.perturbations.items()}
-    data = workshop.test_data.fingerprint()
-    facts: list[Any] = [request.model, request.seed, evaluation, over, data]
-    if request.corrupted:
-        files = sorted((path, path.stat()) for path in request.corrupted.glob("*.npy"))
-        facts += [(str(path), found.st_size, found.st_mtime_ns) for path, found in files]
-    digest.update(json.dumps(facts, sort_keys=True).encode())
-    return digest.hexdigest()
+def _figures(outcomes: "Outcomes") -> dict[str, Any]:
+    """Return the accuracy of every row and of the union, with interval and n."""
+    rows = {**outcomes.right, "union": outcomes.union()}
+    return {name: _figure(right) for name, right in rows.items()}
 
 
-def _partial(out: Path) -> Path:
-    return out.with_name(out.name + ".partial")
+def _figure(right: "BoolArray") -> dict[str, Any]:
+    from morex.artifacts.statistics import Proportion
+
+    share = Proportion.of(right)
+    return {"accuracy": share.value, "interval": share.interval, "n": share.n}
 
 
-def _figures(outcomes: Outcomes) -> dict[str, Any]:
-    """Return every row's accuracy and that of the union, with interval and n."""
-    shares = {row: outcomes.accuracy(row) for row in outcomes.rows}
-    shares["union"] = Proportion.of(outcomes.union())
-    return {
-        row: {"accuracy": share.value, "interval": share.interval, "n": share.n}
-        for row, share in shares.items()
-    }
-
-
-def _line(name: str, share: Proportion) -> str:
-    low, high = (100 * end for end in share.interval)
-    return (
-        f"{name:<14} {100 * share.value:5.1f}%  95% interval {low:.1f} to {high:.1f}, n {share.n}"
-    )
+def _line(name: str, right: "BoolArray") -> str:
+    figure = _figure(right)
+    low, high = (100 * end for end in figure["interval"])
+    accuracy = f"{100 * figure['accuracy']:5.1f}%"
+    return f"{name:<14} {accuracy}  95% interval {low:.1f} to {high:.1f}, n {figure['n']}"

@@ -1,92 +1,136 @@
 """``morex extend`` and ``morex shrink``: a trained mixture with more, or fewer, experts."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-import yaml
+import typer
 
-from morex.core.units import duration
-from morex.recipe import Recipe, RecipeError, parse_recipe
-from morex.recipe.load import with_overrides
-from morex.recipe.schema import MixtureModel, NetworkModel
-from morex.run.continuation import training_seconds
+from morex.cli.options import (
+    DataFolder,
+    Device,
+    Jobs,
+    Overrides,
+    RunFolder,
+    all_overrides,
+    read_device,
+)
+from morex.cli.run import observing, show_results
+
+if TYPE_CHECKING:
+    from morex.recipe import Recipe
 
 
-def perturbations(written: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return new perturbations by name: from a kind, ``file.py:Class``, or ``name: {kind: ...}``.
+def extend(
+    run: RunFolder,
+    overrides: Overrides = None,
+    added: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="PERTURBATION",
+            help="A perturbation to add: a kind such as rain, file.py:Class, or "
+            "'name: {kind: rain, drops: 100}'; may be repeated.",
+        ),
+    ] = None,
+    expert: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MODEL",
+            help="A trained expert for an added perturbation: rain=FOLDER, rain=NAME of a shipped "
+            "model, or rain=package.module:factory for any torch classifier; may be repeated.",
+        ),
+    ] = None,
+    mixture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The mixture to extend; by default the last one in the table."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="The new run directory; by default RUN-NAME, such as RUN-rain."
+        ),
+    ] = None,
+    data: DataFolder = None,
+    device: Device = None,
+    jobs: Jobs = None,
+) -> None:
+    """Add perturbations to a trained mixture: an expert for each, and a gate that knows them.
 
-    Raises:
-        RecipeError: if one is written in no such way, or two have one name.
+    Everything that is already trained is kept. The new run has the old models and rows, the new
+    experts, the extended mixture, and rows for the new perturbations.
+
+    Example: `morex extend runs/digits --with rain models.Mrain.training.epochs=5`
     """
-    found: dict[str, dict[str, Any]] = {}
-    for text in written:
-        name, spec = _perturbation(text)
-        if name in found:
-            raise RecipeError(f"--with names {name!r} twice")
-        found[name] = spec
-    return found
+    from morex.cli.extension import read_experts, read_perturbations
+    from morex.recipe.extend import extended, last_mixture
+    from morex.run.continuation import recipe_of
+
+    before, new = recipe_of(run), read_perturbations(added or [])
+    if not new:
+        raise ValueError("name at least one perturbation, such as --with rain")
+    recipe = extended(before, mixture or last_mixture(before), new, read_experts(expert or []))
+    folder = out or run.with_name("-".join((run.name, *new)))
+    _continue(run, before, recipe, all_overrides(overrides, data), folder, device, jobs)
 
 
-def trained(written: Sequence[str]) -> dict[str, str]:
-    """Return saved models by the name of the perturbation that they are experts for.
+def shrink(
+    run: RunFolder,
+    overrides: Overrides = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="An expert to remove from the mixture; may be repeated."),
+    ] = None,
+    mixture: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The mixture to shrink; by default the last one in the table."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The new run directory; by default RUN-without-NAME, such as RUN-without-Msnow.",
+        ),
+    ] = None,
+    data: DataFolder = None,
+    device: Device = None,
+    jobs: Jobs = None,
+) -> None:
+    """Remove experts from a trained mixture, and briefly train its gate and last layers again.
 
-    Raises:
-        RecipeError: if one is not written as ``rain=FOLDER``.
+    Everything that is already trained is kept. The new run has the old models and rows, and the
+    smaller mixture.
+
+    Example: `morex shrink runs/digits --without Msnow`
     """
-    found = {}
-    for text in written:
-        name, equals, model = text.partition("=")
-        if not (name and equals and model):
-            raise RecipeError(f"--expert {text!r}: expected rain=FOLDER, for example")
-        folder = Path(model)
-        found[name] = str(folder.resolve()) if folder.exists() else model
-    return found
+    from morex.recipe.extend import last_mixture, shrunk
+    from morex.run.continuation import recipe_of
+
+    before, gone = recipe_of(run), without or []
+    if not gone:
+        raise ValueError("name at least one expert, such as --without Msnow")
+    recipe = shrunk(before, mixture or last_mixture(before), gone)
+    folder = out or run.with_name("-without-".join((run.name, *gone)))
+    _continue(run, before, recipe, all_overrides(overrides, data), folder, device, jobs)
 
 
-def changed(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """Return a recipe with ``a.b=value`` overrides applied."""
-    if not overrides:
-        return recipe
-    return parse_recipe(with_overrides(recipe.model_dump(mode="json"), overrides), recipe.name)
+def _continue(
+    source: Path,
+    before: "Recipe",
+    recipe: "Recipe",
+    overrides: list[str],
+    out: Path,
+    device: str | None,
+    jobs: int | None,
+) -> None:
+    """Run a recipe that starts from the finished stages of ``source``, and show its results."""
+    from morex.cli.extension import training_cost, with_changes
+    from morex.run.continuation import go_on_from
 
-
-def cost(out: Path, recipe: Recipe, before: Recipe) -> str:
-    """Return what the new models took to train, beside the costliest network of the old recipe."""
-    new = [name for name in recipe.models if name not in before.models]
-    seconds = {name: training_seconds(out, name) for name in new}
-    total = sum(seconds.values())
-    parts = ", ".join(f"{name} {duration(s)}" for name, s in seconds.items())
-    text = f"training took {duration(total)} ({parts})"
-    single = {n: training_seconds(out, n) for n in _baselines(before)}
-    slowest = max(single, key=lambda name: single[name], default=None)
-    if slowest is None or not single[slowest]:
-        return text
-    share = 100 * total / single[slowest]
-    return f"{text}: {share:.0f}% of the {duration(single[slowest])} of {slowest}"
-
-
-def _baselines(recipe: Recipe) -> list[str]:
-    """Return the networks that are trained on the largest union."""
-    networks = {n: m for n, m in recipe.models.items() if isinstance(m, NetworkModel)}
-    most = max((len(m.against) for m in networks.values()), default=0)
-    mixtures = [m for m in recipe.models.values() if isinstance(m, MixtureModel)]
-    experts = {expert for m in mixtures for expert in m.experts}
-    return [n for n, m in networks.items() if len(m.against) == most and n not in experts]
-
-
-def _perturbation(text: str) -> tuple[str, dict[str, Any]]:
-    try:
-        written = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--with {text!r} is not valid YAML: {error}") from None
-    if isinstance(written, str):
-        return written.rpartition(":")[2].lower(), {"kind": written}
-    if isinstance(written, dict) and len(written) == 1:
-        [(name, spec)] = written.items()
-        if isinstance(spec, dict):
-            return str(name), spec
-    raise RecipeError(
-        f"--with {text!r}: expected a kind such as rain, path/to/file.py:Class, or "
-        "'name: {kind: rain, drops: 100}'"
-    )
+    recipe = with_changes(recipe, overrides)
+    with observing(out) as observer:
+        go_on_from(source, recipe, out, device=read_device(device), observer=observer, jobs=jobs)
+    show_results(out, recipe, training_cost(out, recipe, before))

@@ -1,32 +1,62 @@
 """``morex gate``: how a mixture's gate weights its experts."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from morex.artifacts.gate_usage import GateUsage
+import typer
+
+from morex.cli.options import RunFolder
 from morex.core.files import write_atomically
-from morex.report import read_results, to_heatmap
+
+if TYPE_CHECKING:
+    from morex.artifacts.gate_usage import GateUsage
 
 
-def show_gate(run: Path, model: str | None, svg: Path | None) -> str:
-    """Return the mean weights as text, a line per row; write the heat map if a file is given.
+def gate(
+    run: RunFolder,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A mixture of the run; by default the last one."),
+    ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the heat map to this SVG file."),
+    ] = None,
+) -> None:
+    """Show how a mixture's gate weights its experts under each perturbation.
+
+    Example: `morex gate runs/digits --svg gate.svg`
+    """
+    typer.echo(gate_text(run, model, svg))
+
+
+def gate_text(run: Path, model: str | None, svg: Path | None) -> str:
+    """Return the gate's mean weights as text, a line per row; write the heat map if asked to.
 
     Raises:
         FileNotFoundError: if there is no such run, or it has no results yet.
         ValueError: if the run has no such mixture.
     """
+    from morex.report import read_results, to_heatmap
+
     columns = read_results(run).file.columns
     gates = {name: column.gate for name, column in columns.items() if column.gate}
     name = model or next(reversed(gates), "")
     if name not in gates:
-        have = f"only {', '.join(gates)}" if gates else "none"
-        raise ValueError(f"the run {str(run)!r} has no mixture {name!r} with a gate, {have}")
-    gate, title = gates[name], f"Where the gate of {name} puts its weight"
+        raise ValueError(_no_gate(run, name, list(gates)))
+    weights, title = gates[name], f"Where the gate of {name} puts its weight"
     if svg:
-        write_atomically(svg, to_heatmap(gate, title).encode())
-    return _text(gate, title)
+        write_atomically(svg, to_heatmap(weights, title).encode())
+    return _table(weights, title)
 
 
-def _text(gate: GateUsage, title: str) -> str:
+def _no_gate(run: Path, name: str, known: list[str]) -> str:
+    if not known:
+        return f"the run {str(run)!r} has no mixture with a gate"
+    return f"the run {str(run)!r} has no mixture {name!r} with a gate; it has {', '.join(known)}"
+
+
+def _table(gate: "GateUsage", title: str) -> str:
     names = max(map(len, gate.weights))
     width = max(6, *map(len, gate.experts))
     head = " ".join([" " * names, *(expert.rjust(width) for expert in gate.experts)])

@@ -1,43 +1,68 @@
-"""The table that ``morex plan`` prints."""
+"""``morex plan``: what a run would take, without training anything."""
 
-import torch
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 from rich.table import Table
 
+from morex.cli.options import DataFolder, Overrides, RecipeName, read_recipe
 from morex.core.units import count, duration, memory
-from morex.run import Estimate
+
+if TYPE_CHECKING:
+    import torch
+
+    from morex.run import Estimate
 
 
-def plan_table(estimates: list[Estimate], device: torch.device, jobs: int) -> Table:
-    """Return a table of the stages with their sums; ``jobs`` of them are done at a time."""
+def plan(recipe: RecipeName, overrides: Overrides = None, data: DataFolder = None) -> None:
+    """Show a recipe's stages, and estimate their time and memory on this machine.
+
+    Nothing is trained: each kind of model is timed on a few batches. The times of evaluations are
+    upper bounds, because an attack ends early on images that it fools.
+
+    Example: `morex plan cifar10 network.width=16`
+    """
+    from morex.core.precision import default_device
+    from morex.run import default_jobs, estimate
+
+    loaded = read_recipe(recipe, overrides, data)
+    device = default_device()
+    shown = plan_table(estimate(loaded, device), device, default_jobs(loaded, device))
+    width = None if sys.stdout.isatty() else 100
+    Console(width=width, highlight=False).print(shown)
+
+
+def plan_table(estimates: list["Estimate"], device: "torch.device", jobs: int) -> Table:
+    """Return a table of the stages and their sums, where ``jobs`` stages run at a time."""
     seconds = sum(e.seconds for e in estimates)
     table = Table(
         title=f"{len(estimates)} stages on {device.type}",
-        caption=f"{jobs} at a time: all in about {duration(seconds / jobs)}; "
-        "the data and torch itself need memory beside this",
+        caption=f"{jobs} at a time: about {duration(seconds / jobs)} in all; "
+        "the data and torch itself need memory too",
         show_footer=True,
     )
     table.add_column("stage", footer="all")
     table.add_column("parameters", justify="right")
-    table.add_column("forward", justify="right", footer=count(_sum_forward(estimates)))
-    table.add_column("backward", justify="right", footer=count(_sum_backward(estimates)))
+    forward = sum(e.cost.forward for e in estimates)
+    backward = sum(e.cost.backward for e in estimates)
+    table.add_column("forward", justify="right", footer=count(forward))
+    table.add_column("backward", justify="right", footer=count(backward))
     table.add_column("time", justify="right", footer=duration(seconds))
     table.add_column("memory", justify="right", footer=memory(max(e.bytes for e in estimates)))
     for e in estimates:
-        bound = "" if e.stage.makes_a_model else "≤ "
-        table.add_row(
-            e.stage.id,
-            count(e.parameters),
-            bound + count(e.cost.forward),
-            bound + count(e.cost.backward),
-            bound + duration(e.seconds),
-            memory(e.bytes),
-        )
+        table.add_row(*_cells(e))
     return table
 
 
-def _sum_forward(estimates: list[Estimate]) -> float:
-    return sum(e.cost.forward for e in estimates)
-
-
-def _sum_backward(estimates: list[Estimate]) -> float:
-    return sum(e.cost.backward for e in estimates)
+def _cells(estimate: "Estimate") -> tuple[str, ...]:
+    """Return a stage's row; the sizes of evaluations and illustrations are upper bounds."""
+    bound = "" if estimate.stage.makes_a_model else "≤ "
+    return (
+        estimate.stage.id,
+        count(estimate.parameters),
+        bound + count(estimate.cost.forward),
+        bound + count(estimate.cost.backward),
+        bound + duration(estimate.seconds),
+        memory(estimate.bytes),
+    )

@@ -1,99 +1,39 @@
-"""``morex predict``: what a saved model says of pictures."""
+"""``morex predict``: what a saved model makes of pictures."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
-import torch
-from torch import Tensor, nn
+import typer
 
-from morex.data import DataError, read_pictures
-from morex.models.mixture import Ensemble, Mixture
-from morex.models.named import FromFolder, NamedModel
-from morex.report.predictions import ExpertSays, Prediction, write_predictions
-
-_MOST = 5
-"""How many of the most probable classes are kept."""
+from morex.cli.options import SAVED_MODEL
 
 
-def predict_pictures(model: str, pictures: Sequence[Path], page: Path | None) -> Iterator[str]:
-    """Yield one line per picture: file, class, probability, and the gate's weights of a mixture.
+def predict(
+    model: Annotated[str, typer.Option(metavar="MODEL", help=f"{SAVED_MODEL}.")],
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURE", help="A picture file, of any size.")
+    ],
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", help="Also write a page about the pictures to this file."
+        ),
+    ] = None,
+) -> None:
+    """Classify pictures: print the class, its probability, and a mixture's gate weights.
 
-    Args:
-        model: the name of a saved model.
-        pictures: files.
-        page: where to write a page about them as well.
+    Pictures are resized to the model's image size.
 
-    Raises:
-        ModelError: if there is no such model.
-        DataError: if a picture cannot be read.
-        OSError: if the page cannot be written.
+    Example: `morex predict --model cifar10-small picture.png`
     """
+    from morex.cli.classify import classify, in_words
+    from morex.models.named import FromFolder
+    from morex.report.predictions import write_predictions
+
     named = FromFolder(model)
-    found = predictions(named, pictures)
-    yield from map(_line, found)
+    found = classify(named, pictures)
+    for prediction in found:
+        typer.echo(in_words(prediction))
     if page:
         write_predictions(page, named.about.get("name", model), found)
-        yield f"report: {page}"
-
-
-@torch.no_grad()
-def predictions(model: NamedModel, pictures: Sequence[Path]) -> list[Prediction]:
-    """Return what a model predicts for pictures.
-
-    Raises:
-        ModelError: if a file of the model is damaged.
-        DataError: if a picture cannot be read.
-    """
-    network, about = model.load(), model.about
-    x = _read(pictures, tuple(about.get("image_size", ()))) / 255
-    probabilities = torch.softmax(network(x).float(), dim=1)
-    classes = about.get("classes") or [str(k) for k in range(probabilities.shape[1])]
-    experts = _experts(network, x, classes)
-    return [
-        Prediction(str(picture), pixels, _probable(shares, classes), said)
-        for picture, pixels, shares, said in zip(
-            pictures, x.numpy(), probabilities, experts, strict=True
-        )
-    ]
-
-
-def _probable(shares: Tensor, classes: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    top = shares.topk(min(_MOST, len(shares)))
-    found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    return tuple((classes[k], share) for k, share in found)
-
-
-def _experts(network: nn.Module, x: Tensor, classes: Sequence[str]) -> list[tuple[ExpertSays, ...]]:
-    """Return for every picture what the experts say; nothing for a single network."""
-    if not isinstance(network, Ensemble):
-        return [() for _ in x]
-    said = network.expert_logits(x).argmax(2).tolist()
-    nothing = [[None] * len(network.expert_names)] * len(x)
-    weights = network.gate_weights(x).tolist() if isinstance(network, Mixture) else nothing
-    return [
-        tuple(
-            ExpertSays(name, classes[k], weight)
-            for name, k, weight in zip(network.expert_names, answers, shares, strict=True)
-        )
-        for answers, shares in zip(said, weights, strict=True)
-    ]
-
-
-def _line(prediction: Prediction) -> str:
-    name, share = prediction.classes[0]
-    line = f"{prediction.source}: {name} ({100 * share:.1f}%)"
-    weights = [f"{e.name} {e.weight:.2f}" for e in prediction.experts if e.weight is not None]
-    return line + ("; gate: " + ", ".join(weights) if weights else "")
-
-
-def _read(pictures: Sequence[Path], size: tuple[int, ...]) -> Tensor:
-    """Read pictures at the size (H, W) that a model was trained on; resize to squares only."""
-    if len(set(size)) == 1:
-        return read_pictures(pictures, size[0])
-    x = read_pictures(pictures, None)
-    if size and x.shape[2:] != size:
-        raise DataError(
-            f"{pictures[0]} has {x.shape[2]}x{x.shape[3]} pixels, the model was trained on "
-            f"{size[0]}x{size[1]}; resize the picture"
-        )
-    return x
+        typer.echo(f"report: {page}")

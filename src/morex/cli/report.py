@@ -1,30 +1,51 @@
-"""``morex report``: the page of a run, or one that compares several."""
+"""``morex report``: the page of a run, or one that compares several runs."""
 
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Annotated
 
-from morex.report.comparison import write_comparison
-from morex.report.page import write_report
+import typer
 
 COMPARISON = "comparison.html"
 
 
-def report_pages(runs: Sequence[Path], *, show: bool) -> Path:
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="A run directory; several runs are compared."),
+    ],
+    show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Write the report page of a run, or a page that compares several runs.
+
+    The page of one run is RUN/report.html: a single file, for any browser. If the run is not
+    finished, the page shows the results so far. It also shows the audits in RUN/audits. The page
+    of several runs is comparison.html in the current folder.
+
+    Example: `morex report runs/digits --open`
+    """
+    typer.echo(f"report: {write_pages(runs, show=show)}")
+
+
+def write_pages(runs: Sequence[Path], *, show: bool) -> Path:
     """Write the page of one run into it, or that of several into the current folder.
 
     Args:
         runs: run directories.
-        show: whether to open it in a browser.
+        show: whether to open the page in a browser.
 
     Returns:
-        Where the page is.
+        The file with the page.
 
     Raises:
         FileNotFoundError: if there is no such run, or it has no results file yet.
-        ValueError: if the results or outcomes of one are damaged.
+        ValueError: if the results or outcomes of a run are damaged.
     """
+    from morex.report.comparison import write_comparison
+    from morex.report.page import write_report
+
     if len(runs) == 1:
         page = write_report(runs[0])
     else:
@@ -36,11 +57,13 @@ def report_pages(runs: Sequence[Path], *, show: bool) -> Path:
 
 
 @contextmanager
-def reporting(run: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Write the run's page if the block is interrupted or fails: what is there so far is shown."""
+def report_even_if_stopped(run: Path) -> Iterator[None]:
+    """If the block is interrupted or fails, write the run's page with the results so far."""
+    from morex.report.page import write_report
+
     try:
         yield
     except BaseException:
-        with suppress(Exception):  # there may be nothing yet: why, is about to be told
-            say(f"what is there so far: {write_report(run)}")
+        with suppress(Exception):  # there may be no results yet; the first error is the one to show
+            typer.echo(f"results so far: {write_report(run)}", err=True)
         raise

@@ -1,0 +1,83 @@
+"""What ``morex evaluate`` does: rows, the images that they go over, and those done before."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from morex.attacks import WorstOfDraws
+from morex.cli.load_model import EvaluationRequest
+from morex.data import ImageSet, PublishedCorruptions
+from morex.evaluation.suite import Row, Suite
+from morex.perturbations import Clean
+from morex.recipe.components import described
+from morex.run import Workshop
+from morex.run.partial_results import PartialRows
+
+
+@dataclass(frozen=True)
+class Work:
+    """Rows that go over the same images; the images are read when it is their turn."""
+
+    suite: Suite
+    read: Callable[[], ImageSet]
+
+
+def evaluation_work(request: EvaluationRequest, workshop: Workshop) -> list[Work]:
+    """Return the rows of the suite, or one row per published corruption and severity.
+
+    The rows of published corruptions have no attack. They go over the same test images as the rows
+    of the suite, in the same order.
+
+    Raises:
+        ValueError: if the request has both a suite and published corruptions.
+        DataError: if the corruptions do not belong to the test set.
+    """
+    if request.corrupted is None:
+        return [Work(workshop.suite(), lambda: workshop.test_data)]
+    if request.suite:
+        raise ValueError("--corrupted takes the place of a suite: leave out one of the two")
+    published = PublishedCorruptions.open(request.corrupted, workshop.data.test)
+    rows, device = workshop.test_rows, workshop.device
+    return [
+        Work(
+            (Row(f"{name}-{severity}", WorstOfDraws(Clean())),),
+            partial(published.images, name, severity, rows, device),
+        )
+        for name in published.files
+        for severity in request.severities
+    ]
+
+
+def partial_rows(
+    request: EvaluationRequest,
+    network: nn.Module,
+    workshop: Workshop,
+    notice: Callable[[str], None],
+) -> PartialRows | None:
+    """Return the rows that an earlier, stopped evaluation left beside ``out``; None without it."""
+    if request.out is None:
+        return None
+    path = request.out.with_name(request.out.name + ".partial")
+    return PartialRows(path, 30.0, notice, _settings_digest(request, network, workshop))
+
+
+def _settings_digest(request: EvaluationRequest, network: nn.Module, workshop: Workshop) -> str:
+    """Return a digest of everything that decides the outcomes."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
+    evaluation = workshop.recipe.evaluation.model_dump(mode="json")
+    over = {name: described(p) for name, p in workshop.recipe.perturbations.items()}
+    data = workshop.test_data.fingerprint()
+    facts: list[Any] = [request.model, request.seed, evaluation, over, data]
+    if request.corrupted:
+        files = sorted((path, path.stat()) for path in request.corrupted.glob("*.npy"))
+        facts += [(str(path), found.st_size, found.st_mtime_ns) for path, found in files]
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""What the options of ``morex extend`` stand for, and what an extension cost to train."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from morex.core.units import duration
+from morex.recipe import Recipe, RecipeError, parse_recipe
+from morex.recipe.load import with_overrides
+from morex.recipe.schema import MixtureModel, NetworkModel
+from morex.run.continuation import training_seconds
+
+
+def read_perturbations(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return new perturbations by name, from the texts of ``--with``.
+
+    A text is a kind, ``file.py:Class``, or ``name: {kind: ...}``.
+
+    Raises:
+        RecipeError: if a text has none of these forms, or two perturbations have the same name.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, spec = _perturbation(text)
+        if name in found:
+            raise RecipeError(f"--with names {name!r} twice")
+        found[name] = spec
+    return found
+
+
+def read_experts(texts: Sequence[str]) -> dict[str, str]:
+    """Return trained experts by the name of their perturbation, from the texts of ``--expert``.
+
+    Raises:
+        RecipeError: if a text does not have the form ``rain=FOLDER``.
+    """
+    found = {}
+    for text in texts:
+        name, equals, model = text.partition("=")
+        if not (name and equals and model):
+            raise RecipeError(f"--expert {text!r}: expected NAME=MODEL, such as rain=FOLDER")
+        folder = Path(model)
+        found[name] = str(folder.resolve()) if folder.exists() else model
+    return found
+
+
+def with_changes(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with ``a.b=value`` overrides applied."""
+    if not overrides:
+        return recipe
+    return parse_recipe(with_overrides(recipe.model_dump(mode="json"), overrides), recipe.name)
+
+
+def training_cost(out: Path, recipe: Recipe, before: Recipe) -> str:
+    """Return how long the new models trained, beside the slowest baseline of the old recipe."""
+    new = [name for name in recipe.models if name not in before.models]
+    seconds = {name: training_seconds(out, name) for name in new}
+    total = sum(seconds.values())
+    parts = ", ".join(f"{name} {duration(s)}" for name, s in seconds.items())
+    text = f"training took {duration(total)} ({parts})"
+    single = {n: training_seconds(out, n) for n in _baselines(before)}
+    slowest = max(single, key=lambda name: single[name], default=None)
+    if slowest is None or not single[slowest]:
+        return text
+    share = 100 * total / single[slowest]
+    return f"{text}: {share:.0f}% of the {duration(single[slowest])} of {slowest}"
+
+
+def _baselines(recipe: Recipe) -> list[str]:
+    """Return the networks trained on the largest union that are not experts of a mixture."""
+    networks = {n: m for n, m in recipe.models.items() if isinstance(m, NetworkModel)}
+    most = max((len(m.against) for m in networks.values()), default=0)
+    mixtures = [m for m in recipe.models.values() if isinstance(m, MixtureModel)]
+    experts = {expert for m in mixtures for expert in m.experts}
+    return [n for n, m in networks.items() if len(m.against) == most and n not in experts]
+
+
+def _perturbation(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the specification of a perturbation."""
+    try:
+        written = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--with {text!r} is not valid YAML: {error}") from None
+    if isinstance(written, str):
+        return written.rpartition(":")[2].lower(), {"kind": written}
+    if isinstance(written, dict) and len(written) == 1:
+        [(name, spec)] = written.items()
+        if isinstance(spec, dict):
+            return str(name), spec
+    raise RecipeError(
+        f"--with {text!r}: expected a kind such as rain, path/to/file.py:Class, or "
+        "'name: {kind: rain, drops: 100}'"
+    )

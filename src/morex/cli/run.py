@@ -1,0 +1,116 @@
+"""``morex run``: train and evaluate everything in a recipe."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from morex.cli.options import (
+    DataFolder,
+    Device,
+    Jobs,
+    Overrides,
+    RecipeName,
+    read_device,
+    read_recipe,
+)
+from morex.cli.report import report_even_if_stopped, write_pages
+from morex.cli.table import print_table
+
+if TYPE_CHECKING:
+    from morex.recipe import Recipe
+    from morex.run import Observer
+
+
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The run directory; by default runs/NAME-OF-RECIPE."),
+    ] = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="One more suite to evaluate with, such as autoattack or adaptive; may be "
+            "repeated.",
+        ),
+    ] = None,
+    suite_examples: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many test images to use in each of these suites; by default all that "
+            "the recipe uses.",
+        ),
+    ] = None,
+    data: DataFolder = None,
+    device: Device = None,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="The seconds between two checkpoints of a training."
+        ),
+    ] = 30.0,
+    jobs: Jobs = None,
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Write TensorBoard event files to RUN/events."),
+    ] = False,
+) -> None:
+    """Train and evaluate everything in a recipe, and write its table and report page.
+
+    Finished stages are not redone. You may stop a run at any time: the same command continues
+    where it stopped and ends with the same bits.
+
+    Example: `morex run digits seed=1 training.epochs=20 --out runs/digits-1`
+    """
+    from morex.cli.tensorboard import with_event_files
+    from morex.core.units import duration
+    from morex.run import run as do_run
+
+    more = [f"evaluation.suites.{name}={_use(suite_examples)}" for name in suite or ()]
+    loaded = read_recipe(recipe, [*(overrides or []), *more], data)
+    folder = out or Path("runs") / loaded.name
+    started = time.monotonic()
+    with observing(folder) as observer:
+        do_run(
+            loaded,
+            folder,
+            device=read_device(device),
+            observer=with_event_files(observer, folder / "events" if tensorboard else None),
+            checkpoint_every=checkpoint_every,
+            jobs=jobs,
+        )
+    show_results(folder, loaded, f"done in {duration(time.monotonic() - started)}")
+
+
+@contextmanager
+def observing(folder: Path) -> Iterator["Observer"]:
+    """Give an observer that shows on standard error how a run in ``folder`` goes.
+
+    If the run is stopped or fails, its report page is written with the results so far.
+    """
+    from morex.cli.progress_lines import progress_printer
+
+    with report_even_if_stopped(folder), progress_printer(Console(stderr=True)) as observer:
+        yield observer
+
+
+def show_results(folder: Path, recipe: "Recipe", summary: str) -> None:
+    """Print the tables of a finished run, a summary, and where its results and page are."""
+    for suite in ("", *recipe.evaluation.suites):
+        print_table(folder, "text", suite)
+    typer.echo(f"{summary}; results are in {folder}; show them again with: morex table {folder}")
+    typer.echo(f"report: {write_pages([folder], show=False)}")
+
+
+def _use(examples: int | None) -> str:
+    return json.dumps({"examples": examples})

@@ -1,0 +1,50 @@
+"""``morex table``: a run's Table 1."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from morex.cli.options import RunFolder
+
+
+def table(
+    run: RunFolder,
+    format: Annotated[
+        str, typer.Option(metavar="FORMAT", help="One of text, markdown, csv and json.")
+    ] = "text",
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Show the table of one of the run's other suites, not Table 1."
+        ),
+    ] = "",
+) -> None:
+    """Print a run's Table 1: every model under every attack, the union and the mean.
+
+    The paper's figures are shown too where the setting is that of the paper.
+
+    Example: `morex table runs/digits --format json`
+    """
+    print_table(run, format, suite)
+
+
+def print_table(run: Path, format: str, suite: str = "") -> None:
+    """Print the table of a run, or of one of its other suites.
+
+    Raises:
+        FileNotFoundError: if there is no such run, or it has no results yet.
+        ValueError: if there is no such format, or the results are damaged.
+    """
+    from morex.report import FORMATS, make_table, read_results, to_text
+
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
+    content = make_table(read_results(run, suite))
+    if format == "text" and sys.stdout.isatty():
+        text = to_text(content, width=Console().width, styled=True)
+    else:
+        text = FORMATS[format](content)
+    typer.echo(text, nl=not text.endswith("\n"))
