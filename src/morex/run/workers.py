@@ -201,7 +201,7 @@ class _Done:
     """A process has finished a stage."""
 
     stage_id: str
-    record: dict[str, Any]
+    record: StageRecord
 
 
 @dataclass(frozen=True)
