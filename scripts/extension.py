@@ -23,7 +23,7 @@ from morex.core.precision import default_device
 from morex.models.named import load_model
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extend import last_mixture
-from morex.recipe.schema import MixtureModel, NetworkModel
+from morex.recipe.models import MixtureModel, NetworkModel
 from morex.report import make_table, read_results
 from morex.report.formats import as_dict
 from morex.run import Workshop

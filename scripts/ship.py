@@ -21,7 +21,7 @@ import torch
 from morex.artifacts.model_sets import NAME as SET
 from morex.models import open_model, save_model
 from morex.recipe import load_recipe, slug
-from morex.recipe.schema import NetworkModel
+from morex.recipe.models import NetworkModel
 from morex.report import make_table, read_results, to_heatmap, to_json, to_markdown
 
 ROOT = Path(__file__).parents[1]

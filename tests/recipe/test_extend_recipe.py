@@ -19,13 +19,8 @@ from morex.models.resnet import NetworkConfig, ResNet
 from morex.models.save import ModelError, save_model
 from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extend import extended, last_mixture, shrunk
-from morex.recipe.schema import (
-    MixtureModel,
-    NetworkModel,
-    SavedModel,
-    expert_for,
-    known_and_new,
-)
+from morex.recipe.lineage import expert_for, known_and_new
+from morex.recipe.models import MixtureModel, NetworkModel, SavedModel
 from morex.run import RunError, Workshop, run
 from morex.run.continuation import go_on_from, recipe_of, training_seconds
 from morex.run.costs import estimate

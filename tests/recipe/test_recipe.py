@@ -10,7 +10,8 @@ from tiny import changed, raw_recipe, tiny
 
 from morex.perturbations import L2, Fog, Linf
 from morex.recipe import RecipeError, load_recipe, parse_recipe, shipped_recipes, slug
-from morex.recipe.schema import MixtureModel, NetworkModel, expert_for, right_choices
+from morex.recipe.lineage import expert_for, right_choices
+from morex.recipe.models import MixtureModel, NetworkModel
 
 
 def mistakes(raw: dict[str, Any]) -> list[str]:

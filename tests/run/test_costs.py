@@ -14,7 +14,7 @@ from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extend import extended
-from morex.recipe.schema import MixtureModel
+from morex.recipe.models import MixtureModel
 from morex.run import Stage, Workshop, estimate, run
 from morex.run.calibration import Speed
 from morex.run.costs import StageCost, network_passes, stage_passes

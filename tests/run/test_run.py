@@ -29,7 +29,7 @@ from morex.models.named import load_model, open_model
 from morex.models.resnet import ResNet
 from morex.recipe import RecipeError, load_recipe, parse_recipe
 from morex.recipe.extend import extended
-from morex.recipe.schema import MixtureModel, NetworkModel
+from morex.recipe.models import MixtureModel, NetworkModel
 from morex.report import make_table, read_results, to_text
 from morex.report.material import read_material
 from morex.report.page import to_report

@@ -9,7 +9,7 @@ import yaml
 from morex.core.units import duration
 from morex.recipe import Recipe, RecipeError, parse_recipe
 from morex.recipe.load import with_overrides
-from morex.recipe.schema import MixtureModel, NetworkModel
+from morex.recipe.models import MixtureModel, NetworkModel
 from morex.run.continuation import training_seconds
 
 

@@ -1,4 +1,20 @@
-"""Recipes: everything that decides a run, as one validated YAML file."""
+"""Recipes: everything that decides a run, as one validated YAML file.
+
+===============  ==========================================================================
+``load``         recipes by name or path, with overrides; what they inherit
+``schema``       a recipe and its sections
+``models``       the kinds of model, and how they are trained
+``components``   perturbations and attacks as recipes write them
+``custom``       perturbations of the user, from a Python file
+``suites``       named lists of attacks
+``checks``       what is wrong with a recipe whose sections are of the right form
+``lineage``      what a model is made from, and what its gate learns to tell apart
+``extend``       a recipe with one more perturbation, or with fewer experts
+``illustrated``  which models the report page illustrates
+===============  ==========================================================================
+
+The folders ``shipped`` and ``suites`` have the recipes and suites that come with morex.
+"""
 
 from morex.recipe.errors import RecipeError
 from morex.recipe.load import load_recipe, parse_recipe, shipped_recipes

@@ -12,14 +12,10 @@ from typing import Any
 from morex.perturbations import Ball, Perturbation, Transform
 from morex.recipe.components import AttackSpec
 from morex.recipe.errors import RecipeError
+from morex.recipe.lineage import trained_whole
 from morex.recipe.load import parse_recipe
-from morex.recipe.schema import (
-    MixtureModel,
-    NetworkModel,
-    Recipe,
-    SingleModel,
-    trained_whole,
-)
+from morex.recipe.models import MixtureModel, NetworkModel, SingleModel
+from morex.recipe.schema import Recipe
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
     "expert": {"epochs": 0.45, "batch_size": 1.5},

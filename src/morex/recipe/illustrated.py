@@ -1,6 +1,7 @@
 """Which models of a recipe the report page illustrates."""
 
-from morex.recipe.schema import MixtureModel, NetworkModel, Recipe
+from morex.recipe.models import MixtureModel, NetworkModel
+from morex.recipe.schema import Recipe
 
 _ENOUGH = 5
 """More lines than these are hard to tell apart in one chart."""

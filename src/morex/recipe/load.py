@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from morex.recipe.checks import problems_of
 from morex.recipe.errors import RecipeError
 from morex.recipe.schema import Recipe
 
@@ -56,10 +57,16 @@ def parse_recipe(raw: Mapping[str, Any], source: str = "recipe") -> Recipe:
     """Validate a recipe that was read already; see ``load_recipe``."""
     content = _with_defaults(raw)
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        lines = "\n  ".join(_problems(error, content))
-        raise RecipeError(f"{source} is not a valid recipe:\n  {lines}") from None
+        raise _invalid(source, _problems(error, content)) from None
+    if problems := problems_of(recipe):
+        raise _invalid(source, problems)
+    return recipe
+
+
+def _invalid(source: str, problems: Sequence[str]) -> RecipeError:
+    return RecipeError("\n  ".join((f"{source} is not a valid recipe:", *problems)))
 
 
 def _shipped() -> Any:

@@ -21,17 +21,9 @@ from morex.models.resnet import NetworkConfig, ResNet
 from morex.models.save import ModelError
 from morex.perturbations import Ball
 from morex.recipe import Recipe
-from morex.recipe.schema import (
-    MixtureModel,
-    NetworkModel,
-    NetworkSpec,
-    SavedModel,
-    TrainedModel,
-    UngatedModel,
-    joined_experts,
-    known_and_new,
-    right_choices,
-)
+from morex.recipe.lineage import joined_experts, known_and_new, right_choices
+from morex.recipe.models import MixtureModel, NetworkModel, SavedModel, TrainedModel, UngatedModel
+from morex.recipe.schema import NetworkSpec
 from morex.run.stages import Kind, Opener
 from morex.training.batches import TrainingData
 from morex.training.criteria import Criterion, ExpertForMember, NewExperts

@@ -12,14 +12,14 @@ from morex.evaluation.suite import Suite
 from morex.models.mixture import Mixture
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
-from morex.recipe.schema import (
+from morex.recipe.lineage import joined_experts
+from morex.recipe.models import (
     AnyModel,
     MixtureModel,
     NetworkModel,
     SavedModel,
     SingleModel,
     TrainedModel,
-    joined_experts,
 )
 from morex.run.builder import Workshop
 from morex.run.calibration import Speed, calibrate

@@ -15,7 +15,7 @@ from morex.artifacts.results import (
 )
 from morex.artifacts.test_images import TestImages
 from morex.recipe.components import described
-from morex.recipe.schema import TrainedModel
+from morex.recipe.models import TrainedModel
 from morex.run.builder import Workshop
 from morex.run.stages import Stage, stage_id
 

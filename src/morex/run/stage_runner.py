@@ -23,7 +23,7 @@ from morex.models.named import load_model
 from morex.models.save import DESCRIPTION, WEIGHTS, save_model
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
-from morex.recipe.schema import MixtureModel, NetworkModel, SavedModel, TrainedModel
+from morex.recipe.models import MixtureModel, NetworkModel, SavedModel, TrainedModel
 from morex.run.builder import Workshop
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.costs import config_of, network_passes

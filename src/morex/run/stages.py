@@ -10,14 +10,8 @@ from morex.models.named import NamedModel
 from morex.recipe import Recipe, slug
 from morex.recipe.components import described
 from morex.recipe.illustrated import illustrated, in_pictures
-from morex.recipe.schema import (
-    AnyModel,
-    MixtureModel,
-    NetworkModel,
-    SavedModel,
-    UngatedModel,
-    parents,
-)
+from morex.recipe.lineage import parents
+from morex.recipe.models import AnyModel, MixtureModel, NetworkModel, SavedModel, UngatedModel
 
 FORMAT = 1
 """Raised whenever the same inputs would give another result, so that old stages are redone.

@@ -1,0 +1,229 @@
+"""What is wrong with a recipe whose sections are all of the right form."""
+
+from typing import Any
+
+import numpy as np
+
+from morex.artifacts.outcomes import Outcomes
+from morex.perturbations import Ball
+from morex.recipe.errors import RecipeError
+from morex.recipe.lineage import joined_experts, known_and_new, parents, right_choices, warm_start
+from morex.recipe.models import (
+    AnyModel,
+    MixtureModel,
+    NetworkModel,
+    RobustGate,
+    SingleModel,
+    TrainedModel,
+    UngatedModel,
+)
+from morex.recipe.schema import Recipe, slug
+
+_COMPUTED_ROWS = ("union", "mean")
+"""Lines that tables compute from the rows."""
+
+
+def problems_of(recipe: Recipe) -> list[str]:
+    """Return everything that is wrong with a recipe, one line for each problem."""
+    checks = (
+        _unknown_names,
+        _wrong_uses,
+        _wrong_rows,
+        _wrong_suites,
+        _cycles,
+        _same_slugs,
+    )
+    return [problem for check in checks for problem in check(recipe)]
+
+
+def _unknown_names(recipe: Recipe) -> list[str]:
+    """Say which names stand for nothing."""
+    problems = []
+
+    def check(path: str, name: str, known: dict[str, Any], what: str) -> None:
+        if name not in known:
+            problems.append(f"{path}: no {what} {name!r}; there are {', '.join(known)}")
+
+    for key, model in recipe.models.items():
+        for parent in parents(model):
+            check(f"models.{key}", parent, recipe.models, "model")
+        if not isinstance(model, UngatedModel):
+            for name in model.against:
+                check(f"models.{key}.against", name, recipe.perturbations, "perturbation")
+    for key in recipe.columns:
+        check("columns", key, recipe.models, "model")
+    for key in (recipe.report and recipe.report.models) or ():
+        check("report.models", key, dict.fromkeys(recipe.columns), "column")
+    for key, row in recipe.rows().items():
+        check(
+            f"evaluation.rows.{key}.perturbation",
+            row.perturbation,
+            recipe.perturbations,
+            "perturbation",
+        )
+    return problems
+
+
+def _wrong_uses(recipe: Recipe) -> list[str]:
+    """Say which names stand for the wrong thing."""
+    problems = []
+    for key, model in recipe.models.items():
+        problems += _wrong_parents(recipe, key, model)
+        if not isinstance(model, TrainedModel) or not {*model.against} <= {*recipe.perturbations}:
+            continue
+        if isinstance(model, NetworkModel) and model.inner.push:
+            problems.append(f"models.{key}.inner.push: a network has no gate to steer")
+        members = recipe.perturbations_of(model.against)
+        if model.objective == "single" and len(members) > 1:
+            problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
+        if model.objective == "msd" and not all(isinstance(m, Ball) for m in members):
+            problems.append(f"models.{key}: msd takes balls only, got {model.against}")
+        if isinstance(model, TrainedModel) and model.shares:
+            problems += _wrong_shares(key, model)
+        if isinstance(model, MixtureModel):
+            problems += _wrong_mixture(recipe, key, model)
+    return problems
+
+
+def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
+    """Say what of a mixture cannot be."""
+    problems = _experts_missing(recipe, key, model) if model.gate_warmup else []
+    if model.warm_start and model.gate_warmup and not joined_experts(recipe, model):
+        problems.append(
+            f"models.{key}: its gate has no new expert to learn; set gate_warmup to null"
+        )
+    if not (model.training or model.gate_warmup):
+        problems.append(f"models.{key}: nothing trains; set gate_warmup or training")
+    joined = joined_experts(recipe, model)
+    if joined and model.experts[-len(joined) :] != joined:
+        problems.append(f"models.{key}.experts: those that join come last ({', '.join(joined)})")
+    if model.robust_gate:
+        problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
+    return problems
+
+
+def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate) -> list[str]:
+    """Say what of a robust gate stands for nothing, or cannot be."""
+    problems = []
+    if not model.gate_warmup:
+        problems.append(f"{path}: is learnt in a warm-up; set gate_warmup")
+    if model.warm_start and (gate.start or gate.experts):
+        problems.append(
+            f"{path}: a mixture with a warm start has a gate already, which names new experts "
+            "alone; leave out start and experts"
+        )
+    if gate.inner.push:
+        problems.append(f"{path}.inner.push: this search attacks nothing but the gate")
+    if gate.start and gate.start not in model.experts:
+        problems.append(f"{path}.start: {gate.start!r} is not in experts")
+    elif gate.start and not isinstance(recipe.models.get(gate.start), NetworkModel):
+        problems.append(f"{path}.start: {gate.start!r} is not a network of this recipe")
+    elif gate.start and recipe.gate and recipe.gate != recipe.network:
+        problems.append(f"{path}.start: gate has another shape than the experts")
+    if model.objective != "side-by-side" and not model.warm_start:
+        problems.append(f"{path}: is learnt side by side, not by {model.objective}")
+    for name, experts in gate.experts.items():
+        if name not in model.against:
+            problems.append(f"{path}.experts: {name!r} is not in against")
+        strangers = [expert for expert in experts if expert not in model.experts]
+        problems += [f"{path}.experts.{name}: {s!r} is not in experts" for s in strangers]
+    return problems
+
+
+def _wrong_shares(key: str, model: NetworkModel | MixtureModel) -> list[str]:
+    """Say which shares belong to nothing, or have no meaning."""
+    if model.objective != "side-by-side":
+        return [f"models.{key}.shares: {model.objective} has none, only side-by-side has"]
+    unknown = [name for name in model.shares if name not in model.against]
+    return [f"models.{key}.shares: {name!r} is not in against" for name in unknown]
+
+
+def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
+    """Say which parents are of the wrong kind: an expert is a network, a start as the model."""
+    problems = []
+    for parent in parents(model):
+        of_mixture = isinstance(model, MixtureModel) and parent not in model.experts
+        found = recipe.models.get(parent)
+        if found and not isinstance(found, MixtureModel if of_mixture else SingleModel):
+            wanted = "mixture" if of_mixture else "network"
+            problems.append(f"models.{key}: {parent!r} is a {found.kind}, expected a {wanted}")
+    if isinstance(model, MixtureModel) and (base := warm_start(recipe, model)):
+        start = f"its warm start {model.warm_start!r}"
+        if not {*model.experts} & {*base.experts}:
+            problems.append(f"models.{key}: has no expert in common with {start}")
+        if model.combine != base.combine:
+            problems.append(f"models.{key}: combine is not that of {start}")
+    return problems
+
+
+def _wrong_rows(recipe: Recipe) -> list[str]:
+    """Say which rows have a name that results cannot take, or an attack that cannot be made."""
+    problems = []
+    for key, row in recipe.rows().items():
+        if key in _COMPUTED_ROWS:
+            problems.append(f"evaluation.rows.{key}: this name is that of a computed row")
+        try:
+            Outcomes({key: np.ones(1, np.bool_)})
+        except ValueError as error:
+            problems.append(f"evaluation.rows: {error}")
+        if row.perturbation in recipe.perturbations:
+            try:
+                row.build(recipe.perturbations)
+            except ValueError as error:
+                problems.append(f"evaluation.rows.{key}: {error}")
+    return problems
+
+
+def _wrong_suites(recipe: Recipe) -> list[str]:
+    """Say which further suites cannot be read or used."""
+    if _unknown_names(recipe):
+        return []
+    problems = []
+    for name in recipe.evaluation.suites:
+        try:
+            recipe.rows(name)
+        except RecipeError as error:
+            problems.append(f"evaluation.suites.{name}: {error}")
+    return problems
+
+
+def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
+    old, new = known_and_new(recipe, model)
+    which = "a new expert" if old else "an expert"
+    return [
+        f"models.{key}: the gate's warm-up needs {which} trained on {name!r}; add one to "
+        "experts, or set gate_warmup to null"
+        for name in model.against
+        if name in new and not right_choices(recipe, model, name)
+    ]
+
+
+def _cycles(recipe: Recipe) -> list[str]:
+    """Say which models are, in the end, made from themselves."""
+    if _unknown_names(recipe):
+        return []
+    problems = []
+    for key in recipe.models:
+        seen: set[str] = set()
+        queue = [*parents(recipe.models[key])]
+        while queue:
+            name = queue.pop()
+            if name not in seen:
+                seen.add(name)
+                queue += parents(recipe.models[name])
+        if key in seen:
+            problems.append(f"models.{key}: is made from itself")
+    return problems
+
+
+def _same_slugs(recipe: Recipe) -> list[str]:
+    """Say which models would share a folder."""
+    owner: dict[str, str] = {}
+    problems = []
+    for key in recipe.models:
+        if not any(letter.isalnum() for letter in key):
+            problems.append(f"models: {key!r} needs at least one letter or digit")
+        if slug(key) in owner:
+            problems.append(f"models: {owner[slug(key)]!r} and {key!r} differ too little")
+        owner[slug(key)] = key
+    return problems
