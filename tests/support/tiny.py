@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from morex.recipe import Recipe, parse_recipe
-from morex.run import Event, Finished, Noticed, Planned, Progressed, Skipped, Stage, Started
+from morex.run import Event, Finished, Noticed, Planned, Progressed, Skipped, Stage, Started, run
 
 _TINY = """
 name: tiny
@@ -56,6 +57,11 @@ evaluation:
     deepfool-l2: {attack: deepfool, perturbation: l2, steps: 2, candidates: 3}
     rays-linf: {attack: rays, perturbation: linf, queries: 6, examples: 20}
 """
+
+
+FEW = ("clean", "Minf", "Mfog", "MoRE")
+TWO = ("clean", "Minf")
+CPU = torch.device("cpu")
 
 
 @cache
@@ -122,3 +128,18 @@ def results_of(run: Path) -> dict[str, bytes]:
     """Return the content of every weights and outcomes file of a run, by path."""
     files = sorted([*run.glob("models/**/model.safetensors"), *run.glob("outcomes/*.npz")])
     return {str(file.relative_to(run)): file.read_bytes() for file in files}
+
+
+def rerun(out: Path, raw: dict[str, Any] | None = None) -> Spy:
+    """Do a recipe in ``out``, by default that of ``FEW``, and return the events."""
+    spy = Spy()
+    run(parse_recipe(raw or raw_recipe(*FEW)), out, observer=spy, jobs=1)
+    assert sorted(spy.skipped + spy.done) == sorted(stage.id for stage in spy.stages)
+    return spy
+
+
+def assert_same_bits(run: Path, whole: Path) -> None:
+    """Compare all that ``run`` holds with the same files of ``whole``."""
+    found, expected = results_of(run), results_of(whole)
+    assert len(found) == 4
+    assert found == {name: expected[name] for name in found}

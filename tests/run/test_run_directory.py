@@ -1,0 +1,64 @@
+"""Run directories that cannot be used: not writable, in use, or not a run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import raw_recipe, rerun, tiny
+
+from morex.run import RunError, run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_run_directory_that_cannot_be_made_or_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for out in (file, file / "run"):
+        with pytest.raises(RunError, match="cannot make the run directory") as caught:
+            run(tiny("clean"), out)
+        assert str(out) in str(caught.value)
+    (tmp_path / "taken" / ".lock").mkdir(parents=True)
+    with pytest.raises(RunError, match="cannot write in the run directory"):
+        run(tiny("clean"), tmp_path / "taken")
+
+
+_HOLDER = """
+import sys
+from pathlib import Path
+from morex.run.store import Store
+with Store(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_cannot_work_in_one_run_directory(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(RunError) as caught:
+            run(tiny("clean"), tmp_path)
+        assert f"is in use by process {holder.pid} on" in str(caught.value)
+        assert str(tmp_path) in str(caught.value)
+        assert not (tmp_path / "recipe.yaml").exists()
+        holder.kill()
+    rerun(tmp_path, raw_recipe("clean"))  # the lock went with the process
+
+
+def test_a_run_leaves_the_files_of_others_alone(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    for name in ("work/thesis.txt", ".notes.part"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(RunError, match=r"not a run directory: it holds '\.notes\.part'.*--out"):
+        run(tiny("clean"), tmp_path)
+    (tmp_path / ".notes.part").unlink()
+    (tmp_path / "work" / "thesis.txt").rename(tmp_path.parent / "thesis.txt")
+    (tmp_path / "work").rmdir()
+    run(tiny("clean"), tmp_path)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.txt").write_text("mine, later")
+    run(tiny("clean"), tmp_path)
+    assert (tmp_path / "work" / "thesis.txt").read_text() == "mine, later"

@@ -1,0 +1,127 @@
+"""Runs that are interrupted, and go on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from damage import cut, flip, write
+from tiny import FEW, TWO, assert_same_bits, changed, raw_recipe, rerun, results_of, tiny
+
+from morex.artifacts.outcomes import Outcomes
+from morex.recipe import parse_recipe
+from morex.report import read_results
+from morex.run import Event, Observer, Progressed, run
+from morex.run.checkpoint import FileCheckpoint
+from morex.training import NotFiniteError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class InterruptionError(Exception):
+    """An interruption."""
+
+
+def stop_in(stage_id: str) -> Observer:
+    """Return an observer that interrupts a run at the first progress of a stage."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progressed) and event.stage.id == stage_id and event.share:
+            raise InterruptionError
+
+    return stop
+
+
+def interrupted(out: Path, stage: str) -> Path:
+    """Begin a run, interrupt it in a stage, and return the stage's folder in the works."""
+    with pytest.raises(InterruptionError):
+        run(tiny(*TWO), out, observer=stop_in(stage), checkpoint_every=0)
+    (work,) = (out / "work").glob(f"{stage}-*")
+    return work
+
+
+def test_an_interrupted_training_goes_on(finished: Path, tmp_path: Path) -> None:
+    work = interrupted(tmp_path, "train-minf")
+    saved = FileCheckpoint(work, 0, print).load()
+    assert saved is not None
+    assert saved.values["step"] == 6  # two epochs of three batches: only the end is left
+    spy = rerun(tmp_path, raw_recipe(*TWO))
+    assert spy.skipped == ["train-clean", "evaluate-clean"]
+    assert spy.shares["train-minf"] == [1.0]  # where it began: no step was taken again
+    assert_same_bits(tmp_path, finished)
+
+
+def test_an_interrupted_evaluation_keeps_its_rows(finished: Path, tmp_path: Path) -> None:
+    work = interrupted(tmp_path, "evaluate-minf")
+    kept = Outcomes.load(work / "rows.npz").right
+    assert {name: len(right) for name, right in kept.items()} == {"clean": 16}  # of 30: a batch
+    spy = rerun(tmp_path, raw_recipe(*TWO))
+    assert spy.shares["evaluate-minf"][:2] == pytest.approx([16 / 30 / 5, 1 / 5])  # begins there
+    assert_same_bits(tmp_path, finished)
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "again"),
+    [
+        ("train-minf", "checkpoint", "the stage starts again"),
+        ("evaluate-minf", "rows.npz", "the evaluation starts again"),
+    ],
+)
+@pytest.mark.parametrize("damage", [flip, cut, write(b"")], ids=["flip", "cut", "empty"])
+def test_damage_in_the_works_is_named_and_the_stage_starts_again(
+    stage: str,
+    file: str,
+    again: str,
+    damage: Callable[[Path], None],
+    finished: Path,
+    tmp_path: Path,
+) -> None:
+    work = interrupted(tmp_path, stage)
+    damage(work / file)
+    spy = rerun(tmp_path, raw_recipe(*TWO))
+    (notice,) = spy.notices
+    assert str(work / file) in notice
+    assert again in notice
+    assert_same_bits(tmp_path, finished)
+
+
+def test_what_is_in_the_works_is_not_used_for_another_recipe(tmp_path: Path) -> None:
+    interrupted(tmp_path, "train-minf")
+    raw = changed(raw_recipe(*TWO), "models.Minf.training", {"learning_rate": 0.04})
+    rerun(tmp_path, raw)
+    run(parse_recipe(raw), tmp_path / "fresh")
+    fresh = results_of(tmp_path / "fresh")
+    assert {name: results_of(tmp_path)[name] for name in fresh} == fresh
+
+
+def test_a_stage_clears_its_own_works_only(tmp_path: Path) -> None:
+    raw = raw_recipe("clean", "Minf")
+    raw["models"]["Minf clean"] = raw["models"]["clean"]  # train-minf-clean begins with train-minf
+    raw["columns"] = ["Minf clean", "Minf"]
+    recipe = parse_recipe(raw)
+    first = recipe.model_copy(update={"columns": ("Minf",)})
+    with pytest.raises(InterruptionError):
+        run(recipe, tmp_path, observer=stop_in("train-minf-clean"), checkpoint_every=0)
+    with pytest.raises(InterruptionError):
+        run(first, tmp_path, observer=stop_in("evaluate-minf"))
+    assert [*(tmp_path / "work").glob("train-minf-clean-*/checkpoint")]
+    assert not [*(tmp_path / "work").glob("train-minf-????????????????")]
+
+
+def test_leftovers_of_killed_writes_are_removed(out: Path) -> None:
+    torn = out / "models/clean/.model.safetensors.123.part"
+    torn.write_bytes(b"half")
+    rerun(out)
+    assert not torn.exists()
+
+
+def test_a_training_that_diverges_keeps_finished_stages_and_can_be_repaired(
+    finished: Path, tmp_path: Path
+) -> None:
+    raw = changed(raw_recipe(*FEW), "models.Minf.training", {"learning_rate": 1e30})
+    with pytest.raises(NotFiniteError, match=r"train-minf: not finite: .* learning rate"):
+        run(parse_recipe(raw), tmp_path)
+    results = read_results(tmp_path)
+    assert [*results.outcomes] == ["clean"]
+    assert results.file.missing == FEW[1:]
+    assert rerun(tmp_path).skipped == ["train-clean", "evaluate-clean"]
+    assert results_of(tmp_path) == results_of(finished)

@@ -1,0 +1,205 @@
+"""Which stages a second call does again, after a recipe or its data has changed."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tiny import CPU, FEW, changed, raw_recipe, rerun, results_of, tiny
+
+from morex.attacks import PGD
+from morex.models.mixture import Mixture
+from morex.models.named import load_model
+from morex.recipe import parse_recipe
+from morex.recipe.models import NetworkModel
+from morex.report import make_table, read_results, to_text
+from morex.run import Workshop
+from morex.run.stages import plan_stages
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_second_call_does_nothing(out: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    spy = rerun(out)
+    assert not spy.done
+    assert not spy.notices
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
+    assert make_table(read_results(out)).columns == FEW
+
+
+def test_a_changed_suite_redoes_the_evaluations_only(out: Path) -> None:
+    before = results_of(out)
+    spy = rerun(out, changed(raw_recipe(*FEW), "evaluation.rows.pgd-linf.steps", 3))
+    assert {*spy.done} == {f"evaluate-{name.lower()}" for name in FEW}
+    after = results_of(out)
+    assert all(after[name] == before[name] for name in before if name.endswith("safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("evaluation.examples", 20),
+        ("evaluation.batch_size", 20),
+        ("evaluation.rows.rays-linf.examples", 10),
+        ("perturbations.l2.eps", 0.4),  # only a row uses it
+    ],
+)
+def test_everything_that_decides_outcomes_redoes_them(path: str, value: object, out: Path) -> None:
+    spy = rerun(out, changed(raw_recipe(*FEW), path, value))
+    assert {*spy.done} == {f"evaluate-{name.lower()}" for name in FEW}
+
+
+MORE = {"gate-more", "train-more", "evaluate-more"}
+
+
+FOG = {"train-mfog", "evaluate-mfog"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "redone"),
+    [
+        ("models.Minf.training", {"epochs": 1}, {"train-minf", "evaluate-minf"} | MORE),
+        ("models.clean.training", {"epochs": 1}, {"train-clean", "evaluate-clean"} | FOG | MORE),
+        ("models.Mfog.inner", {"steps": 3}, {"train-mfog"}),  # unused by fog: the same bits
+        ("models.MoRE.gate_warmup", {"epochs": 2}, MORE),
+        ("models.MoRE.training", {"epochs": 2}, {"train-more", "evaluate-more"}),
+        ("gate", {"architecture": "resnet10", "width": 3}, MORE),
+    ],
+)
+def test_a_changed_model_is_redone_with_all_that_depends_on_it(
+    path: str, value: object, redone: set[str], out: Path
+) -> None:
+    raw = changed(raw_recipe(*FEW), path, value)
+    spy = rerun(out, raw)
+    assert {*spy.done} == redone
+    assert not spy.notices
+    assert not rerun(out, raw).done
+
+
+def test_another_strength_redoes_who_trains_or_is_attacked_with_it(out: Path) -> None:
+    spy = rerun(out, changed(raw_recipe(*FEW), "perturbations.linf.eps", 0.05))
+    evaluations = {f"evaluate-{name.lower()}" for name in FEW}
+    assert {*spy.done} == evaluations | {"train-minf"} | MORE
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 1),
+        ("threads", 1),
+        ("data.train_examples", 100),
+        ("data.crop", 0),
+        ("network.width", 5),
+    ],
+)
+def test_seed_data_and_network_redo_everything(path: str, value: object, out: Path) -> None:
+    spy = rerun(out, changed(raw_recipe(*FEW), path, value))
+    assert not spy.skipped
+
+
+def test_a_new_version_redoes_nothing() -> None:
+    """Change the number on purpose alone: every finished run of a user is done again then."""
+    stages = plan_stages(tiny(), "train", "test")
+    keys = {stage.id: stage.key({need: need for need in stage.needs}) for stage in stages}
+    digest = hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
+    assert digest[:16] == "93a10b29a2eaebd4"
+
+
+@pytest.mark.parametrize(("path", "value"), [("name", "other"), ("description", "other")])
+def test_words_about_a_recipe_redo_nothing(path: str, value: object, out: Path) -> None:
+    assert not rerun(out, changed(raw_recipe(*FEW), path, value)).done
+    assert yaml.safe_load((out / "recipe.yaml").read_text())[path] == value
+
+
+def test_other_names_of_perturbations_redo_nothing_that_they_do_not_decide(out: Path) -> None:
+    text = yaml.safe_dump(raw_recipe(*FEW), sort_keys=False)
+    renamed = text.replace("against: fog", "against: haze").replace(
+        "  fog:\n    kind", "  haze:\n    kind"
+    )
+    renamed = renamed.replace("perturbation: fog", "perturbation: haze").replace("- fog", "- haze")
+    raw = yaml.safe_load(renamed)
+    assert "fog" not in raw["perturbations"]
+    assert not rerun(out, raw).done
+
+
+def pictures(folder: Path, classes: int = 3, each: int = 14) -> Path:
+    """Write class folders with random pictures."""
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for label in range(classes):
+            place = folder / split / f"class{label}"
+            place.mkdir(parents=True)
+            for i in range(each):
+                pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{i:02}.png")
+    return folder
+
+
+def test_where_the_data_lies_redoes_nothing_but_what_is_in_it_does(tmp_path: Path) -> None:
+    from PIL import Image
+
+    here, there = pictures(tmp_path / "here"), tmp_path / "there"
+    shutil.copytree(here, there)
+    raw = raw_recipe("clean")
+    raw["data"] = {"name": "mine", "folder": str(here), "validation": 0.3, "train_examples": 20}
+    raw["training"]["batch_size"] = 8
+    out = tmp_path / "run"
+    assert rerun(out, raw).done == ["train-clean", "evaluate-clean"]
+    raw["data"] |= {"name": "ours", "folder": str(there)}
+    assert not rerun(out, raw).done
+
+    # any training picture can move the pixel statistics, also one that is not sampled
+    for split, redone in (("test", ["evaluate-clean"]), ("train", ["train-clean"])):
+        for i in range(14):
+            Image.new("RGB", (8, 8)).save(there / split / "class1" / f"{i:02}.png")
+        assert rerun(out, raw).done[: len(redone)] == redone
+    assert not rerun(out, raw).done
+
+
+def test_a_note_on_the_data_is_shown_and_redoes_nothing(out: Path) -> None:
+    spy = rerun(out, changed(raw_recipe(*FEW), "data.note", "a copy"))
+    assert not spy.done
+    assert "digits (a copy)" in to_text(make_table(read_results(out)))
+
+
+def test_the_number_format_decides_every_stage(out: Path) -> None:
+    spy = rerun(out, raw_recipe(*FEW) | {"saved_precision": "bf16"})
+    assert not spy.skipped
+
+
+def test_shares_decide_a_mixture_and_equal_ones_do_not(out: Path) -> None:
+    assert not rerun(out, changed(raw_recipe(*FEW), "models.MoRE.shares", {})).done
+    stages = ["evaluate-more", "gate-more", "train-more"]
+    spy = rerun(out, changed(raw_recipe(*FEW), "models.MoRE.shares", {"clean": 2}))
+    assert sorted(spy.done) == stages
+    spy = rerun(out, changed(raw_recipe(*FEW), "models.MoRE.combine", "probabilities"))
+    assert sorted(spy.done) == stages
+    mixture = load_model(out / "models/more")
+    assert isinstance(mixture, Mixture)
+    assert mixture.combine == "probabilities"
+
+
+@pytest.mark.parametrize(
+    ("inner", "redone"),
+    [
+        ({"keep": "best"}, set[str]()),  # as usual
+        ({"keep": "last"}, {"train-minf", "evaluate-minf"} | MORE),
+    ],
+)
+def test_what_a_search_keeps_is_part_of_what_is_done(
+    inner: dict[str, str], redone: set[str], out: Path
+) -> None:
+    raw = changed(raw_recipe(*FEW), "models.Minf.inner", inner)
+    workshop = Workshop.open(parse_recipe(raw), CPU)
+    model = workshop.recipe.models["Minf"]
+    assert isinstance(model, NetworkModel)
+    (member,) = workshop.objective(model).members
+    assert isinstance(member, PGD)
+    assert member.keep == inner["keep"]
+    assert {*rerun(out, raw).done} == redone

@@ -1,0 +1,40 @@
+"""Further suites of a recipe."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import FEW, changed, raw_recipe, rerun
+
+from morex.recipe import parse_recipe
+from morex.report import make_table, read_results, to_text
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def with_suites(**uses: dict[str, Any]) -> dict[str, Any]:
+    return changed(raw_recipe(*FEW), "evaluation.suites", uses)
+
+
+def test_further_suites_have_tables_of_their_own(out: Path) -> None:
+    spy = rerun(out, with_suites(quick={"examples": 12}))
+    assert sorted(spy.done) == sorted(f"evaluate-{name}@quick" for name in map(str.lower, FEW))
+    table = make_table(read_results(out, "quick"))
+    assert table.columns == FEW
+    assert {*table.rows} == {"clean", "fog", "pgd-linf", "pgd-l2"}
+    assert {cell.n for cells in table.rows.values() for cell in cells if cell} == {12}
+    assert "tiny, suite quick" in to_text(table)
+    assert not rerun(out, with_suites(quick={"examples": 12})).done
+    assert make_table(read_results(out)).columns == FEW
+
+
+def test_a_suite_of_one_s_own_in_a_recipe(out: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\nrows: {'steer-*': {attack: steering, over: linf, steps: 1}}")
+    rerun(out, with_suites(mine={"examples": 5, "file": str(file)}))
+    assert [*read_results(out, "mine").file.rows] == ["steer-linf"]
+
+
+def test_a_suite_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"evaluation\.suites\.nothing: no suite 'nothing'"):
+        parse_recipe(with_suites(nothing={}))
