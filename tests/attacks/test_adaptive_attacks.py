@@ -4,6 +4,7 @@ import pytest
 import torch
 from digits_net import trained_net, unseen
 from linear import right
+from routed import BALL, Routed, Strong, Weak, pictures
 from torch import Tensor, nn
 
 from morex.attacks import (
@@ -17,62 +18,12 @@ from morex.attacks import (
     WorstOfDraws,
     WorstOfStrengths,
 )
-from morex.attacks.gate_steering import TowardsExpert
+from morex.attacks.gate_losses import TowardsExpert
 from morex.attacks.sequence import first_that_fools
 from morex.evaluation.feasibility import check_feasible
 from morex.perturbations import L2, Clean, Fog, Linf
 
-BALL = Linf(0.1)
 BLUR = 40.0
-
-
-class Weak(nn.Module):
-    """Class 0 for pictures with more light on the left; gives way to a small perturbation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        left, right = x[..., :2].mean((1, 2, 3)), x[..., 2:].mean((1, 2, 3))
-        return 50 * torch.stack([left - right, right - left], 1)
-
-
-class Strong(nn.Module):
-    """Class 0 for dark pictures; the perturbation is too small to change it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        light = x.mean((1, 2, 3)) - 0.5
-        return 20 * torch.stack([-light, light], 1)
-
-
-class Routed(nn.Module):
-    """A mixture whose gate sends nearly all to the strong expert, and is blind to the class.
-
-    The gate looks at a contrast between rows, which neither expert sees. On the images below it
-    saturates: the gradient of the cross-entropy through it is far too small to be followed.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.experts = nn.ModuleList([Strong(), Weak()])
-
-    def gate_weights(self, x: Tensor) -> Tensor:
-        contrast = x[:, :, ::2].mean((1, 2, 3)) - x[:, :, 1::2].mean((1, 2, 3))
-        return torch.softmax(torch.stack([contrast * 0 + 30, 400 * contrast], 1), 1)
-
-    choice_weights = gate_weights
-
-    def forward(self, x: Tensor) -> Tensor:
-        weights = self.gate_weights(x)
-        logits = torch.stack([expert(x) for expert in self.experts], 1)
-        return (weights[..., None] * logits).sum(1)
-
-
-def pictures() -> tuple[Tensor, Tensor]:
-    """Return dark and bright pictures, all right, with a little more light on the matching side."""
-    x = torch.full((8, 3, 4, 4), 0.25)
-    x[4:] = 0.75
-    y = torch.tensor([0] * 4 + [1] * 4)
-    x[:4, ..., :2] += 0.02
-    x[4:, ..., 2:] += 0.02
-    return x, y
 
 
 def test_steering_breaks_a_gate_that_hides_a_weak_expert() -> None:
@@ -80,6 +31,65 @@ def test_steering_breaks_a_gate_that_hides_a_weak_expert() -> None:
     plain = PGD(BALL, steps=20, restarts=5, random_start=False)(model, x, y)
     assert right(model, plain, y).all()  # the gate's gradient is lost
     moved = GateSteering(BALL, steps=20)(model, x, y)
+    assert not right(model, moved, y).any()
+    check_feasible(BALL, x, moved, "steering")
+
+
+class Opposed(nn.Module):
+    """A mixture in which the gate and the class pull one quantity in opposite directions.
+
+    In radii of the ball, c is how bright the first channel is and d the second. The gate gives
+    the second expert the weight sigmoid(8 c - 5). The first expert is always right, but its margin
+    climbs steeply with c at every point, falling back in tiny jumps that have no gradient: the
+    cross-entropy pulls c down, away from the second expert.
+
+    Args:
+        slope: of the first expert's margin.
+        always: whether the second expert is always wrong; otherwise only where d < -0.8.
+    """
+
+    def __init__(self, slope: float, always: bool) -> None:
+        super().__init__()
+        self.slope, self.always = slope, always
+
+    def gate_weights(self, x: Tensor) -> Tensor:
+        c = (x[:, 0].mean((1, 2)) - 0.5) / BALL.eps
+        return torch.stack([0 * c, 8 * c - 5], 1).softmax(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        c, d = ((x[:, k].mean((1, 2)) - 0.5) / BALL.eps for k in (0, 1))
+        steep = self.slope * c
+        margins = [1 + steep - steep.detach().floor(), 0 * d - 10 if self.always else 20 * d + 16]
+        margin = (self.gate_weights(x) * torch.stack(margins, 1)).sum(1)
+        return torch.stack([margin, 0 * margin], 1)
+
+
+def grey() -> tuple[Tensor, Tensor]:
+    return torch.full((8, 3, 4, 4), 0.5), torch.zeros(8, dtype=torch.int64)
+
+
+def pushed(push: float, fool: bool = True) -> PGD:
+    loss = TowardsExpert(1, push, fool)
+    return PGD(BALL, steps=20, stop_when_fooled=fool, loss=loss)
+
+
+def test_two_phases_find_what_pushing_and_fooling_together_do_not() -> None:
+    model, (x, y) = Opposed(slope=1000, always=True), grey()
+    for attack in (PGD(BALL, restarts=3), *(pushed(push) for push in GateSteering.pushes)):
+        assert right(model, attack(model, x, y), y).all()
+    moved = GateSteering(BALL)(model, x, y)
+    assert not right(model, moved, y).any()
+    check_feasible(BALL, x, moved, "steering")
+
+
+def test_pushing_and_fooling_together_find_what_two_phases_do_not() -> None:
+    model, (x, y) = Opposed(slope=70, always=False), grey()
+    steered = pushed(1.0, fool=False)(model, x, y)
+    assert (model.gate_weights(steered)[:, 1] > 0.9).all()
+    plain = PGD(BALL, steps=20, stop_when_fooled=True)
+    for second in (plain(model, x, y), plain.go_on(model, x, y, steered, _seeded())):
+        assert right(model, second, y).all()
+    moved = GateSteering(BALL)(model, x, y)
     assert not right(model, moved, y).any()
     check_feasible(BALL, x, moved, "steering")
 
@@ -110,7 +120,6 @@ def test_leading_a_gate_astray_asks_the_gate_alone() -> None:
 def test_steering_a_model_without_gate_is_plain_pgd() -> None:
     net, (x, y) = trained_net(), unseen(60)
     ball = Linf(0.05)
-    steered = GateSteering(ball, steps=5, pushes=(1.0,))(net, x, y)
     generator = torch.Generator().manual_seed(1)
     same = torch.Generator().manual_seed(1)
     steered = GateSteering(ball, steps=5, pushes=(1.0,))(net, x, y, generator=generator)

@@ -8,8 +8,7 @@ from linear import Counting
 from torch import Tensor
 
 from morex.attacks import PGD, Attack, WorstOfDraws, frozen, search_slices
-from morex.attacks.losses import margin
-from morex.attacks.pgd import OfLogits
+from morex.attacks.losses import OfLogits, margin
 from morex.core.seeding import generator_for
 from morex.perturbations import L1, L2, Clean, Fog, Linf
 

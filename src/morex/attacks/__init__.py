@@ -6,10 +6,13 @@ from morex.attacks.batched import search_slices
 from morex.attacks.composed import SearchAround, attack_on, search_of
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import GridSearch, RandomNoise, WorstOfDraws, WorstOfStrengths
-from morex.attacks.gate_steering import AwayFromChoices, DrawnSteering, GateSteering
-from morex.attacks.pgd import PGD, Keep, OfLogits, cross_entropy
+from morex.attacks.gate_losses import AwayFromChoices
+from morex.attacks.gate_steering import DrawnSteering, GateSteering
+from morex.attacks.losses import OfLogits, cross_entropy
+from morex.attacks.pgd import PGD, Keep
 from morex.attacks.rays import RayS
 from morex.attacks.sequence import InTurn
+from morex.attacks.targeted import Targeted
 from morex.attacks.transfer import ExpertTransfer
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "RandomNoise",
     "RayS",
     "SearchAround",
+    "Targeted",
     "WorstOfDraws",
     "WorstOfStrengths",
     "attack_on",

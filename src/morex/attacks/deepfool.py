@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.losses import most_likely_wrong
 from morex.perturbations import L2, Ball, Linf
 
 _NUDGE = 1e-4
@@ -98,7 +99,7 @@ class DeepFool(Attack):
     def _rivals(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return the most likely classes other than y: (N, K), (N,) -> (N, candidates - 1)."""
         count = min(self.candidates or logits.shape[1], logits.shape[1])
-        return logits.scatter(1, y[:, None], -torch.inf).topk(count - 1).indices
+        return most_likely_wrong(logits, y, count - 1)
 
     def _step(self, model: Model, moved: Tensor, y: Tensor, rivals: Tensor) -> Tensor:
         """Return the shortest step to a linearised boundary; backward once per rival class."""

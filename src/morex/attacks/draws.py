@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
-from morex.attacks.pgd import cross_entropy
+from morex.attacks.losses import cross_entropy
 from morex.attacks.sequence import Search, first_that_fools
 from morex.perturbations import Ball, Spatial, Transform
 

@@ -8,118 +8,18 @@ and so is, per expert, a pure phase on the gate (log w_j alone) with a phase on 
 The per-example worst counts.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
-from morex.attacks.pgd import PGD, cross_entropy
+from morex.attacks.gate_losses import Gated, TowardsEach, TowardsExpert
+from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools
 from morex.perturbations import Ball
-
-_LEAST = 1e-30
-"""Weights below it count as it: their logarithm stays finite."""
-
-
-@runtime_checkable
-class Gated(Protocol):
-    """A model whose gate can be asked."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return logits (N, K)."""
-
-    def gate_weights(self, x: Tensor) -> Tensor:
-        """Return the weight of every expert, (N, m), which sum to 1."""
-
-
-@runtime_checkable
-class Choosing(Protocol):
-    """A model whose gate chooses among something, experts or what stands for several of them."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return logits (N, K)."""
-
-    def choice_weights(self, x: Tensor) -> Tensor:
-        """Return the weight of every choice, (N, n), which sum to 1."""
-
-
-@dataclass(frozen=True)
-class TowardsExpert:
-    """The loss that also pushes the gate to an expert.
-
-    Args:
-        expert: its index j.
-        push: lambda, the weight of log w_j.
-        fool: whether the cross-entropy counts; without it the gate alone is pushed.
-    """
-
-    expert: int
-    push: float = 1.0
-    fool: bool = True
-
-    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits, and CE + push * log w_j per example."""
-        weights = _weights(model, x)
-        logits, value = model(x), self.push * _log(weights[:, self.expert])
-        return logits, value + cross_entropy(logits, y) if self.fool else value
-
-
-@dataclass(frozen=True)
-class AwayFromChoices:
-    """The loss that leads a gate astray: -log sum_j w_j over the choices j that are right.
-
-    It asks the gate alone. With it ``PGD`` attacks the gate as a classifier of perturbations.
-
-    Args:
-        right: their indices among what the gate chooses from (``Mixture.choices``).
-    """
-
-    right: tuple[int, ...]
-
-    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weights of all choices, and the loss per example."""
-        if not isinstance(model, Choosing):
-            raise TypeError(f"{type(model).__name__} has no choice_weights to lead astray")
-        weights = model.choice_weights(x)
-        check_choices([self.right], weights.shape[1])
-        return weights, -_log(torch.stack([weights[:, j] for j in self.right]).sum(0))
-
-
-def check_choices(right: Iterable[Collection[int]], count: int) -> None:
-    """Raise ``ValueError`` unless each names some of what a gate chooses from, by index."""
-    if not all(names and {*names} <= {*range(count)} for names in right):
-        raise ValueError(
-            f"the gate chooses among {count}: expected indices below that, some for each "
-            f"perturbation, got {right}"
-        )
-
-
-def _weights(model: Model, x: Tensor) -> Tensor:
-    if not isinstance(model, Gated):
-        raise TypeError(f"{type(model).__name__} has no gate_weights to steer")
-    return model.gate_weights(x)
-
-
-def _log(weights: Tensor) -> Tensor:
-    return weights.clamp_min(_LEAST).log()
-
-
-@dataclass(frozen=True, eq=False)
-class _TowardsEach:
-    """The loss that pushes every example's gate its own way: CE + push_n log w_{j_n}."""
-
-    experts: Tensor
-    pushes: Tensor
-
-    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits, and the loss per example."""
-        weights = _weights(model, x)
-        logits, towards = model(x), _log(weights.gather(1, self.experts[:, None])[:, 0])
-        return logits, cross_entropy(logits, y) + self.pushes * towards
 
 
 @dataclass(frozen=True)
@@ -165,7 +65,7 @@ class DrawnSteering(Attack):
             experts = model.gate_weights(x[:1]).shape[1]
         drawn = torch.randint(experts + 1, (len(x),), generator=generator, device=x.device)
         pushes = self.push * (drawn < experts)
-        loss = _TowardsEach(drawn.clamp(max=experts - 1), pushes)
+        loss = TowardsEach(drawn.clamp(max=experts - 1), pushes)
         return replace(self._plain(), loss=loss).search(model, x, y, generator)
 
 

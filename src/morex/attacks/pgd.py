@@ -7,43 +7,18 @@ Over several balls this is MSD (Maini et al. 2020, Algorithm 1): each ball propo
 projected step, and every example takes the proposal with the largest loss.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.losses import CROSS_ENTROPY, Loss, loss_of_rows
 from morex.perturbations import Ball
-
-Loss = Callable[[Model, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""What is maximised: model, images, labels (N,) -> logits (N, K), and a number per example (N,)."""
 
 Keep = Literal["best", "last"]
 """Which iterate of a search counts."""
-
-
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Return -log softmax(logits)_y per example, computed in float32: (N, K), (N,) -> (N,)."""
-    return F.cross_entropy(logits.float(), y, reduction="none")
-
-
-@dataclass(frozen=True)
-class OfLogits:
-    """A loss that needs nothing of the model but its logits.
-
-    Args:
-        function: logits (N, K), labels (N,) -> one number per example (N,).
-    """
-
-    function: Callable[[Tensor, Tensor], Tensor] = cross_entropy
-
-    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits and their loss."""
-        logits = model(x)
-        return logits, self.function(logits, y)
 
 
 @dataclass(frozen=True)
@@ -77,7 +52,7 @@ class PGD(Attack):
     restarts: int = 1
     random_start: bool = True
     stop_when_fooled: bool = False
-    loss: Loss = OfLogits()
+    loss: Loss = CROSS_ENTROPY
     keep: Keep = "best"
 
     def __post_init__(self) -> None:
@@ -138,10 +113,10 @@ class PGD(Attack):
         rows = best.standing() if self.stop_when_fooled else torch.arange(len(x), device=x.device)
         if not len(rows):
             return
-        x, y = x[rows], y[rows]
+        x, y, loss = x[rows], y[rows], loss_of_rows(self.loss, rows)
         moved = self._start(x, generator) if start is None else start[rows]
         for _ in range(self.steps):
-            score, gradient = self._score_and_gradient(model, moved, y)
+            score, gradient = self._score_and_gradient(loss, model, moved, y)
             if self.keep == "best":
                 best.update(rows, moved, score)
             if self.stop_when_fooled:
@@ -149,23 +124,26 @@ class PGD(Attack):
                 rows, x, y, moved, gradient = (t[standing] for t in (rows, x, y, moved, gradient))
                 if not len(rows):
                     return
-            moved = self._step(model, x, y, moved, gradient)
+                loss = loss_of_rows(loss, standing)
+            moved = self._step(loss, model, x, y, moved, gradient)
         if self.keep == "last":
             best.x = moved
             return
         with torch.no_grad():
-            best.update(rows, moved, self._score(*self.loss(model, moved, y), y))
+            best.update(rows, moved, self._score(*loss(model, moved, y), y))
 
     def _score(self, logits: Tensor, loss: Tensor, y: Tensor) -> Tensor:
-        """Return the loss; infinite for an example that is fooled and need not be searched on."""
+        """Return the loss, infinite for an example whose search ends because it is fooled."""
         return loss.masked_fill(logits.argmax(1) != y, torch.inf) if self.stop_when_fooled else loss
 
-    def _score_and_gradient(self, model: Model, moved: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _score_and_gradient(
+        self, loss: Loss, model: Model, moved: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor]:
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():
-            logits, loss = self.loss(model, moved, y)
-            (gradient,) = torch.autograd.grad(loss.sum(), moved)
-        return self._score(logits.detach(), loss.detach(), y), gradient
+            logits, value = loss(model, moved, y)
+            (gradient,) = torch.autograd.grad(value.sum(), moved)
+        return self._score(logits.detach(), value.detach(), y), gradient
 
     def _start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if not self.random_start:
@@ -176,7 +154,9 @@ class PGD(Attack):
         drawn = torch.randint(len(starts), (len(x),), device=x.device, generator=generator)
         return _take(starts, drawn)
 
-    def _step(self, model: Model, x: Tensor, y: Tensor, moved: Tensor, gradient: Tensor) -> Tensor:
+    def _step(
+        self, loss: Loss, model: Model, x: Tensor, y: Tensor, moved: Tensor, gradient: Tensor
+    ) -> Tensor:
         """Take the steepest step of the ball, or of the ball where the loss is then largest."""
         steps = [
             ball.project(
@@ -189,7 +169,7 @@ class PGD(Attack):
         if len(steps) == 1:
             return steps[0]
         with torch.no_grad():
-            losses = torch.stack([self.loss(model, step, y)[1] for step in steps])
+            losses = torch.stack([loss(model, step, y)[1] for step in steps])
         return _take(steps, losses.argmax(0))
 
 

@@ -1,14 +1,17 @@
-"""Evaluation: what is measured of a model, whatever made it.
+"""Evaluation: what is measured on a model, however it was made.
 
-=================  ==========================================================================
-``suite``          which attacks, on how many images; the paper's Table 1
-``evaluate``       one boolean per attack and image
-``feasibility``    is what an attack returned allowed?
-``masking_audit``  is a model robust, or does it only hide its gradients?
-``gate_usage``     the weight that a gate gives each expert under each perturbation
+===================  ================================================================
+``suite``            which attacks, on how many images; the paper's Table 1
+``evaluate``         one boolean per attack and image
+``feasibility``      checks that an attack returned an image that it may return
+``masking_audit``    is a model robust, or does it only hide its gradients?
+``audit_balls``      the points of the audit that are measured in a ball
+``audit_outputs``    its point about gradients, outputs and continuity
+``audit_basis``      what its points share: model, images, limits, verdict
+``gate_usage``       the weight that a gate gives each expert under each perturbation
 ``strength_curves``  accuracy against the strength of a perturbation
-``illustrate``     what the report shows of a model
-=================  ==========================================================================
+``illustrate``       what the report shows of a model
+===================  ================================================================
 """
 
 from morex.evaluation.evaluate import evaluate

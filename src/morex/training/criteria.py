@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from morex.attacks.gate_steering import check_choices
+from morex.attacks.gate_losses import check_choices
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.training.objectives import Batch
