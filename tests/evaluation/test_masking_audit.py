@@ -143,7 +143,7 @@ class Contrast(nn.Module):
 def test_a_gate_that_hides_a_weak_expert_is_flagged() -> None:
     experts = {"robust": network(True), "clean": network(False)}
     found = findings(Mixture(experts, Contrast()).eval())
-    assert "plain PGD flatters" in flagged(found)[7]
+    assert "plain PGD overrates" in flagged(found)[7]
 
 
 def test_balls_and_images_are_checked() -> None:
