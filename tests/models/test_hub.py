@@ -13,9 +13,9 @@ import torch
 
 import morex
 from morex.artifacts.model_sets import SetError
+from morex.models.errors import ModelError
 from morex.models.hub import HubError, _snapshot, hub_model, on_hub
 from morex.models.named import load_model, open_model
-from morex.models.save import ModelError
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 

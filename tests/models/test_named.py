@@ -12,10 +12,12 @@ from torch import nn
 
 import morex
 from morex.artifacts.model_sets import SetError
+from morex.models.errors import ModelError
 from morex.models.external import Foreign, ForeignConfig, ForeignModelError
+from morex.models.folder import DESCRIPTION, WEIGHTS
 from morex.models.mixture import Mixture
 from morex.models.named import FromFactory, FromFolder, open_model
-from morex.models.save import DESCRIPTION, WEIGHTS, ModelError, save_model
+from morex.models.save import save_model
 
 ABOUT = {"classes": ["a", "b", "c"], "recipe": {"seed": 3}}
 

@@ -7,8 +7,9 @@ import torch
 import morex
 import morex.artifacts.model_sets
 from morex.artifacts.model_sets import shipped_sets
+from morex.models.errors import ModelError
 from morex.models.named import find_model, load_model, open_model
-from morex.models.save import ModelError, save_model
+from morex.models.save import save_model
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ from tiny import Spy, changed, raw_recipe, results_of, tiny
 
 from morex.artifacts.outcomes import Outcomes
 from morex.attacks import PGD, AwayFromChoices, WorstOfDraws
+from morex.models.errors import ModelError
 from morex.models.external import import_model
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.models.named import load_model, open_model
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.models.save import ModelError, save_model
+from morex.models.save import save_model
 from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extend import extended, last_mixture, shrunk
 from morex.recipe.lineage import expert_for, known_and_new

@@ -7,7 +7,9 @@
 ``mixture``   f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
 ``extend``    a trained mixture with further experts, or with fewer
 ``external``  classifiers that morex did not make
-``save``      models on disk: safetensors and JSON
+``kinds``     the kinds of models that can be saved, and their form in JSON
+``save``      writes a model to a folder
+``folder``    reads it again: safetensors and JSON
 ``named``     a model by its name: a folder, a shipped model, the hub, a factory
 ``hub``       models on the Hugging Face hub
 ============  ==========================================================================

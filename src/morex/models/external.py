@@ -8,7 +8,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,17 @@ class Foreign(Rescaled):
     def last_layer(self) -> str:
         """The dotted name of the last linear layer."""
         return self.config.path
+
+    def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
+        """Return its configuration."""
+        return asdict(self.config)
+
+    @classmethod
+    def from_json(
+        cls, form: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]
+    ) -> "Foreign":
+        """Return what the factory of a configuration makes, which is imported and called."""
+        return cls(ForeignConfig(**form))
 
     def digest(self) -> str:
         """Return a checksum of the weights."""

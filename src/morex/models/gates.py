@@ -5,6 +5,9 @@ its softmax is their weights. An ``ExtendedGate`` chooses among everything that 
 and each expert that joined; the weights of the experts follow from that.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -40,3 +43,14 @@ class ExtendedGate(nn.Module):
     def choice_weights(self, x: Tensor) -> Tensor:
         """Return the softmax of ``choices``: (N, C, H, W) -> (N, 1 + joined)."""
         return torch.softmax(self.choices(x), dim=1)
+
+    def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
+        """Return its two networks."""
+        return {"known": describe(self.known), "joined": describe(self.joined)}
+
+    @classmethod
+    def from_json(
+        cls, form: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]
+    ) -> "ExtendedGate":
+        """Return a gate of two networks."""
+        return cls(build(form["known"]), build(form["joined"]))

@@ -6,9 +6,9 @@ Nothing here knows how an expert or a gate was trained, or what attacks the mixt
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +99,18 @@ class Ensemble(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of images in [0, 1]: (N, C, H, W) -> (N, K)."""
 
+    def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
+        """Return the experts by name."""
+        parts = map(describe, self.experts)
+        return {"experts": dict(zip(self.expert_names, parts, strict=True))}
+
+    @classmethod
+    def from_json(
+        cls, form: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]
+    ) -> Self:
+        """Return an ensemble of the experts."""
+        return cls(_parts(form, build))
+
 
 class Mixture(Ensemble):
     """MoRE: the experts' logits weighted by the softmax of a gate (section 2, equation 3).
@@ -176,6 +188,19 @@ class Mixture(Ensemble):
         # not einsum, which autocast would run, and round, in bfloat16
         return (self.gate_weights(x).unsqueeze(2) * self.expert_logits(x).float()).sum(1)
 
+    def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
+        """Return the experts by name, the gate, and what it weights unless that is the logits."""
+        combine = {} if self.combine == "logits" else {"combine": self.combine}
+        return super().to_json(describe) | {"gate": describe(self.gate)} | combine
+
+    @classmethod
+    def from_json(
+        cls, form: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]
+    ) -> Self:
+        """Return a mixture of the experts and the gate."""
+        combine = form.get("combine", "logits")
+        return cls(_parts(form, build), build(form["gate"]), combine=combine)
+
 
 class MeanOfExperts(Ensemble):
     """The mean of the experts' logits, without a gate (the paper's code calls it AMoE)."""
@@ -193,6 +218,12 @@ class LargestLogit(Ensemble):
         logits = self.expert_logits(x).float()
         loudest = logits.amax(2).argmax(1)
         return logits[torch.arange(len(x), device=x.device), loudest]
+
+
+def _parts(
+    form: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]
+) -> dict[str, nn.Module]:
+    return {name: build(part) for name, part in form["experts"].items()}
 
 
 def _layer_of(last_layers: Mapping[str, str], name: str) -> str:

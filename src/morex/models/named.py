@@ -17,8 +17,8 @@ from torch import nn
 
 from morex.artifacts.model_sets import read_set, shipped_sets
 from morex.models.external import Foreign, ForeignConfig, is_factory
+from morex.models.folder import ModelFolder
 from morex.models.hub import hub_model, on_hub
-from morex.models.save import ModelFolder
 
 
 class NamedModel(ABC):

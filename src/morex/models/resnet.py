@@ -5,7 +5,8 @@ The stem is one 3x3 convolution without pooling, as is usual for CIFAR; for imag
 more it has stride 2.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -107,6 +108,17 @@ class ResNet(nn.Module):
     def sibling(self, outputs: int, *, seed: int) -> "ResNet":
         """Return a new network of the same shape with another number of outputs (a gate)."""
         return ResNet(replace(self.config, outputs=outputs), seed=seed)
+
+    def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
+        """Return its configuration."""
+        return asdict(self.config)
+
+    @classmethod
+    def from_json(
+        cls, form: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]
+    ) -> "ResNet":
+        """Return a network of a configuration."""
+        return cls(NetworkConfig(**form))
 
 
 class BasicBlock(nn.Module):

@@ -13,12 +13,12 @@ from morex.core.seeding import derived_seed, generator_for
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation.illustrate import Illustrator
 from morex.evaluation.suite import Row, Suite
+from morex.models.errors import ModelError
 from morex.models.extend import regrouped
 from morex.models.external import Foreign, check_answers
 from morex.models.mixture import UNGATED, Ensemble, Mixture, last_linear
 from morex.models.named import FromFactory
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.models.save import ModelError
 from morex.perturbations import Ball
 from morex.recipe import Recipe
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices

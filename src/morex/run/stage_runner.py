@@ -17,10 +17,11 @@ from morex.core.files import digest_of
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.gate_usage import gate_usage
 from morex.models.extend import regrouped, regrouped_gate
+from morex.models.folder import DESCRIPTION, WEIGHTS
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.models.named import load_model
-from morex.models.save import DESCRIPTION, WEIGHTS, save_model
+from morex.models.save import save_model
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
 from morex.recipe.models import MixtureModel, NetworkModel, SavedModel, TrainedModel

@@ -1,0 +1,5 @@
+"""What goes wrong with saved models."""
+
+
+class ModelError(ValueError):
+    """A saved model is missing, damaged or of a kind that cannot be saved or loaded."""

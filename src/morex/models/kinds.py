@@ -1,0 +1,92 @@
+"""The kinds of models that can be saved, each with a form in JSON and a way back from it.
+
+A class says itself what its form is (``to_json``) and how it is made from it (``from_json``). Here
+is the name of each kind in a ``model.json``. A further kind is a class with these two methods and a
+line in ``KINDS``.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from torch import nn
+
+from morex.models.errors import ModelError
+from morex.models.external import Foreign
+from morex.models.gates import ExtendedGate
+from morex.models.mixture import UNGATED, Mixture
+from morex.models.resnet import ResNet
+
+
+class Saveable(Protocol):
+    """A model that JSON can describe, apart from its weights."""
+
+    def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
+        """Return what the model is made from; ``describe`` returns the form of a part of it."""
+
+    @classmethod
+    def from_json(
+        cls, form: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]
+    ) -> nn.Module:
+        """Return a model with new weights; ``build`` makes a part from its form.
+
+        Args:
+            form: what ``to_json`` returned; its lists have become tuples.
+            build: makes a part from what ``describe`` returned for it.
+        """
+
+
+KINDS: Mapping[str, type[Saveable]] = {
+    "resnet": ResNet,
+    "foreign": Foreign,
+    "extended-gate": ExtendedGate,
+    "mixture": Mixture,
+    **UNGATED,
+}
+"""Every kind of model that can be saved, by the name that files give it."""
+
+_NAMES: Mapping[type, str] = {cls: kind for kind, cls in KINDS.items()}
+
+
+class UntrustedFactoryError(Exception):
+    """A description from the hub names a factory, which must not be imported."""
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """Return the form of a model in JSON.
+
+    Raises:
+        ModelError: if its class, or that of a part, is not in ``KINDS``. A subclass is not: it may
+            compute something else.
+    """
+    kind = _NAMES.get(type(model))
+    if kind is None:
+        raise ModelError(
+            f"cannot save a {type(model).__name__}: only morex's networks and mixtures of them can "
+            "be rebuilt from JSON; save the state_dict of other modules yourself"
+        )
+    saveable: Saveable = model  # type: ignore[assignment]  # its class is in KINDS
+    return {"kind": kind} | saveable.to_json(describe)
+
+
+def build(description: Mapping[str, Any], *, trusted: bool) -> nn.Module:
+    """Return the model of a description, with new weights.
+
+    Args:
+        description: what ``describe`` returned.
+        trusted: whether factories that it names may be imported and called.
+
+    Raises:
+        UntrustedFactoryError: if one would have to be, and must not.
+        ForeignModelError: if a factory's classifier cannot be made.
+        KeyError, TypeError, ValueError, AttributeError: if the description is damaged.
+    """
+    kind = KINDS[description["kind"]]
+    if kind is Foreign and not trusted:
+        raise UntrustedFactoryError(description["factory"])
+    form = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in description.items()
+        if key != "kind"
+    }
+    return kind.from_json(form, partial(build, trusted=trusted))
