@@ -1,6 +1,7 @@
 # make demo   installs into .venv and runs the main job on embedded data
 # make test   installs and runs the tests
-# make check  lint, types and layers
+# make check  lint, types, layers, dead code and the documentation
+# make docs   the documentation as a site, in site/
 # make bench  speed and memory, as ratios; MOREX_DATA or a download for the attacks on CIFAR-10
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 RUN ?= runs/digits
 BENCH ?= runs/benchmarks.json
 
-.PHONY: demo test check bench format lock clean
+.PHONY: demo test check docs bench format lock clean
 
 demo: .venv/runtime
 	$(BIN)/morex run digits --out $(RUN)
@@ -22,6 +23,14 @@ check: .venv/development
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/vulture
+	$(BIN)/mkdocs build --quiet
+
+# Strict: a broken link, or a name without a docstring, fails. The variable silences an advertisement.
+docs check: export NO_MKDOCS_2_WARNING = 1
+docs: .venv/development
+	$(BIN)/mkdocs build --quiet
+	@echo "open site/index.html"
 
 bench: .venv/development
 	$(BIN)/python -m benchmarks --out $(BENCH)
@@ -48,4 +57,4 @@ lock:
 	sh scripts/lock.sh "$(PYTHON)" "$(TORCH)"
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv runs site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,7 +26,8 @@ class SmallNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits."""
-        return self.fc(self.features(x).flatten(1))
+        logits: torch.Tensor = self.fc(self.features(x).flatten(1))
+        return logits
 
 
 torch.manual_seed(0)
@@ -37,7 +38,7 @@ config = morex.TrainingConfig(epochs=6, batch_size=64, learning_rate=0.05)
 morex.train(clean_net, Single((WorstOfDraws(Clean()),)), images, config)
 morex.train(robust_net, Single((PGD(Linf(0.1), steps=5),)), images, config)
 
-# [readme]
+# [guide]
 experts = {"clean": clean_net, "robust": robust_net}  # images in [0, 1] to logits
 gate = morex.ResNet(morex.NetworkConfig("resnet10", width=8, outputs=2, image_size=(8, 8)))
 mixture = morex.Mixture(experts, gate, last_layers="fc")  # the name of their last linear layer
@@ -50,4 +51,4 @@ outcomes = morex.evaluate(mixture, data.test, suite)
 for row in outcomes.rows:
     print(row, outcomes.accuracy(row).value, outcomes.accuracy(row).interval)
 print("union", outcomes.union().mean())
-# [/readme]
+# [/guide]

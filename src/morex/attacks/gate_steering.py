@@ -31,7 +31,8 @@ class DrawnSteering(Attack):
 
     Args:
         perturbation: the ball to search.
-        steps, relative_step: as of ``PGD``.
+        steps: PGD steps.
+        relative_step: the length of a step, as in ``PGD``.
         push: lambda.
 
     Raises:

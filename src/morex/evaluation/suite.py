@@ -36,6 +36,7 @@ class Row:
 
 
 Suite = tuple[Row, ...]
+"""The rows of a table, in their order; their names differ."""
 
 
 def table1(

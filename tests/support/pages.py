@@ -1,0 +1,169 @@
+"""Pages of documentation as scripts: their blocks of code, run from top to bottom in a folder.
+
+A block with "`name`:" above it is written to that file. Other blocks are done: shell line by line,
+Python in one namespace per page, YAML as a part of a recipe. Blocks that begin with ``# not run:``,
+and commands of make and pip, are only checked. Numbers of epochs, images and queries are reduced.
+"""
+
+import ast
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer.main
+import yaml
+from calling import call
+
+from morex.cli.main import app
+from morex.recipe import load_recipe, parse_recipe
+
+ROOT = Path(__file__).parents[2]
+NOT_RUN = "# not run:"
+LANGUAGES = ("python", "sh", "yaml", "text")
+_FENCE = re.compile(r"^(?:`([^`\s]+)`:\n\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FEWER = (
+    (re.compile(r"(epochs(?:=|: ))[\d.]+"), r"\g<1>0.1"),
+    (re.compile(r"(examples(?:=|: | ))\d+"), r"\g<1>4"),
+    (re.compile(r"(queries(?:=|: | ))\d+"), r"\g<1>10"),
+    (re.compile(r"(draws(?:=|: ))\d\d"), r"\g<1>3"),
+)
+_SURROUNDINGS: dict[str, Any] = {
+    "name": "part",
+    "data": {"name": "digits"},
+    "perturbations": {
+        "clean": {"kind": "clean"},
+        "l2": {"kind": "l2", "eps": 1},
+        "linf": {"kind": "linf", "eps": 0.1},
+        "fog": {"kind": "fog", "t": 0.15, "light": 0.6},
+        "snow": {"kind": "snow", "darkness": 4},
+    },
+    "network": {"architecture": "resnet10", "width": 8},
+    "models": {"clean": {"against": "clean"}},
+    "evaluation": {"rows": {"clean": {"attack": "draws", "perturbation": "clean"}}},
+}
+"""What is put around a part of a recipe to make it a whole one."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code of a page; ``file`` is empty if none is named above it."""
+
+    file: str
+    language: str
+    content: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is run, not only checked."""
+        return not self.content.startswith(NOT_RUN)
+
+
+def blocks(text: str) -> list[Block]:
+    """Return the blocks of a page, each of a known language and none left out."""
+    found = [Block(file, language, content) for file, language, content in _FENCE.findall(text)]
+    assert len(re.findall(r"^\s*(?:```|~~~)", text, re.MULTILINE)) == 2 * len(found)
+    unknown = {block.language for block in found} - {*LANGUAGES}
+    assert not unknown, f"blocks in {unknown}, expected {LANGUAGES}"
+    return found
+
+
+def fewer(text: str) -> str:
+    """Return a block that does the same with fewer epochs, images, queries and draws."""
+    for pattern, replacement in _FEWER:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def play(page: str, folder: Path, stands_for: dict[str, Path]) -> None:
+    """Do the blocks of a page in ``folder``, the current one.
+
+    ``stands_for`` has recipes to run instead of shipped ones, which would take too long.
+    """
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page):
+        check(block)
+        if block.file:
+            (folder / block.file).write_text(fewer(block.content))
+        elif block.language == "sh":
+            for words in commands(block) if block.runs else ():
+                do(words, stands_for)
+        elif block.language == "python" and block.runs:
+            exec(compile(fewer(block.content), "page", "exec"), names)
+
+
+def commands(block: Block) -> Iterator[list[str]]:
+    """Yield the lines of a shell block as words, without comments."""
+    for line in block.content.splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def do(words: list[str], stands_for: dict[str, Path]) -> None:
+    """Run a command of morex, or a program in Python."""
+    program, *arguments = shlex.split(fewer(shlex.join(words)))
+    if program == "python":
+        runpy.run_path(arguments[0], run_name="__main__")
+    if program != "morex":
+        return
+    command, *rest = arguments
+    if command in ("run", "plan") and rest[0] in stands_for:
+        rest[0] = str(stands_for[rest[0]])
+    if command in ("run", "extend", "shrink"):
+        rest += ["--jobs", "1"]  # processes of their own take seconds to start
+    code, _, err = call(command, *rest)
+    assert code == 0 or (command == "audit" and code == 1), f"{shlex.join(words)}: {err}"
+
+
+def check(block: Block) -> None:
+    """Check as much of a block as can be checked without running it."""
+    if block.language == "sh":
+        for words in commands(block):
+            check_command(words)
+    elif block.language == "python":
+        check_imports(block.content)
+    elif block.language == "yaml" and not block.file:
+        part = {**_SURROUNDINGS}
+        for key, value in yaml.safe_load(block.content).items():
+            both = isinstance(value, dict) and key in ("perturbations", "data")
+            part[key] = {**part[key], **value} if both else value
+        parse_recipe({**part, "columns": [*part["models"]]})
+
+
+def check_command(words: list[str]) -> None:
+    """Check that a command exists, with its options, its recipe, and what it changes of that."""
+    program, *arguments = words
+    if program == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert {word for word in arguments if "=" not in word} <= {*targets}, words
+    elif program == "pip":
+        assert arguments[0] == "install", words
+    elif program == "morex":
+        check_call(arguments)
+    else:
+        assert program in ("python", "bash"), words
+
+
+def check_call(arguments: list[str]) -> None:
+    """Check the options of a morex command, and whether its changes fit a shipped recipe."""
+    name, *rest = arguments
+    group: Any = typer.main.get_command(app)
+    given = group.commands[name].make_context(name, [*rest]).params
+    recipe = given.get("recipe")
+    if recipe and not str(recipe).endswith(".yaml"):
+        load_recipe(recipe, given.get("overrides") or [])
+
+
+def check_imports(source: str) -> None:
+    """Check that Python compiles and that everything it imports from morex is there."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            assert all(find_spec(name.name.partition(".")[0]) for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("morex"):
+            module = import_module(str(node.module))
+            assert all(hasattr(module, name.name) for name in node.names), node.module
