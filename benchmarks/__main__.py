@@ -47,7 +47,7 @@ def main() -> None:
 def _write(measured: list[Measurement], names: list[str], path: Path) -> None:
     """Write what has been measured so far, with where."""
     content = {
-        **provenance(torch.device("cpu")),
+        **provenance(torch.device("cpu")).content(),
         "command": " ".join(["python -m benchmarks", *names]),
         "ratios": [asdict(m) | {"met": m.met} for m in measured],
     }

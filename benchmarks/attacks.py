@@ -66,7 +66,8 @@ def _pairs(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[str, Advers
                 model, norm=norm, eps=eps, version="custom", attacks=["apgd-ce"], seed=0
             )
             attack.apgd.n_restarts, attack.apgd.n_iter = 1, _STEPS
-            return attack.run_standard_evaluation(x, y, batch_size=len(x))[0]
+            moved: Tensor = attack.run_standard_evaluation(x, y, batch_size=len(x))[0]
+            return moved
 
         return run
 

@@ -6,10 +6,17 @@ from torch import Tensor
 from morex import NetworkConfig, ResNet
 
 
-def resnet18(width: int, *, seed: int = 0, outputs: int = 10) -> ResNet:
-    """Return a ResNet-18 for 32x32 images, with its channels innermost in memory."""
-    config = NetworkConfig("resnet18", width, outputs, (32, 32))
-    return ResNet(config, seed=seed).to(memory_format=torch.channels_last)
+def resnet18(
+    width: int,
+    *,
+    seed: int = 0,
+    outputs: int = 10,
+    memory_format: torch.memory_format = torch.channels_last,
+) -> ResNet:
+    """Return a ResNet-18 for 32x32 images, by default with its channels innermost in memory."""
+    network = ResNet(NetworkConfig("resnet18", width, outputs, (32, 32)), seed=seed)
+    network.to(memory_format=memory_format)  # type: ignore[call-overload]
+    return network
 
 
 def images(count: int) -> tuple[Tensor, Tensor]:

@@ -27,5 +27,5 @@ def weight_gradient(model: nn.Module, x: Tensor, y: Tensor, precision: Precision
     """Differentiate the loss by the weights."""
     with autocast(precision, _CPU):
         loss = F.cross_entropy(model(x).float(), y)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     model.zero_grad()

@@ -29,7 +29,7 @@ def measure() -> Iterator[Measurement]:
     objective = Single((PGD(Linf(_EPS), steps=_ATTACK_STEPS),))
     config = TrainingConfig(epochs=1, batch_size=_BATCH)
     ours = resnet18(64)
-    theirs = resnet18(64).to(memory_format=torch.contiguous_format)
+    theirs = resnet18(64, memory_format=torch.contiguous_format)
     optimizer = torch.optim.SGD(theirs.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
     array, labels = pixels[:_BATCH].permute(0, 2, 3, 1).numpy(), y[:_BATCH]
 
@@ -51,13 +51,13 @@ def _usual_step(
     moved = (x + torch.empty_like(x).uniform_(-_EPS, _EPS)).clamp(0, 1)
     for _ in range(_ATTACK_STEPS):
         moved = moved.detach().requires_grad_()
-        F.cross_entropy(model(moved), y).backward()
+        F.cross_entropy(model(moved), y).backward()  # type: ignore[no-untyped-call]
         assert moved.grad is not None
         moved = moved + 2.5 * _EPS / _ATTACK_STEPS * moved.grad.sign()
         moved = torch.min(torch.max(moved, x - _EPS), x + _EPS).clamp(0, 1)
     optimizer.zero_grad()
     loss = F.cross_entropy(model(moved.detach()), y)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     loss.item()
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 ROWS = {
     "M2": ["deepfool-l2", "pgd-l2", "rays-l2"],
@@ -19,7 +20,7 @@ ROOM = 100 - GAIN
 WEAK = 40  # the clean expert must be below this, so that an attack means something
 
 
-def problems(table: dict) -> Iterator[str]:
+def problems(table: dict[str, Any]) -> Iterator[str]:
     """Yield what the table falls short of."""
     expected = {"clean"}.union(*ROWS.values())
     if table["columns"] != COLUMNS or set(table["rows"]) != expected:
