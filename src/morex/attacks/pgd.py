@@ -86,19 +86,28 @@ class PGD(Attack):
         return (step * self.steps + seen) * self.restarts
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Run all restarts and return each example's best iterate."""
-        best = _Best(x)
-        for _ in range(self.restarts):
-            self._ascend(model, x, y, None, best, generator)
-        return best.x
+        """Do all restarts and return, for each example, the iterate that counts."""
+        return self._restart(model, x, y, None, self.restarts, generator)
 
     def go_on(
         self, model: Model, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Search from the images ``moved`` instead of a new start, and without restarts."""
-        best = _Best(x)
-        self._ascend(model, x, y, moved, best, generator)
-        return best.x
+        return self._restart(model, x, y, moved, 1, generator)
+
+    def _restart(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        start: Tensor | None,
+        restarts: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        best = _Best(x) if self.keep == "best" else None
+        for _ in range(restarts):
+            last = self._ascend(model, x, y, start, best, generator)
+        return best.x if best else last
 
     def _ascend(
         self,
@@ -106,31 +115,35 @@ class PGD(Attack):
         x: Tensor,
         y: Tensor,
         start: Tensor | None,
-        best: "_Best",
+        best: "_Best | None",
         generator: torch.Generator,
-    ) -> None:
-        """Run one restart on the examples that still stand, keeping what it finds in ``best``."""
-        rows = best.standing() if self.stop_when_fooled else torch.arange(len(x), device=x.device)
-        if not len(rows):
-            return
+    ) -> Tensor:
+        """Do one restart on the examples that are not fooled yet; return their last iterates.
+
+        What it finds is kept in ``best``, if that is given.
+        """
+        rows = torch.arange(len(x), device=x.device)
+        if best and self.stop_when_fooled:
+            rows = best.standing()
         x, y, loss = x[rows], y[rows], loss_of_rows(self.loss, rows)
+        if not len(rows):
+            return x
         moved = self._start(x, generator) if start is None else start[rows]
         for _ in range(self.steps):
             score, gradient = self._score_and_gradient(loss, model, moved, y)
-            if self.keep == "best":
+            if best:
                 best.update(rows, moved, score)
             if self.stop_when_fooled:
                 standing = score < torch.inf
                 rows, x, y, moved, gradient = (t[standing] for t in (rows, x, y, moved, gradient))
                 if not len(rows):
-                    return
+                    return moved
                 loss = loss_of_rows(loss, standing)
             moved = self._step(loss, model, x, y, moved, gradient)
-        if self.keep == "last":
-            best.x = moved
-            return
-        with torch.no_grad():
-            best.update(rows, moved, self._score(*loss(model, moved, y), y))
+        if best:
+            with torch.no_grad():
+                best.update(rows, moved, self._score(*loss(model, moved, y), y))
+        return moved
 
     def _score(self, logits: Tensor, loss: Tensor, y: Tensor) -> Tensor:
         """Return the loss, infinite for an example whose search ends because it is fooled."""
