@@ -1,12 +1,15 @@
-"""Writes what extensions of a run won and cost into ``results/extension/``.
+"""Write what extensions of a run gained and cost into ``results/extension/``.
 
     python scripts/extension.py RUN RUN-rain RUN-rain-jpeg
 
-Every run after the first is an extension of the one before (``morex extend``). For each the mixture
-that was extended and the new one stand side by side, on the same test images and on the validation
-images (rows of PGD and of draws). Costs are compared with those of MAX (all) and AVG (all), had
-they been trained anew with all that the new mixture knows: passes by the recipe, seconds in
-proportion.
+Each run after the first extends the one before it (``morex extend``). For each extension, the
+mixture before and the mixture after are compared on the test images, and on the validation images
+under the rows of PGD and of draws. The cost is compared with that of MAX (all) and AVG (all),
+trained again on everything that the new mixture knows: their passes follow from the recipe, their
+seconds are scaled by the passes.
+
+Outcomes on validation images are kept in the folder ``validation`` of each run, so that a call
+that was interrupted goes on where it was.
 """
 
 import argparse
@@ -18,10 +21,13 @@ from typing import Any
 import torch
 
 from morex import evaluate
+from morex.artifacts.statistics import BoolArray
 from morex.attacks import PGD, WorstOfDraws
+from morex.core.files import digest_of
 from morex.core.precision import default_device
+from morex.models.folder import WEIGHTS
 from morex.models.named import load_model
-from morex.recipe import Recipe, load_recipe, parse_recipe
+from morex.recipe import Recipe, load_recipe, parse_recipe, slug
 from morex.recipe.extend import last_mixture
 from morex.recipe.models import MixtureModel, NetworkModel
 from morex.report import make_table, read_results
@@ -29,132 +35,133 @@ from morex.report.formats import as_dict
 from morex.run import Workshop
 from morex.run.cores import threads
 from morex.run.costs import network_passes
-from morex.run.stages import model_folder, plan_stages
+from morex.run.partial_results import PartialRows
+from morex.run.stages import model_folder, plan_stages, stage_id
 
 ROOT = Path(__file__).parents[1]
-
-Judged = dict[str, dict[str, float]]
-"""Accuracies (percent) on validation images by model and row."""
+BASELINES = ("MAX (all)", "AVG (all)")
 
 
 def main() -> None:
-    """Write a JSON file and a Markdown file that is called as the first run's recipe."""
+    """Write a JSON file and a Markdown file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    parser.add_argument("--name", help="of the files; by default that of the first run's recipe")
-    parser.add_argument(
-        "--keep", type=Path, help="a JSON file that keeps what is known of validation images"
-    )
+    parser.add_argument("--name", help="name of the files (default: the first run's recipe)")
     given = parser.parse_args()
     runs = given.runs
     if len(runs) < 2:
         parser.error("expected a run and at least one extension of it, one after the other")
-    kept = given.keep
-    judged: Judged = json.loads(kept.read_text()) if kept and kept.exists() else {}
-    steps = []
-    for before, after in pairwise(runs):
-        steps.append(step(before, after, judged))
-        if kept:
-            kept.write_text(json.dumps(judged))
-    source = read_results(runs[-1]).file
     name = given.name or load_recipe(str(runs[0] / "recipe.yaml")).name
-    content = {
-        "recipe": name,
-        "seed": source.seed,
-        "steps": steps,
-        "provenance": source.provenance.content(),
-    }
+    write(name, runs[-1], [step(before, after) for before, after in pairwise(runs)])
+
+
+def write(name: str, last: Path, steps: list[dict[str, Any]]) -> None:
+    """Write the steps, with the provenance of the last run."""
+    source = read_results(last).file
+    made_by = source.provenance
+    content = {"recipe": name, "seed": source.seed, "steps": steps, "provenance": made_by.content()}
     home = ROOT / "results" / "extension"
     home.mkdir(parents=True, exist_ok=True)
     (home / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    made_by = source.provenance
     hardware = ", ".join(f"{key} {value}" for key, value in made_by.hardware.items())
     about = f"Seed {source.seed}; {hardware}; commit {made_by.commit}.\n"
     (home / f"{name}.md").write_text("\n".join([f"# {name}\n", about, *map(markdown, steps)]))
 
 
-def step(before: Path, after: Path, judged: Judged) -> dict[str, Any]:
+def step(before: Path, after: Path) -> dict[str, Any]:
     """Return accuracies and costs of the mixture that was extended and of the new one."""
     old, new = (load_recipe(str(run / "recipe.yaml")) for run in (before, after))
-    was, grown = last_mixture(old), last_mixture(new)
+    models = (last_mixture(old), last_mixture(new))
     trained = [name for name in new.models if name not in old.models]
-    union = [n for n in ("MAX (all)", "AVG (all)") if isinstance(old.models.get(n), NetworkModel)]
+    baselines = [name for name in BASELINES if isinstance(old.models.get(name), NetworkModel)]
     table = as_dict(make_table(read_results(after)))
-    places = [table["columns"].index(name) for name in (was, grown)]
     return {
         "added": [name for name in new.perturbations if name not in old.perturbations],
-        "models": [was, grown],
-        "rows": {
-            row: {
-                "n": table["n"][row],
-                "accuracy": [values[place] for place in places],
-                "interval": [table["intervals"][row][place] for place in places],
-            }
-            for row, values in table["rows"].items()
-        },
-        "validation": on_validation(new, after, (was, grown), judged),
+        "models": [*models],
+        "rows": on_test(table, models),
+        "validation": on_validation(new, after, models),
         "cost": {name: cost(table, name) for name in trained},
-        "cost_anew": {name: cost(table, name, anew(new, name)) for name in union},
+        "cost_anew": {name: cost(table, name, retrained(new, name)) for name in baselines},
     }
 
 
-def on_validation(
-    recipe: Recipe, run: Path, models: tuple[str, ...], judged: Judged
-) -> dict[str, Any]:
-    """Return the accuracies (percent) of models on validation images, by row.
-
-    What is in ``judged`` already is taken from there; the rest is added.
-    """
-    workshop = Workshop.open(recipe, default_device())
-    images = workshop.training_data.validation
-    kept = tuple(r for r in workshop.suite() if isinstance(r.attack, PGD | WorstOfDraws))
-    for name in models:
-        known = judged.setdefault(name, {})
-        missing = tuple(row for row in kept if row.name not in known)
-        if not missing:
-            continue
-        model = workshop.ready(load_model(run / model_folder(name))).eval()
-        size = recipe.evaluation.batch_size
-        with threads(recipe.threads):
-            right = evaluate(model, images, missing, seed=recipe.seed, batch_size=size).right
-        known |= {r: round(100 * float(v.mean()), 2) for r, v in right.items()}
+def on_test(table: dict[str, Any], models: tuple[str, ...]) -> dict[str, Any]:
+    """Return the accuracies (percent) of models on test images, by row, from the run's table."""
+    places = [table["columns"].index(name) for name in models]
     return {
-        row.name: {
-            "n": row.count(len(images)),
-            "accuracy": [judged[name][row.name] for name in models],
+        row: {
+            "n": table["n"][row],
+            "accuracy": [values[place] for place in places],
+            "interval": [table["intervals"][row][place] for place in places],
         }
-        for row in kept
+        for row, values in table["rows"].items()
     }
 
 
-def anew(recipe: Recipe, name: str) -> float:
-    """Return by how much more passes a network takes if trained on all the last mixture knows."""
+def on_validation(recipe: Recipe, run: Path, models: tuple[str, ...]) -> dict[str, Any]:
+    """Return the accuracies (percent) of models on validation images, by row."""
+    workshop = Workshop.open(recipe, default_device())
+    found = [validated(workshop, run, name) for name in models]
+    return {
+        row: {
+            "n": len(found[0][row]),
+            "accuracy": [round(100 * float(right[row].mean()), 2) for right in found],
+        }
+        for row in found[0]
+    }
+
+
+def validated(workshop: Workshop, run: Path, name: str) -> dict[str, BoolArray]:
+    """Return the outcomes of a model on validation images; what is known already is read."""
+    recipe, images = workshop.recipe, workshop.training_data.validation
+    suite = tuple(r for r in workshop.suite() if isinstance(r.attack, PGD | WorstOfDraws))
+    stages = {s.id: s for s in plan_stages(recipe, "", images.fingerprint())}
+    stage, folder = stages[stage_id("evaluate", name)], run / model_folder(name)
+    keys = stage.row_keys(digest_of(folder / WEIGHTS))
+    path = run / "validation" / f"{slug(name)}.npz"
+    path.parent.mkdir(exist_ok=True)
+    kept = PartialRows(path, 30, print, settings=json.dumps({r.name: keys[r.name] for r in suite}))
+    counts = {row.name: row.count(len(images)) for row in suite}
+    with threads(recipe.threads):
+        outcomes = evaluate(
+            workshop.ready(load_model(folder)).eval(),
+            images,
+            suite,
+            seed=recipe.seed,
+            batch_size=recipe.evaluation.batch_size,
+            done=dict(kept.done),
+            keep=lambda row, right: kept.keep(row, right, whole=len(right) == counts[row]),
+        )
+    return dict(outcomes.right)
+
+
+def retrained(recipe: Recipe, name: str) -> float:
+    """Return how many times the passes a network takes if trained on all the mixture knows."""
     mixture, raw = recipe.models[last_mixture(recipe)], recipe.model_dump(mode="json")
     assert isinstance(mixture, MixtureModel)
     old = raw["models"][name]["against"]
-    raw["models"][name]["against"] = [
-        *old,
-        *(n for n in mixture.against if n not in (*old, "clean")),
-    ]
+    added = [known for known in mixture.against if known not in (*old, "clean")]
+    raw["models"][name]["against"] = [*old, *added]
     return passes(parse_recipe(raw), name) / passes(recipe, name)
 
 
 def passes(recipe: Recipe, name: str) -> float:
     """Return how many images the training of a model sends through networks."""
-    (stage,) = (s for s in plan_stages(recipe, "", "") if (s.kind, s.model) == ("train", name))
-    found = network_passes(Workshop.open(recipe, torch.device("cpu")), stage)
+    stages = {s.id: s for s in plan_stages(recipe, "", "")}
+    workshop = Workshop.open(recipe, torch.device("cpu"))
+    found = network_passes(workshop, stages[stage_id("train", name)])
     return found.forward + found.backward
 
 
 def cost(table: dict[str, Any], name: str, factor: float = 1) -> dict[str, float]:
-    """Return what the training of a model itself took, times a factor."""
+    """Return the cost of a model's own training, times a factor."""
     took = table["models"][name]["training"]
     passes = round(factor * (took["forward"] + took["backward"]))
     return {"seconds": round(factor * took["seconds"], 1), "passes": passes}
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return one extension as a table and a line on its cost."""
+    """Return one extension as a table and a sentence on its cost."""
     was, grown = found["models"]
     lines = [
         f"## + {', '.join(found['added'])}\n",
@@ -162,13 +169,18 @@ def markdown(found: dict[str, Any]) -> str:
         f"| --- |{' ---: |' * 8}",
     ]
     for name, row in found["rows"].items():
-        shown = [name, *map(words, row["accuracy"], row["interval"]), *change(row)]
+        shown = [name, *map(with_interval, row["accuracy"], row["interval"]), *change(row)]
         if judged := found["validation"].get(name):
             shown += [*(f"{value:.1f}" for value in judged["accuracy"]), *change(judged)]
         lines.append(f"| {' | '.join([*shown, *[''] * (9 - len(shown))])} |")
+    return "\n".join([*lines, f"\n{cost_in_words(found)}\n"])
+
+
+def cost_in_words(found: dict[str, Any]) -> str:
+    """Return what an extension cost, beside the baselines trained again with what is new."""
     took = ", ".join(f"{name} {c['seconds']:.1f} s" for name, c in found["cost"].items())
     ours = {key: sum(c[key] for c in found["cost"].values()) for key in ("seconds", "passes")}
-    longest = max(c["seconds"] for c in found["cost"].values())  # neither waits for the other
+    longest = max(c["seconds"] for c in found["cost"].values())  # if all train at the same time
     shares = "; ".join(
         f"{100 * ours['passes'] / c['passes']:.1f}% of the passes and "
         f"{100 * ours['seconds'] / c['seconds']:.1f}% of the seconds of {name} "
@@ -176,17 +188,17 @@ def markdown(found: dict[str, Any]) -> str:
         for name, c in found["cost_anew"].items()
     )
     end = f": {shares}, trained anew with what is new" if shares else ""
-    return "\n".join([*lines, f"\nTraining took {ours['seconds']:.1f} s ({took}){end}.\n"])
+    return f"Training took {ours['seconds']:.1f} s ({took}){end}."
 
 
 def change(row: dict[str, Any]) -> list[str]:
-    """Return the difference between two accuracies and how many images they are of."""
+    """Return the difference between two accuracies, and the number of images."""
     before, after = row["accuracy"]
     return [f"{after - before:+.1f}", str(row["n"])]
 
 
-def words(accuracy: float, interval: tuple[float, float]) -> str:
-    """Return an accuracy with its interval for a table."""
+def with_interval(accuracy: float, interval: tuple[float, float]) -> str:
+    """Return an accuracy with its interval."""
     low, high = interval
     return f"{accuracy:.1f} ({low:.1f} to {high:.1f})"
 

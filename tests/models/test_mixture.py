@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from morex.models.answers import expert_answers
 from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
 
 CLASSES = 3
@@ -207,6 +208,23 @@ def test_ungated_mixtures_do_not_mind_the_order(
     torch.testing.assert_close(
         kind({str(i): parts[i] for i in order})(x), kind(dict(enumerate(parts)))(x)
     )
+
+
+def test_the_answers_of_experts_and_gate_by_hand() -> None:
+    a, b, gate = Says([1.0, 2.0, 0.0]), Says([3.0, -4.0, 0.0]), Says([0.0, 1.0])
+    found = expert_answers(Mixture({"a": a, "b": b}, gate), images(2))
+    assert found.names == ("a", "b")
+    assert found.classes.tolist() == [[1, 0]] * 2
+    assert found.weights is not None
+    weights = torch.tensor([[0.0, 1.0]] * 2).softmax(1)
+    torch.testing.assert_close(found.weights, weights)
+    found = expert_answers(MeanOfExperts({"a": a, "b": b}), images(2))
+    assert found.classes.tolist() == [[1, 0]] * 2
+    assert found.weights is None
+    found = expert_answers(Expert(0), images(2))
+    assert found.names == ()
+    assert found.classes.shape == (2, 0)
+    assert found.weights is None
 
 
 def test_foreign_experts_name_their_last_layers() -> None:

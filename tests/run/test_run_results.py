@@ -1,6 +1,7 @@
 """The results of a whole run: its table, files, costs, models and outcomes."""
 
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tiny import CPU, FEW, Spy, changed, raw_recipe, rerun, results_of, tiny
 
 import morex.core.files
 import morex.run.builder
+import morex.run.provenance
 from morex.artifacts.outcomes import Outcomes
 from morex.attacks import PGD, RayS, WorstOfDraws
 from morex.data import Data, ImageSet
@@ -22,6 +24,7 @@ from morex.models.resnet import ResNet
 from morex.recipe import load_recipe, parse_recipe
 from morex.report import make_table, read_results, to_text
 from morex.run import Event, Started, Workshop, run
+from morex.run.cores import cores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,25 +66,47 @@ def test_results_make_a_table(whole: tuple[Path, Spy]) -> None:
     assert "tiny: test accuracy (%) on digits" in to_text(table)
 
 
-def test_results_say_where_they_come_from(whole: tuple[Path, Spy]) -> None:
+def test_results_describe_the_run_and_its_stages(whole: tuple[Path, Spy]) -> None:
     out, spy = whole
     results = json.loads((out / "results.json").read_text())
     assert results["format"] == 1
     assert (results["name"], results["seed"], results["missing"]) == ("tiny", 0, [])
     assert results["setting"]["n_test"] == 30
     assert results["stages"].keys() == {stage.id for stage in spy.stages}
-    for made in (results, *results["stages"].values()):
-        origin = made["provenance"]
-        assert origin["versions"]["torch"] == torch.__version__
-        assert {"python", "morex", "numpy"} <= origin["versions"].keys()
-        assert origin["hardware"]["processor"]
-        assert origin["hardware"]["threads"] == 1
-        assert origin["command"]
-        assert origin["commit"] is None or len(origin["commit"].rstrip("+")) == 40
     for stage in results["stages"].values():
         assert stage["seconds"] >= 0
         assert stage["peak_memory_bytes"] > 10_000_000
         assert stage["finished"].endswith("+00:00")
+
+
+def test_every_stage_keeps_the_provenance_of_the_run_that_did_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_as(commit: str, argv: list[str]) -> dict[str, Any]:
+        monkeypatch.setattr(morex.run.provenance, "commit", lambda: commit)
+        monkeypatch.setattr("sys.argv", argv)
+        run(tiny("clean", "Minf") if commit == "b" else tiny("clean"), tmp_path, jobs=1)
+        results: dict[str, Any] = json.loads((tmp_path / "results.json").read_text())
+        return results
+
+    run_as("a", ["/usr/bin/morex", "run", "my recipe.yaml"])
+    results = run_as("b", ["/somewhere/cli/__main__.py", "run", "tiny.yaml"])
+    found = {name: stage["provenance"] for name, stage in results["stages"].items()}
+    found["results"] = results["provenance"]
+    assert {name: (origin["commit"], origin["command"]) for name, origin in found.items()} == {
+        "train-clean": ("a", "morex run 'my recipe.yaml'"),
+        "evaluate-clean": ("a", "morex run 'my recipe.yaml'"),
+        "train-minf": ("b", "morex run tiny.yaml"),
+        "evaluate-minf": ("b", "morex run tiny.yaml"),
+        "results": ("b", "morex run tiny.yaml"),
+    }
+    for origin in found.values():
+        assert origin["versions"]["torch"] == torch.__version__
+        assert origin["versions"]["python"] == platform.python_version()
+        assert {"morex", "numpy"} <= origin["versions"].keys()
+        assert origin["hardware"]["processor"]
+        assert origin["hardware"]["threads"] == 1
+        assert origin["hardware"]["cores"] == cores()
 
 
 def test_rows_are_described_by_attack_perturbation_and_budget(whole: tuple[Path, Spy]) -> None:

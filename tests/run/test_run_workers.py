@@ -3,13 +3,16 @@
 import json
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny import FEW, TWO, Spy, assert_same_bits, changed, raw_recipe, rerun, results_of, tiny
 
+import morex.run.execute
 from morex.recipe import parse_recipe
-from morex.run import Event, Progressed, RunError, Started, run
+from morex.run import Event, Progressed, RunError, Stage, Started, run
+from morex.run.workers import Result, Workers
 from morex.training import NotFiniteError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -29,6 +32,73 @@ def test_stages_side_by_side_give_the_same_bits(finished: Path, tmp_path: Path) 
     again = Spy()
     run(recipe, tmp_path, observer=again, jobs=1)
     assert not again.done  # the number of jobs decides no result
+
+
+class TwoInTurn(Workers):
+    """Takes two stages at a time and does the first one in this process.
+
+    ``begun`` has every stage that began, and which stages were finished at that moment.
+    """
+
+    count = 2
+
+    def __init__(self, bench: Any, count: int) -> None:
+        self.bench = bench
+        self.queue: list[tuple[Stage, str]] = []
+        self.finished: set[str] = set()
+        self.begun: list[tuple[Stage, set[str]]] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.queue)
+
+    @property
+    def free(self) -> bool:
+        return len(self.queue) < 2
+
+    def begin(self, stage: Stage, key: str) -> None:
+        self.begun.append((stage, {*self.finished}))
+        self.queue.append((stage, key))
+
+    def wait(self) -> list[Result]:
+        stage, key = self.queue.pop(0)
+        self.finished.add(stage.id)
+        return [(stage.id, self.bench.do(stage, key))]
+
+    def stop(self) -> None:
+        pass
+
+
+def test_side_by_side_the_stage_with_the_longest_chain_of_work_behind_it_begins_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy, made = Spy(), list[TwoInTurn]()
+
+    def workers(*arguments: Any) -> TwoInTurn:
+        made.append(TwoInTurn(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(morex.run.execute, "InProcesses", workers)
+    run(tiny(*FEW, "MAX"), tmp_path, observer=spy, jobs=2)
+
+    def chain_work(stage: Stage) -> float:
+        later = [chain_work(other) for other in spy.stages if stage.id in other.needs]
+        return spy.work[stage.id] + max(later, default=0)
+
+    waiting = [*spy.stages]
+    for stage, finished in made[0].begun:
+        ready = [other for other in waiting if finished.issuperset(other.needs)]
+        assert chain_work(stage) == max(map(chain_work, ready))
+        waiting.remove(stage)
+    assert not waiting
+    begun = [stage for stage, _ in made[0].begun]
+    assert begun != spy.stages  # in the order of the table
+    assert begun != sorted(spy.stages, key=lambda stage: -spy.work[stage.id])
+
+
+def test_a_single_worker_keeps_to_the_order_of_the_table(whole: tuple[Path, Spy]) -> None:
+    _, spy = whole
+    assert spy.started == [stage.id for stage in spy.stages]
 
 
 def test_a_training_that_diverges_side_by_side_is_told_as_usual(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from morex.data import DataError, read_pictures
-from morex.models.mixture import Ensemble, Mixture
+from morex.models.answers import ExpertAnswers, expert_answers
 from morex.models.named import NamedModel
 from morex.report.predictions import ExpertSays, Prediction
 
@@ -27,7 +27,7 @@ def classify(model: NamedModel, pictures: Sequence[Path]) -> list[Prediction]:
     x = _read(pictures, tuple(about.get("image_size", ()))) / 255
     probabilities = torch.softmax(network(x).float(), dim=1)
     classes = about.get("classes") or [str(k) for k in range(probabilities.shape[1])]
-    experts = _experts(network, x, classes)
+    experts = _predictions(expert_answers(network, x), classes)
     return [
         Prediction(str(picture), pixels, _probable(shares, classes), said)
         for picture, pixels, shares, said in zip(
@@ -42,17 +42,15 @@ def _probable(shares: Tensor, classes: Sequence[str]) -> tuple[tuple[str, float]
     return tuple((classes[k], share) for k, share in found)
 
 
-def _experts(network: nn.Module, x: Tensor, classes: Sequence[str]) -> list[tuple[ExpertSays, ...]]:
+def _predictions(experts: ExpertAnswers, classes: Sequence[str]) -> list[tuple[ExpertSays, ...]]:
     """Return the predictions of the experts for every picture; none for a single network."""
-    if not isinstance(network, Ensemble):
-        return [() for _ in x]
-    said = network.expert_logits(x).argmax(2).tolist()
-    nothing = [[None] * len(network.expert_names)] * len(x)
-    weights = network.gate_weights(x).tolist() if isinstance(network, Mixture) else nothing
+    said = experts.classes.tolist()
+    nothing = [[None] * len(experts.names)] * len(said)
+    weights = nothing if experts.weights is None else experts.weights.tolist()
     return [
         tuple(
             ExpertSays(name, classes[k], weight)
-            for name, k, weight in zip(network.expert_names, answers, shares, strict=True)
+            for name, k, weight in zip(experts.names, answers, shares, strict=True)
         )
         for answers, shares in zip(said, weights, strict=True)
     ]

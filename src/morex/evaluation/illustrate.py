@@ -16,7 +16,7 @@ from morex.evaluation.evaluate import evaluate
 from morex.evaluation.gate_usage import moved_batches, one_run
 from morex.evaluation.strength_curves import curve_suite, possible
 from morex.evaluation.suite import Row, Suite
-from morex.models.mixture import Ensemble, Mixture
+from morex.models.answers import ExpertAnswers, expert_answers
 from morex.perturbations import Clean, Perturbation
 
 _QUERIES = 100
@@ -117,11 +117,10 @@ class Illustrator:
 
     @torch.no_grad()
     def _pictures(self, model: nn.Module, images: ImageSet, index: Tensor) -> Pictures:
-        seen = [self._seen(model, images, row) for row in self.shown]
-        moved, said, confidence, experts, weights = (
-            torch.stack(s) for s in zip(*seen, strict=True)
-        )
-        names = model.expert_names if isinstance(model, Ensemble) else ()
+        seen, experts = zip(*(self._seen(model, images, row) for row in self.shown), strict=True)
+        moved, said, confidence = (torch.stack(s) for s in zip(*seen, strict=True))
+        nothing = moved.new_zeros(len(images), 0)
+        weights = [nothing if e.weights is None else e.weights for e in experts]
         return Pictures(
             index=index.numpy(),
             labels=images.labels.cpu().numpy(),
@@ -129,21 +128,20 @@ class Illustrator:
             moved=moved.half().cpu().numpy(),
             said=said.cpu().numpy(),
             confidence=confidence.half().cpu().numpy(),
-            experts=np.array(names, dtype=np.str_),
-            experts_say=experts.cpu().numpy(),
-            weights=weights.half().cpu().numpy(),
+            experts=np.array(experts[0].names, dtype=np.str_),
+            experts_say=torch.stack([e.classes for e in experts]).cpu().numpy(),
+            weights=torch.stack(weights).half().cpu().numpy(),
         )
 
-    def _seen(self, model: nn.Module, images: ImageSet, row: Row) -> tuple[Tensor, ...]:
-        """Return the attacked images, and what model, experts and gate make of them."""
+    def _seen(
+        self, model: nn.Module, images: ImageSet, row: Row
+    ) -> tuple[tuple[Tensor, ...], ExpertAnswers]:
+        """Return attacked images, the model's classes with their probabilities, and its experts."""
         place = ("pictures", row.name)
         batches = moved_batches(model, images, row.attack, place, self.seed, self.batch_size)
         moved = torch.cat([*batches])
         confidence, said = torch.softmax(model(moved).float(), 1).max(1)
-        nothing = moved.new_zeros(len(moved), 0)
-        experts = model.expert_logits(moved).argmax(2) if isinstance(model, Ensemble) else nothing
-        weights = model.gate_weights(moved) if isinstance(model, Mixture) else nothing
-        return moved, said, confidence, experts, weights
+        return (moved, said, confidence), expert_answers(model, moved)
 
 
 def drawn_half_and_half(right: Tensor, count: int, seed: int) -> Tensor:

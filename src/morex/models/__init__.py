@@ -5,6 +5,7 @@
 ``conv_bn``   a convolution with its BatchNorm, folded while nothing learns
 ``gates``     the gate of a mixture that experts have joined
 ``mixture``   f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
+``answers``   what the experts and the gate of a model answer, each by itself
 ``extend``    a trained mixture with further experts, or with fewer
 ``external``  classifiers that morex did not make
 ``kinds``     the kinds of models that can be saved, and their form in JSON

@@ -17,11 +17,6 @@ def paper_columns() -> tuple[str, ...]:
     return tuple(_table1()["columns"])
 
 
-def paper_rows() -> tuple[str, ...]:
-    """Return the nine rows of Table 1, in the paper's order."""
-    return tuple(_table1()["rows"])
-
-
 def paper_figure(
     setting: Mapping[str, Any], row: str, perturbation: Mapping[str, Any], column: str
 ) -> float | None:

@@ -1,4 +1,4 @@
-"""Doing a run: every stage once, in order, and again only where something changed."""
+"""A run: every stage is done once, and again only if something that decides it has changed."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +31,9 @@ def run(
     checkpoint_every: float = 30.0,
     jobs: int | None = None,
 ) -> None:
-    """Do everything in ``recipe`` that is not done yet in the run directory ``out``.
+    """Do the stages of ``recipe`` that are not finished yet in the run directory ``out``.
 
-    It may be killed at any moment: the same call goes on where it was and ends with the same bits.
+    It may be killed at any moment: the same call resumes the run, which ends with the same bits.
 
     Args:
         recipe: what to do.
@@ -42,8 +42,8 @@ def run(
         observer: receives every event of the run, such as a stage that is finished; by default
             they are ignored.
         checkpoint_every: seconds between two checkpoints of a training.
-        jobs: stages to do at a time, each in a process of its own if there are several; by default
-            ``default_jobs``. It does not change results.
+        jobs: the number of stages to do at a time, each in a separate process if there are
+            several; by default ``default_jobs``. It does not change results.
 
     Raises:
         RunError: if another process works in ``out``, or a process of this run dies.
@@ -61,21 +61,24 @@ def run(
         content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
         store.write("recipe.yaml", content.encode())
         with InThisProcess(bench) if jobs == 1 else InProcesses(bench, jobs) as workers:
-            _Run(bench, workers).do_all()
+            _Execution(bench, workers).do_all()
 
 
 @dataclass
-class _Run:
-    """A run in progress: which stages are done, and which can be done next."""
+class _Execution:
+    """A run in progress: which stages are finished, and which can begin.
+
+    ``chain_work`` is, for each stage, the work of the longest chain of stages that begins with it.
+    """
 
     bench: Bench
     workers: Workers
     stages: list[Stage] = field(init=False)
-    urgency: dict[str, float] = field(init=False)
+    chain_work: dict[str, float] = field(init=False)
     records: dict[str, StageRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """List the stages."""
+        """Plan the stages."""
         workshop = self.bench.workshop
         data = workshop.training_data
         fingerprint = (
@@ -86,23 +89,23 @@ class _Run:
         self.stages = plan_stages(workshop.recipe, fingerprint, test, workshop.opened)
 
     def do_all(self) -> None:
-        """Do all stages, writing the results after each."""
+        """Do all stages; write the results after each of them."""
         work = {stage.id: stage_work(self.bench.workshop, stage) for stage in self.stages}
-        self.urgency = _urgency(self.stages, work)
+        self.chain_work = _chain_work(self.stages, work)
         self.bench.observer(Planned(tuple(self.stages), work))
         labels = test_labels(self.bench.workshop)
         self.bench.store.write(test_images.FILE, labels.to_bytes(indent=None))
-        waiting = self._unfinished()
+        waiting = self._skip_finished()
         while waiting or self.workers.busy:
             while self.workers.free and (stage := self._next(waiting)):
                 waiting.remove(stage)
                 self._begin(stage)
             for stage_id, record in self.workers.wait():
-                self._note(stage_id, record)
+                self._add(stage_id, record)
         self.bench.store.tidy()
 
-    def _unfinished(self) -> list[Stage]:
-        """Note the stages that are done, so that results know them all; return the others."""
+    def _skip_finished(self) -> list[Stage]:
+        """Skip all stages that are finished, so that results contain them; return the others."""
         store, waiting = self.bench.store, []
         for stage in self.stages:
             if self._ready(stage) and (record := store.finished(stage, self._key(stage))):
@@ -116,16 +119,19 @@ class _Run:
         return all(need in self.records for need in stage.needs)
 
     def _next(self, waiting: list[Stage]) -> Stage | None:
-        """Return the stage to begin: of those that could, the one that most work hangs on."""
+        """Return the stage to begin: the one with the longest chain of work behind it.
+
+        A single worker takes the stages in the order of the table instead.
+        """
         ready = [stage for stage in waiting if self._ready(stage)]
         if self.workers.count == 1:
-            return ready[0] if ready else None  # in the order of the table
-        return max(ready, key=lambda s: self.urgency[s.id], default=None)
+            return ready[0] if ready else None
+        return max(ready, key=lambda s: self.chain_work[s.id], default=None)
 
     def _begin(self, stage: Stage) -> None:
-        """Hand a stage to the workers, unless it is done and nothing changed."""
+        """Hand a stage to the workers, unless it is finished and up to date."""
         store, key = self.bench.store, self._key(stage)
-        record = store.finished(stage, key)  # the same bits, though its model was made anew
+        record = store.finished(stage, key)  # if what it reads was redone with the same bits
         for damage in store.damaged:
             self.bench.observer(Noticed(f"{damage}; {stage.id} is done again"))
         store.damaged.clear()
@@ -135,18 +141,19 @@ class _Run:
             self.workers.begin(stage, key)
 
     def _key(self, stage: Stage) -> str:
-        return stage.key({need: self._digest(need) for need in stage.needs})
+        return stage.key({need: self._output_digest(need) for need in stage.needs})
 
     def _skip(self, stage: Stage, record: StageRecord) -> None:
         self.bench.observer(Skipped(stage))
-        self._note(stage.id, record)
+        self._add(stage.id, record)
 
-    def _digest(self, stage_id: str) -> str:
-        """Return the checksum of what a finished stage hands on."""
+    def _output_digest(self, stage_id: str) -> str:
+        """Return the checksum of the file of a finished stage that other stages read."""
         output = next(stage.output for stage in self.stages if stage.id == stage_id)
         return self.records[stage_id].files[output]
 
-    def _note(self, stage_id: str, record: StageRecord) -> None:
+    def _add(self, stage_id: str, record: StageRecord) -> None:
+        """Remember a finished stage and write the results that are known now."""
         self.records[stage_id] = record
         workshop = self.bench.workshop
         done = {s.id: self.records[s.id] for s in self.stages if s.id in self.records}
@@ -156,10 +163,10 @@ class _Run:
             self.bench.store.write(results_name(suite), content.to_bytes())
 
 
-def _urgency(stages: list[Stage], work: dict[str, float]) -> dict[str, float]:
-    """Return for every stage the work on the longest path that begins with it."""
+def _chain_work(stages: list[Stage], work: dict[str, float]) -> dict[str, float]:
+    """Return, for each stage, the work of the longest chain of stages that begins with it."""
     longest: dict[str, float] = {}
     for stage in reversed(stages):
-        after = [longest[s.id] for s in stages if stage.id in s.needs]
-        longest[stage.id] = work[stage.id] + max(after, default=0.0)
+        later = [longest[s.id] for s in stages if stage.id in s.needs]
+        longest[stage.id] = work[stage.id] + max(later, default=0.0)
     return longest

@@ -1,0 +1,32 @@
+"""What the experts and the gate of a model answer, each by itself."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from morex.models.mixture import Ensemble, Mixture
+
+
+@dataclass(frozen=True)
+class ExpertAnswers:
+    """The answers of m experts for N images; m is 0 for a single network.
+
+    Attributes:
+        names: the names of the experts.
+        classes: the class that each expert predicts, (N, m).
+        weights: the gate's weights, (N, m); None for a model without a gate.
+    """
+
+    names: tuple[str, ...]
+    classes: Tensor
+    weights: Tensor | None
+
+
+@torch.no_grad()
+def expert_answers(model: nn.Module, x: Tensor) -> ExpertAnswers:
+    """Return what the experts of a model predict for images (N, C, H, W) in [0, 1]."""
+    if not isinstance(model, Ensemble):
+        return ExpertAnswers((), x.new_zeros(len(x), 0), None)
+    weights = model.gate_weights(x) if isinstance(model, Mixture) else None
+    return ExpertAnswers(model.expert_names, model.expert_logits(x).argmax(2), weights)
