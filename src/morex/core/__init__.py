@@ -4,6 +4,6 @@
 ``files``      files that are either whole or not there; checksums
 ``seeding``    random generators, derived from a seed and a place
 ``precision``  which device to compute on, and in which number format
-``units``      quantities as people read them
+``units``      numbers and words as people read them
 =============  ==========================================================
 """

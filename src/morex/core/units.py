@@ -1,4 +1,16 @@
-"""Quantities as people read them."""
+"""Numbers and words as people read them."""
+
+from collections.abc import Sequence
+
+
+def percent(share: float) -> str:
+    """Return a share in [0, 1] as a percentage with one decimal, such as ``41.2%``."""
+    return f"{100 * share:.1f}%"
+
+
+def points(share: float | None) -> float | None:
+    """Return a share in [0, 1] in percentage points, rounded to one decimal; None stays None."""
+    return None if share is None else round(100 * share, 1)
 
 
 def duration(seconds: float) -> str:
@@ -10,6 +22,15 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def rough_duration(seconds: float) -> str:
+    """Return ``42 s``, ``7 min`` or ``2.5 h``, for estimates."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def count(number: float) -> str:
     """Return ``12``, ``3.4 k``, ``5.6 M`` or ``7.8 G``."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -18,6 +39,34 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def three_digits(number: int) -> str:
+    """Return a number with three digits and a unit: ``950``, ``25.2k`` or ``1.15M``."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:#.3g}".rstrip(".") + unit
+    return str(number)
+
+
+def round_number(number: float) -> str:
+    """Return a round number with a unit, for the ticks of an axis: ``500``, ``20k`` or ``1M``."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:g}{unit}"
+    return f"{number:g}"
+
+
 def memory(size: float) -> str:
     """Return bytes as MiB or GiB."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 model`` or ``2 models``."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return ``a``, ``a and b`` or ``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from morex.artifacts.statistics import Comparison
 from morex.core.files import write_atomically
+from morex.core.units import listed, percent, plural
 from morex.report.charts import Cell, DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
-from morex.report.charts.svg import percent
 from morex.report.material import Material, read_material
 from morex.report.page import render
-from morex.report.sections.base import Section, listed, plural
+from morex.report.sections.base import Section
 from morex.report.sections.table1 import table_section
 from morex.report.sections.trust import provenance_section
 

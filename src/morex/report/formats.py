@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from morex.artifacts.statistics import Proportion
+from morex.core.units import three_digits
 from morex.report.caption import caption
 from morex.report.table import Cells, Table, best
 
@@ -118,13 +119,8 @@ def _markdown_cell(value: float | None, is_best: bool, paper: float | None) -> s
 
 
 def cost_cell(count: int | None) -> str:
-    """Write a number with three digits and a unit: 950, 25.2k, 1.15M."""
-    if count is None:
-        return "-"
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
-            return f"{count / size:#.3g}".rstrip(".") + unit
-    return str(count)
+    """Return a cost with three digits, or a dash if it is unknown."""
+    return "-" if count is None else three_digits(count)
 
 
 def _escaped(text: str) -> str:

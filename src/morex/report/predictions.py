@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morex.core.files import write_atomically
+from morex.core.units import percent, plural
 from morex.report.images import data_address
 from morex.report.page import render
-from morex.report.sections.base import Section, plural
+from morex.report.sections.base import Section
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def to_predictions(model: str, predictions: Sequence[Prediction]) -> str:
 
 def _result(predictions: Sequence[Prediction]) -> str:
     said = (
-        f"{Path(p.source).name} is {p.classes[0][0]} ({100 * p.classes[0][1]:.1f}%)"
+        f"{Path(p.source).name} is {p.classes[0][0]} ({percent(p.classes[0][1])})"
         for p in predictions[:3]
     )
     more = len(predictions) - 3

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from morex.core.units import round_number
 from morex.report.charts.svg import (
     Scale,
     log_ticks,
@@ -12,7 +13,6 @@ from morex.report.charts.svg import (
     nice_ticks,
     picture,
     segment,
-    short,
     text,
     width_of,
 )
@@ -50,7 +50,7 @@ def scatter_chart(spots: Sequence[Spot], description: str, *, x_title: str, y_ti
         marks.append(text(_LEFT - 6, up(y) + 4, f"{y:g}%", anchor="end", class_="tick"))
     for x in log_ticks(low, high):
         marks.append(
-            text(across(x), _HEIGHT - _BOTTOM + 17, short(x), anchor="middle", class_="tick")
+            text(across(x), _HEIGHT - _BOTTOM + 17, round_number(x), anchor="middle", class_="tick")
         )
         marks.append(segment(across(x), _TOP, across(x), _HEIGHT - _BOTTOM, "grid faint"))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2

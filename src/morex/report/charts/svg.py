@@ -154,16 +154,3 @@ def log_ticks(low: float, high: float) -> Iterator[float]:
         for m in (1, 2, 5):
             if low <= m * 10.0**power <= high:
                 yield m * 10.0**power
-
-
-def percent(share: float) -> str:
-    """Return a share in [0, 1] as a percentage with one decimal."""
-    return f"{100 * share:.1f}%"
-
-
-def short(number: float) -> str:
-    """Return a round number with a unit: 500, 20k, 1M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:g}{unit}"
-    return f"{number:g}"

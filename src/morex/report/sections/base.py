@@ -26,20 +26,3 @@ class Section:
     figures: Sequence[Figure] = ()
     part: str = ""
     content: dict[str, Any] = field(default_factory=dict)
-
-
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """Return ``a``, ``a and b`` or ``a, b and c``."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
-
-
-def points(share: float | None) -> float | None:
-    """Return a share in [0, 1] in percentage points with one decimal."""
-    return None if share is None else round(100 * share, 1)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return ``1 model`` or ``2 models``."""
-    return f"{count} {noun}" + ("" if count == 1 else "s")

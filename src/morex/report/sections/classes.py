@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from morex.core.units import percent, points
 from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
-from morex.report.charts.svg import percent
 from morex.report.material import Material
-from morex.report.sections.base import points
 
 _MOST = 12
 """More classes than these are shown by their extremes."""

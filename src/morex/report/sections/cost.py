@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from morex.core.units import percent
 from morex.report.charts import DataTable, Figure, Key, Panel, Spot, scatter_chart
-from morex.report.charts.svg import percent
 from morex.report.formats import cost_cell
 from morex.report.material import Material
 from morex.report.sections.summary import ranked

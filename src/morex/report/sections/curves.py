@@ -6,11 +6,11 @@ from markupsafe import Markup
 
 from morex.artifacts.illustration import Curve
 from morex.artifacts.statistics import Proportion
+from morex.core.units import listed, percent
 from morex.report.caption import in_words
 from morex.report.charts import DataTable, Figure, Key, Line, LineAxes, Panel, line_chart
-from morex.report.charts.svg import percent
 from morex.report.material import Material
-from morex.report.sections.base import Section, listed
+from morex.report.sections.base import Section
 
 Curves = Mapping[str, Curve]
 """Of one perturbation, by model."""

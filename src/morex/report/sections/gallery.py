@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from morex.artifacts.illustration import Pictures
+from morex.core.units import listed
 from morex.report.images import data_address, magnification, magnified
 from morex.report.material import Material
-from morex.report.sections.base import Section, listed
+from morex.report.sections.base import Section
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from math import log2
 
 from morex.artifacts.gate_usage import GateUsage
+from morex.core.units import listed
 from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
 from morex.report.material import Material
-from morex.report.sections.base import Section, listed
+from morex.report.sections.base import Section
 
 _SURE = 0.8
 """From this mean weight on a perturbation is said to go to an expert."""

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from morex.artifacts.statistics import Comparison, Proportion
+from morex.core.units import percent, plural, points
 from morex.report.charts import DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
-from morex.report.charts.svg import percent
 from morex.report.material import Material
-from morex.report.sections.base import plural, points
 from morex.report.table import Table, description
 
 _CHANCE = 0.05

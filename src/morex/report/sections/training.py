@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from morex.core.units import percent, plural
 from morex.report.charts import (
     Cell,
     DataTable,
@@ -14,9 +15,8 @@ from morex.report.charts import (
     Panel,
     line_chart,
 )
-from morex.report.charts.svg import percent
 from morex.report.material import Material, Training
-from morex.report.sections.base import Section, plural
+from morex.report.sections.base import Section
 
 
 def training_section(material: Material) -> Section | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from morex.artifacts.findings import Finding
 from morex.artifacts.results import StageEntry
-from morex.core.units import duration
+from morex.core.units import duration, plural
 from morex.report.formats import to_csv, to_json
 from morex.report.material import Material
-from morex.report.sections.base import Section, plural
+from morex.report.sections.base import Section
 
 _SIGNS = {"pass": "✓", "flag": "⚑", "does not apply": "–"}
 

@@ -1,0 +1,58 @@
+"""Numbers and words as people read them, at the limits where a unit changes."""
+
+from collections.abc import Callable
+
+import pytest
+
+from morex.core import units
+
+
+@pytest.mark.parametrize(
+    ("write", "number", "text"),
+    [
+        (units.percent, 0.4125, "41.2%"),
+        (units.percent, 1, "100.0%"),
+        (units.duration, 4.21, "4.2 s"),
+        (units.duration, 59.9, "59.9 s"),
+        (units.duration, 60, "1 min 00 s"),
+        (units.duration, 187, "3 min 07 s"),
+        (units.duration, 3600, "1 h 00 min"),
+        (units.duration, 7530, "2 h 05 min"),
+        (units.rough_duration, 89, "89 s"),
+        (units.rough_duration, 90, "2 min"),
+        (units.rough_duration, 5399, "90 min"),
+        (units.rough_duration, 5400, "1.5 h"),
+        (units.count, 999, "999"),
+        (units.count, 3400, "3.4 k"),
+        (units.count, 5.6e6, "5.6 M"),
+        (units.count, 7.8e9, "7.8 G"),
+        (units.three_digits, 950, "950"),
+        (units.three_digits, 25_200, "25.2k"),
+        (units.three_digits, 1_150_000, "1.15M"),
+        (units.three_digits, 252_000, "252k"),
+        (units.three_digits, 2_000_000_000, "2.00G"),
+        (units.round_number, 500, "500"),
+        (units.round_number, 20_000, "20k"),
+        (units.round_number, 1e6, "1M"),
+        (units.round_number, 2e9, "2G"),
+        (units.memory, 3 * 2**20, "3 MiB"),
+        (units.memory, 2**30, "1.0 GiB"),
+        (units.points, 0.12345, 12.3),
+        (units.points, None, None),
+    ],
+)
+def test_numbers(write: Callable[[float | None], object], number: float, text: object) -> None:
+    assert write(number) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")],
+)
+def test_lists(words: list[str], text: str) -> None:
+    assert units.listed(words) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 models"), (1, "1 model"), (2, "2 models")])
+def test_plurals(count: int, text: str) -> None:
+    assert units.plural(count, "model") == text
