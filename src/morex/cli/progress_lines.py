@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
+from morex.core.units import rough_duration
 from morex.run import (
     Event,
     Finished,
@@ -168,7 +169,7 @@ class Clock:
                 return ""
             share = self.running[stage].share if stage in self.running else 0.0
             total += pace * work * (1.0 - share)
-        return f"about {_words(total / self.side_by_side)} left"
+        return f"about {rough_duration(total / self.side_by_side)} left"
 
     def _pace(self, kind: str) -> float | None:
         """Return the seconds per unit of work of a kind of stage, or of all kinds if unknown."""
@@ -187,11 +188,3 @@ class Clock:
 def _doing(stage: Stage) -> str:
     verb = {"gate": "warm up gate of"}.get(stage.kind, stage.kind)
     return f"{verb} {stage.model}" + (f" ({stage.suite})" if stage.suite else "")
-
-
-def _words(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
