@@ -47,7 +47,8 @@ Device = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The device to compute on, such as cpu or cuda; by default the GPU if there is one.",
+        help="The device to compute on, such as cpu or cuda; by default $MOREX_DEVICE, or the GPU "
+        "if there is one.",
     ),
 ]
 Jobs = Annotated[
@@ -114,21 +115,14 @@ def all_overrides(overrides: list[str] | None, data: Path | None) -> list[str]:
 
 
 def read_device(name: str | None) -> "torch.device":
-    """Return the device of that name, by default the best one.
+    """Return the device of that name, or the default device if there is none.
 
     Raises:
         ValueError: if there is no such device here.
     """
-    import torch
+    from morex.core.precision import default_device, device_of
 
-    from morex.core.precision import default_device
-
-    if not name:
-        return default_device()
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # a CPU build of torch raises the latter
-        raise ValueError(f"--device {name}: {error}") from None
+    return device_of(name, f"--device {name}") if name else default_device()
 
 
 def read_numbers(option: str, text: str) -> tuple[float, ...]:
