@@ -29,7 +29,6 @@ from morex.models.folder import WEIGHTS
 from morex.models.named import load_model
 from morex.recipe import Recipe, load_recipe, parse_recipe, slug
 from morex.recipe.extend import last_mixture
-from morex.recipe.models import MixtureModel, NetworkModel
 from morex.report import make_table, read_results
 from morex.report.formats import as_dict
 from morex.run import Workshop
@@ -73,7 +72,7 @@ def step(before: Path, after: Path) -> dict[str, Any]:
     old, new = (load_recipe(str(run / "recipe.yaml")) for run in (before, after))
     models = (last_mixture(old), last_mixture(new))
     trained = [name for name in new.models if name not in old.models]
-    baselines = [name for name in BASELINES if isinstance(old.models.get(name), NetworkModel)]
+    baselines = [name for name in BASELINES if name in old.networks]
     table = as_dict(make_table(read_results(after)))
     return {
         "added": [name for name in new.perturbations if name not in old.perturbations],
@@ -137,8 +136,7 @@ def validated(workshop: Workshop, run: Path, name: str) -> dict[str, BoolArray]:
 
 def retrained(recipe: Recipe, name: str) -> float:
     """Return how many times the passes a network takes if trained on all the mixture knows."""
-    mixture, raw = recipe.models[last_mixture(recipe)], recipe.model_dump(mode="json")
-    assert isinstance(mixture, MixtureModel)
+    mixture, raw = recipe.mixtures[last_mixture(recipe)], recipe.model_dump(mode="json")
     old = raw["models"][name]["against"]
     added = [known for known in mixture.against if known not in (*old, "clean")]
     raw["models"][name]["against"] = [*old, *added]

@@ -22,7 +22,6 @@ import torch
 from morex.artifacts.model_sets import NAME as SET
 from morex.models import open_model, save_model
 from morex.recipe import Recipe, load_recipe, slug
-from morex.recipe.models import MixtureModel, UngatedModel
 from morex.report import Table, make_table, read_results, to_heatmap, to_json, to_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -71,8 +70,7 @@ def models_to_ship(
 ) -> tuple[list[str], dict[str, tuple[str, ...]]]:
     """Return the networks of a set, and its mixtures with their experts."""
     models = {name: recipe.models[name] for name in columns}
-    combined = MixtureModel | UngatedModel
-    mixtures = {n: tuple(m.experts) for n, m in models.items() if isinstance(m, combined)}
+    mixtures = {name: model.experts for name, model in models.items() if model.experts}
     experts = [expert for names in mixtures.values() for expert in names]
     single = [name for name in models if name not in mixtures]
     return [*dict.fromkeys([*single, *experts])], mixtures

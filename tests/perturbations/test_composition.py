@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from linear import SHAPE, Linear, random_linear, right, robust_gap
-from tiny import changed, raw_recipe
+from tiny import changed, phase, raw_recipe
 from torch import Tensor
 
 from morex.attacks import (
@@ -363,8 +363,8 @@ def test_another_strength_of_a_part_redoes_what_uses_the_composition() -> None:
 
 
 def test_a_network_may_learn_from_a_composition_that_draws(tmp_path: Path) -> None:
-    recipe = parse_recipe(raw([{"kind": "shot-noise", "severity": 2}, "linf"]))
+    drawing = raw([{"kind": "shot-noise", "severity": 2}, "linf"])
+    recipe = parse_recipe(changed(drawing, "models.clean.against", "both"))
     workshop = Workshop.open(recipe, torch.device("cpu"))
-    spec = recipe.models["clean"].model_copy(update={"against": ("both",)})
-    (member,) = workshop.objective(spec).members
+    (member,) = workshop.objective(phase(recipe, "clean")).members
     assert member == SearchAround(recipe.perturbations["both"], PGD(Linf(16 / 255), steps=2))

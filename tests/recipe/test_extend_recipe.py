@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from calling import call
-from tiny import Spy, changed, raw_recipe, results_of, tiny
+from tiny import Spy, changed, phase, raw_recipe, results_of, tiny
 
 from morex.artifacts.outcomes import Outcomes
 from morex.attacks import PGD, AwayFromChoices, WorstOfDraws
@@ -26,7 +26,7 @@ from morex.run import RunError, Workshop, run
 from morex.run.continuation import go_on_from, recipe_of, training_seconds
 from morex.run.costs import estimate
 from morex.run.stages import plan_stages
-from morex.training.objectives import SideBySide
+from morex.training.objectives import Objective, SideBySide
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -85,10 +85,15 @@ def test_an_extended_recipe_has_an_expert_a_mixture_and_rows_more_and_all_it_had
         assert short.validate_every is None  # there is nothing to choose between
 
 
+def objective_of_warm_up(recipe: Recipe, model: str) -> Objective:
+    workshop = Workshop.open(recipe, torch.device("cpu"))
+    return workshop.objective(phase(recipe, model, "gate"))
+
+
 def test_half_of_what_is_beside_the_gate_learns_from_is_new() -> None:
     recipe = _with_rain_and_scale(tiny(*FEW))
     more = mixture(recipe, f"{GROWN} + scale")
-    objective = Workshop.open(recipe, torch.device("cpu")).objective(more, "gate")
+    objective = objective_of_warm_up(recipe, f"{GROWN} + scale")
     assert isinstance(objective, SideBySide)
     assert more.against == ("clean", "linf", "fog", "rain", "scale")
     assert objective.shares == (2, 2, 2, 3, 3)
@@ -101,7 +106,7 @@ def test_of_what_is_known_the_gate_sees_as_much_as_the_mixture() -> None:
     raw = changed(raw_recipe(*FEW), "models.MoRE.shares", {"linf": 3})
     recipe = _with_rain_and_scale(parse_recipe(raw))
     more = mixture(recipe, f"{GROWN} + scale")
-    objective = Workshop.open(recipe, torch.device("cpu")).objective(more, "gate")
+    objective = objective_of_warm_up(recipe, f"{GROWN} + scale")
     assert isinstance(objective, SideBySide)
     assert more.against == ("clean", "linf", "fog", "rain", "scale")
     assert objective.shares == (2, 6, 2, 5, 5)
@@ -115,7 +120,7 @@ def _with_rain_and_scale(recipe: Recipe) -> Recipe:
 def test_without_an_attack_on_the_gate_known_balls_are_left_out_of_its_warm_up() -> None:
     raw = extended(tiny(*FEW), "MoRE", RAIN).model_dump(mode="json")
     recipe = parse_recipe(changed(raw, f"models.{GROWN}.robust_gate", None))
-    objective = Workshop.open(recipe, torch.device("cpu")).objective(mixture(recipe, GROWN), "gate")
+    objective = objective_of_warm_up(recipe, GROWN)
     assert isinstance(objective, SideBySide)
     assert [type(member) for member in objective.members] == [WorstOfDraws] * 3
     assert objective.shares == (1, 1, 2)
@@ -451,9 +456,8 @@ def test_a_run_makes_a_classifier_from_a_factory_once(
     recipe = parse_recipe(raw)
     workshop = Workshop.open(recipe, torch.device("cpu"))
     plan_stages(recipe, "", "", workshop.opened)
-    spec = recipe.models["Mrain"]
-    assert isinstance(spec, SavedModel)
-    assert workshop.from_elsewhere(spec) is workshop.from_elsewhere(spec)
+    made = [workshop.untrained("Mrain", workshop.network) for _ in range(2)]
+    assert made[0] is made[1]
     assert sys.modules[factory.partition(":")[0]].made == 1
 
 

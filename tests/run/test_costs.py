@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import changed, raw_recipe, tiny
+from tiny import changed, phase, raw_recipe, tiny
 from torch import Tensor, nn
 
 import morex.run.costs
@@ -20,7 +20,6 @@ from morex.run.calibration import Speed
 from morex.run.costs import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
 from morex.training import train
-from morex.training.criteria import ExpertForMember
 
 CPU = torch.device("cpu")
 
@@ -208,6 +207,12 @@ def test_a_mixture_costs_as_much_as_its_networks() -> None:
             assert all_of_them == StageCost(networks * one.forward, networks * one.backward)
 
 
+def warm_up(workshop: Workshop, stage: Stage, mixture: Mixture) -> None:
+    its = phase(workshop.recipe, stage.model, "gate")
+    criterion, objective = workshop.criterion(its), workshop.objective(its)
+    train(mixture, objective, workshop.training_data, its.training, criterion=criterion)
+
+
 def test_a_robust_gate_warms_up_without_experts() -> None:
     raw = raw_recipe()
     raw["models"]["MoRE"]["robust_gate"] = {"start": "Minf", "inner": {"steps": 2}}
@@ -218,8 +223,7 @@ def test_a_robust_gate_warms_up_without_experts() -> None:
     stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
     mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
     gate, *experts = (Counter(network) for network in (mixture.gate, *mixture.experts))
-    objective, criterion = workshop.objective(spec, "gate"), workshop.gate_criterion(spec)
-    train(mixture, objective, workshop.training_data, spec.gate_warmup, criterion=criterion)
+    warm_up(workshop, stage, mixture)
     assert gate.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
     assert not any(expert.forward for expert in experts)
 
@@ -251,9 +255,7 @@ def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
     assert spec.gate_warmup
     mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
     networks = [Counter(network) for network in (mixture.gate, *mixture.experts)]
-    objective = workshop.objective(spec, stage.kind)
-    criterion = ExpertForMember(tuple((i,) for i in range(len(objective.members))))
-    train(mixture, objective, workshop.training_data, spec.gate_warmup, criterion=criterion)
+    warm_up(workshop, stage, mixture)
     found = network_passes(workshop, stage)
     assert sum(n.forward for n in networks) == pytest.approx(found.forward)
     assert sum(n.backward for n in networks) == pytest.approx(found.backward)
@@ -277,8 +279,7 @@ def test_the_warm_up_of_an_extended_gate_teaches_the_network_beside_it(attacked:
     known, joined, *experts = map(
         Counter, (mixture.gate.known, mixture.gate.joined, *mixture.experts)
     )
-    criterion, objective = workshop.gate_criterion(spec), workshop.objective(spec, "gate")
-    train(mixture, objective, workshop.training_data, spec.gate_warmup, criterion=criterion)
+    warm_up(workshop, stage, mixture)
     assert joined.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
     taught = spec.gate_warmup.steps(len(workshop.training_data.train)) * 12
     assert (joined.forward > taught) is attacked

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import CPU, FEW, changed, raw_recipe, rerun, tiny
+from tiny import CPU, FEW, changed, phase, raw_recipe, rerun, tiny
 
 from morex.artifacts.outcomes import Outcomes
 from morex.attacks import DrawnSteering
@@ -76,7 +76,7 @@ def test_models_are_judged_as_they_were_saved(tmp_path: Path) -> None:
 def test_shares_decide_a_network_that_learns_from_several_members_at_once() -> None:
     spec = {"objective": "side-by-side", "against": ["fog", "linf"], "shares": {"fog": 3}}
     recipe = parse_recipe(changed(raw_recipe("clean"), "models.clean", spec))
-    objective = Workshop.open(recipe, CPU).objective(recipe.models["clean"])
+    objective = Workshop.open(recipe, CPU).objective(phase(recipe, "clean"))
     assert isinstance(objective, SideBySide)
     assert objective.shares == (3, 1)
     wrong = changed(raw_recipe("clean"), "models.clean.shares", {"clean": 2})
@@ -89,10 +89,9 @@ def test_a_push_makes_the_training_of_a_mixture_steer_its_gate(out: Path) -> Non
     assert not rerun(out, changed(raw_recipe(*FEW), "models.MoRE.inner", {"push": 0})).done
     raw = changed(raw_recipe(*FEW), "models.MoRE.inner", {"push": 2})
     workshop = Workshop.open(parse_recipe(raw), CPU)
-    model = workshop.recipe.models["MoRE"]
-    assert isinstance(model, MixtureModel)
     linf = workshop.recipe.perturbations["linf"]
-    assert workshop.objective(model).members[1] == DrawnSteering(linf, 2, 2.5, 2)  # type: ignore[arg-type]
+    more = phase(workshop.recipe, "MoRE")
+    assert workshop.objective(more).members[1] == DrawnSteering(linf, 2, 2.5, 2)  # type: ignore[arg-type]
     spy = rerun(out, raw)
     assert sorted(spy.done) == ["evaluate-more", "gate-more", "train-more"]
     assert (out / "models/more/model.safetensors").read_bytes() != before

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tiny import CPU, FEW, changed, raw_recipe, rerun, results_of, tiny
+from tiny import CPU, FEW, changed, phase, raw_recipe, rerun, results_of, tiny
 
 from morex.attacks import PGD
 from morex.models.mixture import Mixture
 from morex.models.named import load_model
 from morex.recipe import parse_recipe
-from morex.recipe.models import NetworkModel
 from morex.report import make_table, read_results, to_text
 from morex.run import Workshop
 from morex.run.stages import plan_stages
@@ -197,9 +196,7 @@ def test_what_a_search_keeps_is_part_of_what_is_done(
 ) -> None:
     raw = changed(raw_recipe(*FEW), "models.Minf.inner", inner)
     workshop = Workshop.open(parse_recipe(raw), CPU)
-    model = workshop.recipe.models["Minf"]
-    assert isinstance(model, NetworkModel)
-    (member,) = workshop.objective(model).members
+    (member,) = workshop.objective(phase(workshop.recipe, "Minf")).members
     assert isinstance(member, PGD)
     assert member.keep == inner["keep"]
     assert {*rerun(out, raw).done} == redone

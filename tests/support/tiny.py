@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from morex.recipe import Recipe, parse_recipe
+from morex.recipe.phases import Phase, phase_of
 from morex.run import Event, Finished, Noticed, Planned, Progressed, Skipped, Stage, Started, run
 
 _TINY = """
@@ -93,6 +94,13 @@ def changed(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 def tiny(*models: str) -> Recipe:
     """Return the recipe, with all models or only some."""
     return parse_recipe(raw_recipe(*models))
+
+
+def phase(recipe: Recipe, model: str, kind: str = "train") -> Phase:
+    """Return what a step of a model trains on, which has to train."""
+    found = phase_of(recipe, model, kind)
+    assert found is not None
+    return found
 
 
 class Spy:

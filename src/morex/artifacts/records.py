@@ -67,3 +67,8 @@ class StageRecord(Schema):
     peak_gpu_memory_bytes: int | None = None
     finished: str
     provenance: Provenance
+
+    @property
+    def training_seconds(self) -> float:
+        """Time that it took to train a network; 0 for any other stage."""
+        return self.seconds if self.passes else 0.0

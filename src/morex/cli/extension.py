@@ -9,7 +9,6 @@ import yaml
 from morex.core.units import duration
 from morex.recipe import Recipe, RecipeError, parse_recipe
 from morex.recipe.load import with_overrides
-from morex.recipe.models import MixtureModel, NetworkModel
 from morex.run.continuation import training_seconds
 
 
@@ -70,10 +69,9 @@ def training_cost(out: Path, recipe: Recipe, before: Recipe) -> str:
 
 def _baselines(recipe: Recipe) -> list[str]:
     """Return the networks trained on the largest union that are not experts of a mixture."""
-    networks = {n: m for n, m in recipe.models.items() if isinstance(m, NetworkModel)}
+    networks = recipe.networks
     most = max((len(m.against) for m in networks.values()), default=0)
-    mixtures = [m for m in recipe.models.values() if isinstance(m, MixtureModel)]
-    experts = {expert for m in mixtures for expert in m.experts}
+    experts = {expert for m in recipe.mixtures.values() for expert in m.experts}
     return [n for n, m in networks.items() if len(m.against) == most and n not in experts]
 
 

@@ -7,20 +7,12 @@ import numpy as np
 from morex.artifacts.outcomes import Outcomes
 from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
-from morex.recipe.lineage import joined_experts, known_and_new, parents, right_choices, warm_start
-from morex.recipe.models import (
-    AnyModel,
-    MixtureModel,
-    NetworkModel,
-    RobustGate,
-    SingleModel,
-    TrainedModel,
-    UngatedModel,
-)
+from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
+from morex.recipe.models import AnyModel, MixtureModel, RobustGate, TrainedModel
 from morex.recipe.schema import Recipe, slug
 
 _COMPUTED_ROWS = ("union", "mean")
-"""Lines that tables compute from the rows."""
+"""Rows that tables compute from the others."""
 
 
 def problems_of(recipe: Recipe) -> list[str]:
@@ -37,7 +29,7 @@ def problems_of(recipe: Recipe) -> list[str]:
 
 
 def _unknown_names(recipe: Recipe) -> list[str]:
-    """Say which names stand for nothing."""
+    """Return which names stand for nothing."""
     problems = []
 
     def check(path: str, name: str, known: dict[str, Any], what: str) -> None:
@@ -45,11 +37,10 @@ def _unknown_names(recipe: Recipe) -> list[str]:
             problems.append(f"{path}: no {what} {name!r}; there are {', '.join(known)}")
 
     for key, model in recipe.models.items():
-        for parent in parents(model):
+        for parent in model.parents:
             check(f"models.{key}", parent, recipe.models, "model")
-        if not isinstance(model, UngatedModel):
-            for name in model.against:
-                check(f"models.{key}.against", name, recipe.perturbations, "perturbation")
+        for name in model.against:
+            check(f"models.{key}.against", name, recipe.perturbations, "perturbation")
     for key in recipe.columns:
         check("columns", key, recipe.models, "model")
     for key in (recipe.report and recipe.report.models) or ():
@@ -65,28 +56,35 @@ def _unknown_names(recipe: Recipe) -> list[str]:
 
 
 def _wrong_uses(recipe: Recipe) -> list[str]:
-    """Say which names stand for the wrong thing."""
+    """Return which names stand for the wrong thing."""
     problems = []
     for key, model in recipe.models.items():
         problems += _wrong_parents(recipe, key, model)
-        if not isinstance(model, TrainedModel) or not {*model.against} <= {*recipe.perturbations}:
+        trained, mixture = recipe.trained.get(key), recipe.mixtures.get(key)
+        if not {*model.against} <= {*recipe.perturbations}:
             continue
-        if isinstance(model, NetworkModel) and model.inner.push:
-            problems.append(f"models.{key}.inner.push: a network has no gate to steer")
-        members = recipe.perturbations_of(model.against)
-        if model.objective == "single" and len(members) > 1:
-            problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
-        if model.objective == "msd" and not all(isinstance(m, Ball) for m in members):
-            problems.append(f"models.{key}: msd takes balls only, got {model.against}")
-        if isinstance(model, TrainedModel) and model.shares:
-            problems += _wrong_shares(key, model)
-        if isinstance(model, MixtureModel):
-            problems += _wrong_mixture(recipe, key, model)
+        if trained:
+            problems += _wrong_training(recipe, key, trained)
+        if mixture:
+            problems += _wrong_mixture(recipe, key, mixture)
     return problems
 
 
+def _wrong_training(recipe: Recipe, key: str, model: TrainedModel) -> list[str]:
+    """Return what is wrong with how a model is trained."""
+    problems = []
+    if model.inner.push and not model.has_gate:
+        problems.append(f"models.{key}.inner.push: a network has no gate to steer")
+    members = recipe.perturbations_of(model.against)
+    if model.objective == "single" and len(members) > 1:
+        problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
+    if model.objective == "msd" and not all(isinstance(m, Ball) for m in members):
+        problems.append(f"models.{key}: msd takes balls only, got {model.against}")
+    return problems + (_wrong_shares(key, model) if model.shares else [])
+
+
 def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
-    """Say what of a mixture cannot be."""
+    """Return what is wrong with a mixture."""
     problems = _experts_missing(recipe, key, model) if model.gate_warmup else []
     if model.warm_start and model.gate_warmup and not joined_experts(recipe, model):
         problems.append(
@@ -103,7 +101,7 @@ def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
 
 
 def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate) -> list[str]:
-    """Say what of a robust gate stands for nothing, or cannot be."""
+    """Return what is wrong with a robust gate."""
     problems = []
     if not model.gate_warmup:
         problems.append(f"{path}: is learnt in a warm-up; set gate_warmup")
@@ -116,7 +114,7 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
         problems.append(f"{path}.inner.push: this search attacks nothing but the gate")
     if gate.start and gate.start not in model.experts:
         problems.append(f"{path}.start: {gate.start!r} is not in experts")
-    elif gate.start and not isinstance(recipe.models.get(gate.start), NetworkModel):
+    elif gate.start and gate.start not in recipe.networks:
         problems.append(f"{path}.start: {gate.start!r} is not a network of this recipe")
     elif gate.start and recipe.gate and recipe.gate != recipe.network:
         problems.append(f"{path}.start: gate has another shape than the experts")
@@ -130,8 +128,8 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
     return problems
 
 
-def _wrong_shares(key: str, model: NetworkModel | MixtureModel) -> list[str]:
-    """Say which shares belong to nothing, or have no meaning."""
+def _wrong_shares(key: str, model: TrainedModel) -> list[str]:
+    """Return which shares have no effect."""
     if model.objective != "side-by-side":
         return [f"models.{key}.shares: {model.objective} has none, only side-by-side has"]
     unknown = [name for name in model.shares if name not in model.against]
@@ -139,25 +137,36 @@ def _wrong_shares(key: str, model: NetworkModel | MixtureModel) -> list[str]:
 
 
 def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
-    """Say which parents are of the wrong kind: an expert is a network, a start as the model."""
+    """Return which parents are of the wrong kind.
+
+    Experts are networks. A network starts from a network, and a mixture from a mixture.
+    """
     problems = []
-    for parent in parents(model):
-        of_mixture = isinstance(model, MixtureModel) and parent not in model.experts
+    for parent in model.parents:
         found = recipe.models.get(parent)
-        if found and not isinstance(found, MixtureModel if of_mixture else SingleModel):
-            wanted = "mixture" if of_mixture else "network"
+        is_start = model.has_gate and parent not in model.experts
+        if found and not (found.has_gate if is_start else found.can_be_expert):
+            wanted = "mixture" if is_start else "network"
             problems.append(f"models.{key}: {parent!r} is a {found.kind}, expected a {wanted}")
-    if isinstance(model, MixtureModel) and (base := warm_start(recipe, model)):
-        start = f"its warm start {model.warm_start!r}"
-        if not {*model.experts} & {*base.experts}:
-            problems.append(f"models.{key}: has no expert in common with {start}")
-        if model.combine != base.combine:
-            problems.append(f"models.{key}: combine is not that of {start}")
+    mixture = recipe.mixtures.get(key)
+    return problems + (_wrong_start(recipe, key, mixture) if mixture else [])
+
+
+def _wrong_start(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
+    """Return why a mixture cannot start from its warm start."""
+    base = warm_start(recipe, model)
+    if not base:
+        return []
+    problems, start = [], f"its warm start {model.warm_start!r}"
+    if not {*model.experts} & {*base.experts}:
+        problems.append(f"models.{key}: has no expert in common with {start}")
+    if model.combine != base.combine:
+        problems.append(f"models.{key}: combine is not that of {start}")
     return problems
 
 
 def _wrong_rows(recipe: Recipe) -> list[str]:
-    """Say which rows have a name that results cannot take, or an attack that cannot be made."""
+    """Return which rows have a name that results cannot take, or an attack that cannot be built."""
     problems = []
     for key, row in recipe.rows().items():
         if key in _COMPUTED_ROWS:
@@ -175,7 +184,7 @@ def _wrong_rows(recipe: Recipe) -> list[str]:
 
 
 def _wrong_suites(recipe: Recipe) -> list[str]:
-    """Say which further suites cannot be read or used."""
+    """Return which further suites cannot be read or used."""
     if _unknown_names(recipe):
         return []
     problems = []
@@ -188,6 +197,7 @@ def _wrong_suites(recipe: Recipe) -> list[str]:
 
 
 def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
+    """Return for which perturbations a gate has no expert to name."""
     old, new = known_and_new(recipe, model)
     which = "a new expert" if old else "an expert"
     return [
@@ -199,25 +209,25 @@ def _experts_missing(recipe: Recipe, key: str, model: MixtureModel) -> list[str]
 
 
 def _cycles(recipe: Recipe) -> list[str]:
-    """Say which models are, in the end, made from themselves."""
+    """Return which models are made from themselves, directly or not."""
     if _unknown_names(recipe):
         return []
     problems = []
     for key in recipe.models:
         seen: set[str] = set()
-        queue = [*parents(recipe.models[key])]
+        queue = [*recipe.models[key].parents]
         while queue:
             name = queue.pop()
             if name not in seen:
                 seen.add(name)
-                queue += parents(recipe.models[name])
+                queue += recipe.models[name].parents
         if key in seen:
             problems.append(f"models.{key}: is made from itself")
     return problems
 
 
 def _same_slugs(recipe: Recipe) -> list[str]:
-    """Say which models would share a folder."""
+    """Return which models would share a folder."""
     owner: dict[str, str] = {}
     problems = []
     for key in recipe.models:

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PlainSerializer,
@@ -65,6 +63,7 @@ from morex.perturbations import (
     compose,
 )
 from morex.recipe.custom import described, is_own, make_own, read_number
+from morex.recipe.fields import Strict
 
 __all__ = [
     "ATTACKS",
@@ -73,7 +72,6 @@ __all__ = [
     "AnyAttack",
     "AnyPerturbation",
     "AttackSpec",
-    "Strict",
     "described",
     "named_parts",
 ]
@@ -105,12 +103,6 @@ COMPOSITION = "compose"
 
 _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep"}
 """Fields of an attack that a row does not set: it names the perturbation, and keeps the best."""
-
-
-class Strict(BaseModel):
-    """Base of everything in a recipe: immutable, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Number = Annotated[float, BeforeValidator(read_number)]

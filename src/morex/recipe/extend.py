@@ -14,7 +14,7 @@ from morex.recipe.components import AttackSpec
 from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import trained_whole
 from morex.recipe.load import parse_recipe
-from morex.recipe.models import MixtureModel, NetworkModel, SingleModel
+from morex.recipe.models import MixtureModel
 from morex.recipe.schema import Recipe
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
@@ -141,18 +141,17 @@ def last_mixture(recipe: Recipe) -> str:
     Raises:
         RecipeError: if there is none.
     """
-    found = [name for name in recipe.columns if isinstance(recipe.models[name], MixtureModel)]
+    found = [name for name in recipe.columns if name in recipe.mixtures]
     if not found:
         raise RecipeError(f"{recipe.name} has no mixture to extend")
     return found[-1]
 
 
 def _mixture(recipe: Recipe, name: str) -> MixtureModel:
-    model = recipe.models.get(name)
-    if not isinstance(model, MixtureModel):
-        mixtures = [n for n, m in recipe.models.items() if isinstance(m, MixtureModel)]
+    mixtures = recipe.mixtures
+    if name not in mixtures:
         raise RecipeError(f"no mixture {name!r}; there are {', '.join(mixtures) or 'none'}")
-    return model
+    return mixtures[name]
 
 
 def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
@@ -183,11 +182,14 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
 
 
 def _start(recipe: Recipe, base: MixtureModel) -> str | None:
-    """Return the expert to go on from: for the most balls, then for the least else; the first."""
-    ours = [name for name in base.experts if isinstance(recipe.models[name], NetworkModel)]
+    """Return the expert to go on from: the one that was trained on the most balls.
+
+    Ties go to the one trained on the fewest other perturbations, then to the first.
+    """
+    ours = [name for name in base.experts if name in recipe.networks]
 
     def suits(name: str) -> tuple[int, int]:
-        against = _against(recipe, name)
+        against = recipe.models[name].against
         balls = sum(_is_ball(recipe, n) for n in against)
         return balls, balls - len(against)
 
@@ -207,12 +209,6 @@ def _root(recipe: Recipe, name: str) -> dict[str, Any]:
     """Return the mixture, trained at full length, that ``name`` went on from step by step."""
     mixture = _mixture(recipe, name)
     return (trained_whole(recipe, mixture) or mixture).model_dump(mode="json")
-
-
-def _against(recipe: Recipe, expert: str) -> tuple[str, ...]:
-    model = recipe.models[expert]
-    assert isinstance(model, SingleModel)  # the recipe has been checked: experts are networks
-    return model.against
 
 
 def _short(recipe: Recipe, name: str) -> dict[str, Any]:
@@ -238,7 +234,7 @@ def _rows(recipe: Recipe, name: str) -> dict[str, Any]:
 
 
 def _fits(row: AttackSpec, perturbation: Perturbation) -> bool:
-    """Say whether an attack works on a perturbation: RayS knows no L1, for example."""
+    """Return whether an attack works on a perturbation; RayS, for example, does not work on L1."""
     try:
         row.build({row.perturbation: perturbation})
     except ValueError:
@@ -251,5 +247,5 @@ def _is_ball(recipe: Recipe, name: str) -> bool:
 
 
 def _purposes(recipe: Recipe, experts: Sequence[str]) -> set[str]:
-    """Return what experts are for: that which each is trained on before all else."""
-    return {name for expert in experts for name in _against(recipe, expert)[:1]}
+    """Return the perturbations that experts are for: the first that each is trained on."""
+    return {name for expert in experts for name in recipe.models[expert].against[:1]}

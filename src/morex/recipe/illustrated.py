@@ -1,6 +1,5 @@
 """Which models of a recipe the report page illustrates."""
 
-from morex.recipe.models import MixtureModel, NetworkModel
 from morex.recipe.schema import Recipe
 
 _ENOUGH = 5
@@ -22,17 +21,16 @@ def illustrated(recipe: Recipe) -> tuple[str, ...]:
 def in_pictures(recipe: Recipe) -> str | None:
     """Return the model that the gallery is about: the last mixture, else the last model."""
     models = illustrated(recipe)
-    mixtures = [name for name in models if isinstance(recipe.models[name], MixtureModel)]
+    mixtures = [name for name in models if name in recipe.mixtures]
     return next(reversed(mixtures or models), None)
 
 
 def _chosen(recipe: Recipe) -> tuple[str, ...]:
     columns = recipe.columns
-    mixtures = [name for name in columns if isinstance(recipe.models[name], MixtureModel)]
-    breadth = {
-        name: len(model.against)
-        for name in columns
-        if isinstance(model := recipe.models[name], NetworkModel)
-    }
-    networks = sorted(breadth, key=lambda name: breadth[name], reverse=True)  # stable
+    mixtures = [name for name in columns if name in recipe.mixtures]
+    networks = sorted(
+        (name for name in columns if name in recipe.networks),
+        key=lambda name: len(recipe.models[name].against),
+        reverse=True,  # the first of two that are as broad stays the first
+    )
     return tuple(dict.fromkeys((columns[0], *mixtures[-1:], *networks)))[:_ENOUGH]

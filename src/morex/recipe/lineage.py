@@ -1,36 +1,29 @@
-"""What a model of a recipe is made from, and what its gate learns to tell apart."""
+"""What a mixture goes on from, and what its gate learns to tell apart."""
 
-from morex.recipe.models import AnyModel, MixtureModel, SingleModel, TrainedModel
+from morex.recipe.models import MixtureModel
 from morex.recipe.schema import Recipe
-
-
-def parents(model: AnyModel) -> tuple[str, ...]:
-    """Return the models that this one is made from."""
-    experts = () if isinstance(model, SingleModel) else model.experts
-    start = model.warm_start if isinstance(model, TrainedModel) else None
-    return (*experts, start) if start else experts
-
-
-def known_and_new(recipe: Recipe, model: MixtureModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what of ``against`` a mixture knew when it was last trained whole, and what is new."""
-    base = trained_whole(recipe, model)
-    before = base.against if base else ()
-    known = tuple(name for name in model.against if name in before)
-    return known, tuple(name for name in model.against if name not in before)
 
 
 def warm_start(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
     """Return the mixture that a mixture starts from, if any."""
-    base = recipe.models.get(model.warm_start or "")
-    return base if isinstance(base, MixtureModel) else None
+    return recipe.mixtures.get(model.warm_start or "")
 
 
 def trained_whole(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
     """Return the mixture, trained whole, that a mixture goes on from by warm starts, if any."""
     way = [model]
-    while (base := warm_start(recipe, way[-1])) and base not in way:  # circles: said elsewhere
+    # a mixture that is made from itself is reported by checks.py
+    while (base := warm_start(recipe, way[-1])) and base not in way:
         way.append(base)
     return way[-1] if len(way) > 1 else None
+
+
+def known_and_new(recipe: Recipe, model: MixtureModel) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return which of ``against`` a mixture knew when it was last trained whole, and which not."""
+    base = trained_whole(recipe, model)
+    before = base.against if base else ()
+    known = tuple(name for name in model.against if name in before)
+    return known, tuple(name for name in model.against if name not in before)
 
 
 def joined_experts(recipe: Recipe, model: MixtureModel) -> tuple[str, ...]:
@@ -39,19 +32,32 @@ def joined_experts(recipe: Recipe, model: MixtureModel) -> tuple[str, ...]:
     return tuple(name for name in model.experts if base and name not in base.experts)
 
 
+def networks_of(recipe: Recipe, name: str) -> int:
+    """Return through how many single networks an image goes in a model.
+
+    In a mixture these are its experts and its gate; a gate that experts joined is two networks.
+    """
+    mixture = recipe.mixtures.get(name)
+    joined = bool(mixture and joined_experts(recipe, mixture))
+    return recipe.models[name].networks + joined
+
+
 def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | None:
     """Return the index of the expert that a gate's warm-up should name for ``perturbation``.
 
-    It is the first that is trained on it alone, else the first that is trained on it before all
-    else, else the first that is trained on it at all; those of a mixture trained whole that it goes
-    on from are left out. None if there is no such expert.
+    It is the first that is trained on it alone, else the first that is trained on it before
+    anything else, else the first that is trained on it at all. After a warm start, experts of the
+    mixture that was trained whole do not count.
+
+    Returns:
+        None if there is no such expert.
     """
     base = trained_whole(recipe, model)
     old = base.experts if base else ()
     against = {
         index: spec.against
         for index, expert in enumerate(model.experts)
-        if isinstance(spec := recipe.models.get(expert), SingleModel) and expert not in old
+        if (spec := recipe.models.get(expert)) and spec.can_be_expert and expert not in old
     }
     alone = [index for index, names in against.items() if names == (perturbation,)]
     first = [index for index, names in against.items() if names[:1] == (perturbation,)]
@@ -60,10 +66,13 @@ def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | 
 
 
 def right_choices(recipe: Recipe, model: MixtureModel, perturbation: str) -> tuple[int, ...]:
-    """Return what a gate should name for a perturbation, of all that it chooses among.
+    """Return what a gate should choose for a perturbation, as indices of its choices.
 
-    Indices of experts; after a warm start 0 for all that is known, and 1 for the first expert that
-    joined. Empty if there is no expert for it.
+    A gate chooses among the experts. After a warm start it chooses among everything that is known,
+    together, at 0, and each expert that joined, from 1.
+
+    Returns:
+        No index if no expert is for the perturbation.
     """
     if model.warm_start:
         _, new = known_and_new(recipe, model)

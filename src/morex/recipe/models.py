@@ -1,21 +1,15 @@
 """The kinds of model in a recipe: networks, mixtures, and models trained elsewhere."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from morex.attacks import PGD, Attack, DrawnSteering, Keep
 from morex.models.mixture import Combine
 from morex.models.named import NamedModel, open_model
-from morex.perturbations import Ball
-from morex.recipe.components import Strict
+from morex.recipe.fields import InnerSearch, Names, Shares, Strict
+from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part
+from morex.recipe.kind import Model, Setting, Step
 from morex.training.config import TrainingConfig
 
 _REMOVED = ("committees", "sharpness")
@@ -24,115 +18,82 @@ _REMOVED = ("committees", "sharpness")
 ObjectiveName = Literal["single", "max", "average", "msd", "one-drawn", "alternate", "side-by-side"]
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _different(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) < len(names):
-        raise ValueError(f"names something twice: {', '.join(names)}")
-    return names
-
-
-Names = Annotated[
-    tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_different), Field(min_length=1)
-]
-Shares = dict[str, Annotated[int, Field(ge=1)]]
-"""Parts of a batch by name."""
-
-
-class InnerSearch(Strict):
-    """The PGD of training and validation, for every ball; transforms are drawn once.
-
-    With a ``push`` the examples steer the gate of a mixture as well, each to an expert that is
-    drawn for it (``DrawnSteering``). ``keep`` says which iterate counts, as in ``PGD``.
-    """
-
-    steps: int = Field(default=10, ge=1)
-    relative_step: float = Field(default=2.5, gt=0)
-    random_start: bool = True
-    restarts: int = Field(default=1, ge=1)
-    push: float = Field(default=0, ge=0)
-    keep: Keep = "best"
-
-    @model_validator(mode="after")
-    def _can_steer(self) -> "InnerSearch":
-        if self.push and not (self.random_start and self.restarts == 1):
-            raise ValueError("push: steering starts at random and has no restarts")
-        if self.push and self.keep != "best":
-            raise ValueError("push: steering keeps the best iterate; leave out keep")
-        return self
-
-    @model_validator(mode="after")
-    def _has_a_last(self) -> "InnerSearch":
-        if self.keep == "last" and self.restarts > 1:
-            raise ValueError(f"keep: of {self.restarts} restarts none has the last iterate")
-        return self
-
-    @property
-    def budget(self) -> dict[str, Any]:
-        """The arguments of a plain ``PGD``."""
-        return self.model_dump(exclude={"push"})
-
-    def attack(self, ball: Ball) -> Attack:
-        """Return the search of a ball."""
-        if self.push:
-            return DrawnSteering(ball, self.steps, self.relative_step, self.push)
-        return PGD(ball, **self.budget)
-
-
-class NetworkModel(Strict):
+class NetworkModel(Model):
     """One network trained by one objective: an expert, or a baseline such as MAX.
 
     ``shares`` gives members of ``against`` more than one part of every batch.
     """
 
+    can_be_expert: ClassVar[bool] = True
+    experts: ClassVar[tuple[str, ...]] = ()
+
     kind: Literal["network"] = "network"
     objective: ObjectiveName = "single"
-    against: Names
-    shares: Shares = Field(default_factory=dict)
+    against: Annotated[Names, InKey.NEVER]
+    shares: Annotated[Shares, InKey.NEVER] = Field(default_factory=dict)
     warm_start: str | None = None
     inner: InnerSearch
-    training: TrainingConfig
+    training: Annotated[TrainingConfig, InKey.NEVER]
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The network that it starts from, if any."""
+        return (self.warm_start,) if self.warm_start else ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Its training."""
+        return (Step("train", self.parents, self.training),)
+
+    def decided_by(self, step: Step, setting: Setting) -> dict[str, Any]:
+        """Return what decides its training."""
+        return _decided_by(self, step, setting, setting.network)
 
 
 class RobustGate(Strict):
     """A gate that learns, in its warm-up, to name experts under attacks on the gate itself.
 
-    Args:
-        start: the expert from whose body the gate starts, a network; a new network otherwise.
-        experts: for perturbations of the mixture the experts that are right for them; where none
-            are named it is the one that any warm-up names.
-        inner: the PGD on the gate.
+    The gate of a mixture with a warm start is there already and goes on; set only ``inner``.
 
-    The gate of a mixture with a warm start is there already and goes on: ``inner`` alone is said.
+    Args:
+        start: the expert from whose body the gate starts, a network; by default a new network.
+        experts: for perturbations of the mixture, the experts that are right for them; by default
+            the one that any warm-up names.
+        inner: the PGD on the gate.
     """
 
     start: str | None = None
     experts: dict[str, Names] = Field(default_factory=dict)
-    inner: InnerSearch = InnerSearch()
+    inner: Annotated[InnerSearch, AlwaysInKey(("push",))] = InnerSearch()
 
 
-class MixtureModel(Strict):
+class MixtureModel(Model):
     """MoRE: a gate over experts; gate and last layers train, after a warm-up of the gate.
 
-    ``shares`` is as in a network; ``combine`` says what the gate weights, the paper's logits or
-    probabilities. With a ``robust_gate`` the warm-up is against attacks on the gate. Where
-    ``training`` is null that is all there is. A mixture with a ``warm_start`` begins as that one
-    does, with other experts (``extend.py``).
+    Args:
+        experts: the networks that the gate weights.
+        warm_start: a mixture to start from, with other experts (``models/extend.py``).
+        objective, against, shares: as for a network.
+        combine: what the gate weights: the paper's logits, or probabilities.
+        inner: the search of the training, and of the warm-up unless the gate is robust.
+        gate_warmup: how the gate learns alone first; None for no warm-up.
+        robust_gate: set if the warm-up is against attacks on the gate.
+        training: of gate and last layers together; None if only the gate learns.
     """
+
+    has_gate: ClassVar[bool] = True
 
     kind: Literal["mixture"]
     experts: Names
-    warm_start: str | None = None
+    warm_start: Annotated[str | None, InKey.IF_CHANGED] = None
     objective: ObjectiveName = "side-by-side"
-    against: Names
-    shares: Shares = Field(default_factory=dict)
-    combine: Combine = "logits"
+    against: Annotated[Names, InKey.NEVER]
+    shares: Annotated[Shares, InKey.NEVER] = Field(default_factory=dict)
+    combine: Annotated[Combine, InKey.IF_CHANGED] = "logits"
     inner: InnerSearch
-    gate_warmup: TrainingConfig | None = None
-    robust_gate: RobustGate | None = None
-    training: TrainingConfig | None
+    gate_warmup: Annotated[TrainingConfig | None, InKey.NEVER] = None
+    robust_gate: Annotated[RobustGate | None, InKey.IF_CHANGED] = None
+    training: Annotated[TrainingConfig | None, InKey.NEVER]
 
     @model_validator(mode="before")
     @classmethod
@@ -148,31 +109,80 @@ class MixtureModel(Strict):
         return {key: value for key, value in raw.items() if key not in _REMOVED}
 
     @property
-    def gate_learns_alone(self) -> bool:
-        """Whether what a gate learns before it meets the experts that joined needs none of them.
+    def parents(self) -> tuple[str, ...]:
+        """Its experts, and the mixture that it starts from, if any."""
+        return (*self.experts, *self._start)
 
-        A gate that goes on from a warm start names experts, and what attacks it asks nothing else.
+    @property
+    def _start(self) -> tuple[str, ...]:
+        return (self.warm_start,) if self.warm_start else ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The warm-up of its gate, if any, and the training of gate and last layers."""
+        if not self.gate_warmup:
+            return (Step("train", self.parents, self.training),)
+        alone = self.gate_learns_alone
+        return (
+            Step("gate", self._start if alone else self.parents, self.gate_warmup),
+            Step("train", self.parents if alone else (), self.training),
+        )
+
+    @property
+    def gate_learns_alone(self) -> bool:
+        """Whether the warm-up of the gate needs none of the experts, only the warm start.
+
+        A gate that goes on from a warm start learns to name experts. If the attacks are on the gate
+        too, no expert is asked.
         """
         return bool(self.warm_start and self.gate_warmup and self.robust_gate)
 
+    @property
+    def networks(self) -> int:
+        """Its experts, and its gate."""
+        return len(self.experts) + 1
 
-class UngatedModel(Strict):
+    def decided_by(self, step: Step, setting: Setting) -> dict[str, Any]:
+        """Return what decides its training, and the warm-up of its gate."""
+        return _decided_by(self, step, setting, setting.gate)
+
+
+class UngatedModel(Model):
     """The mean of experts, or the one with the largest logit; nothing trains."""
+
+    against: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["mean-of-experts", "largest-logit"]
     experts: Names
 
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Its experts."""
+        return self.experts
 
-class SavedModel(Strict):
+    @property
+    def networks(self) -> int:
+        """Its experts."""
+        return len(self.experts)
+
+    def decided_by(self, step: Step, setting: Setting) -> dict[str, Any]:
+        """Return its kind and its experts."""
+        return key_part(self) | setting.saving
+
+
+class SavedModel(Model):
     """A network that was trained elsewhere: an expert to take in.
 
     Args:
         model: its folder, or the name of a shipped one; or ``package.module:factory``, which makes
             a torch classifier of any architecture.
         against: what it was trained on, for mixtures whose gate is to name it.
-        last_layer: of a factory's classifier, the dotted name of its last linear layer.
+        last_layer: the dotted name of the last linear layer of a factory's classifier.
         input_range, mean, std: the pixels that it wants.
     """
+
+    can_be_expert: ClassVar[bool] = True
+    experts: ClassVar[tuple[str, ...]] = ()
 
     kind: Literal["saved"]
     model: str
@@ -181,6 +191,20 @@ class SavedModel(Strict):
     input_range: Literal["0..1", "-1..1", "0..255"] = "0..1"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where it is, or what makes it."""
+        return self.model
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """None: it is not made from other models."""
+        return ()
+
+    def decided_by(self, step: Step, setting: Setting) -> dict[str, Any]:
+        """Return what identifies its weights, wherever they are."""
+        return {"kind": self.kind, **setting.identity(self), **setting.saving}
 
     def open(self) -> NamedModel:
         """Return the model, opened anew.
@@ -196,6 +220,24 @@ class SavedModel(Strict):
             std=self.std,
             last_layer=self.last_layer,
         )
+
+
+def batch_shares(model: "TrainedModel") -> tuple[int, ...]:
+    """Return the parts of a batch of each member of ``against``; empty if no shares are set."""
+    return tuple(model.shares.get(name, 1) for name in model.against) if model.shares else ()
+
+
+def _decided_by(
+    model: "TrainedModel", step: Step, setting: Setting, shape: Mapping[str, Any]
+) -> dict[str, Any]:
+    shares = {"shares": [*batch_shares(model)]} if model.shares else {}
+    return {
+        **setting.run,
+        "network": shape,
+        "model": key_part(model) | shares,
+        "against": [setting.perturbations[name] for name in model.against],
+        "training": step.training and as_json(step.training),
+    }
 
 
 def _kind(value: Any) -> str:
@@ -219,5 +261,4 @@ ModelSpec = Annotated[
     ),
 ]
 TrainedModel = NetworkModel | MixtureModel
-SingleModel = NetworkModel | SavedModel
 AnyModel = NetworkModel | MixtureModel | SavedModel | UngatedModel

@@ -7,8 +7,9 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from morex.models.resnet import ARCHITECTURES
 from morex.perturbations import Perturbation
-from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, Strict, named_parts
-from morex.recipe.models import InnerSearch, ModelSpec, Names
+from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, named_parts
+from morex.recipe.fields import InnerSearch, Names, Strict
+from morex.recipe.models import MixtureModel, ModelSpec, NetworkModel, TrainedModel
 from morex.recipe.suites import load_suite
 from morex.training.config import TrainingConfig
 
@@ -121,6 +122,21 @@ class Recipe(Strict):
     columns: Names
     evaluation: Evaluation
     report: Report | None = Report()
+
+    @property
+    def networks(self) -> dict[str, NetworkModel]:
+        """The networks that are trained, by name."""
+        return {n: m for n, m in self.models.items() if isinstance(m, NetworkModel)}
+
+    @property
+    def mixtures(self) -> dict[str, MixtureModel]:
+        """The mixtures with a gate, by name."""
+        return {n: m for n, m in self.models.items() if isinstance(m, MixtureModel)}
+
+    @property
+    def trained(self) -> dict[str, TrainedModel]:
+        """Networks and mixtures, by name."""
+        return {**self.networks, **self.mixtures}
 
     def perturbations_of(self, names: tuple[str, ...]) -> tuple[Perturbation, ...]:
         """Return the perturbations called ``names``."""

@@ -15,8 +15,9 @@ import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from morex.perturbations import Around, Ball, Clean, Perturbation, Transform
-from morex.recipe.components import COMPOSITION, PERTURBATIONS, AnyAttack, AttackSpec, Strict
+from morex.recipe.components import COMPOSITION, PERTURBATIONS, AnyAttack, AttackSpec
 from morex.recipe.errors import RecipeError
+from morex.recipe.fields import Strict
 
 _GROUPS = ("balls", "transforms")
 _OVER = (*_GROUPS, *PERTURBATIONS, COMPOSITION)

@@ -1,9 +1,9 @@
 """From the words of a recipe to the objects that do the work."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,18 @@ from morex.evaluation.suite import Row, Suite
 from morex.models.errors import ModelError
 from morex.models.extend import regrouped
 from morex.models.external import Foreign, check_answers
-from morex.models.mixture import UNGATED, Ensemble, Mixture, last_linear
+from morex.models.mixture import UNGATED, Mixture, last_linear
 from morex.models.named import FromFactory
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.perturbations import Ball
 from morex.recipe import Recipe
-from morex.recipe.lineage import joined_experts, known_and_new, right_choices
-from morex.recipe.models import MixtureModel, NetworkModel, SavedModel, TrainedModel, UngatedModel
+from morex.recipe.lineage import joined_experts
+from morex.recipe.models import MixtureModel, NetworkModel, SavedModel, UngatedModel
+from morex.recipe.phases import Phase
 from morex.recipe.schema import NetworkSpec
-from morex.run.stages import Kind, Opener
+from morex.run.stages import Opener
 from morex.training.batches import TrainingData
-from morex.training.criteria import Criterion, ExpertForMember, NewExperts
+from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember, NewExperts
 from morex.training.objectives import (
     Alternate,
     Average,
@@ -45,11 +46,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "alternate": Alternate,
     "side-by-side": SideBySide,
 }
-
-
-def extends_gate(model: TrainedModel, kind: Kind) -> TypeGuard[MixtureModel]:
-    """Return whether a stage warms up the gate of a mixture that goes on from a trained one."""
-    return kind == "gate" and isinstance(model, MixtureModel) and model.warm_start is not None
 
 
 @dataclass(frozen=True)
@@ -123,6 +119,26 @@ class Workshop:
         _, height, width = self.data.train.shape
         return NetworkConfig(spec.architecture, spec.width, outputs, (height, width), mean, std)
 
+    def untrained(self, name: str, expert: Callable[[str], nn.Module]) -> nn.Module:
+        """Return a model before any training in this run.
+
+        Args:
+            name: its name in the recipe.
+            expert: returns its experts, by name.
+
+        Raises:
+            ModelError, ForeignModelError, ValueError: as ``from_elsewhere``.
+        """
+        match self.recipe.models[name]:
+            case NetworkModel():
+                return self.network(name)
+            case SavedModel() as model:
+                return self.from_elsewhere(model)
+            case MixtureModel() as model:
+                return self.mixture(name, model, {n: expert(n) for n in model.experts})
+            case UngatedModel() as model:
+                return UNGATED[model.kind]({n: expert(n) for n in model.experts})
+
     def network(self, name: str) -> ResNet:
         """Return a new network for the classes of the data, drawn for the model ``name``."""
         config = self.network_config(self.recipe.network, len(self.data.train.classes))
@@ -167,82 +183,38 @@ class Workshop:
             gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
         return Mixture(experts, gate, combine=model.combine)
 
-    def objective(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> Objective:
-        """Return the objective of a model, or of the warm-up of its gate."""
-        against = self.against(model, kind)
-        if extends_gate(model, kind):
-            return SideBySide(self._members(model, kind), self._shares_of_warmup(model))
-        perturbations = self.recipe.perturbations_of(against)
-        if model.objective == "msd":
+    def objective(self, phase: Phase) -> Objective:
+        """Return the objective of a training."""
+        if phase.objective == "msd":
+            perturbations = self.recipe.perturbations_of(phase.against)
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
-            return Single((PGD(balls, **model.inner.budget),))
-        members = self._members(model, kind)
-        if model.shares:
-            return SideBySide(members, tuple(model.shares.get(name, 1) for name in model.against))
-        return OBJECTIVES[model.objective](members)
+            return Single((PGD(balls, **phase.inner.budget),))
+        members = self._members(phase)
+        if phase.shares:
+            return SideBySide(members, phase.shares)
+        return OBJECTIVES[phase.objective](members)
 
-    def against(self, model: NetworkModel | MixtureModel, kind: Kind = "train") -> tuple[str, ...]:
-        """Return the names of what a model, or the warm-up of its gate, is trained on."""
-        if extends_gate(model, kind):
-            return self._of_warmup(model)
-        return model.against
-
-    def _members(self, model: NetworkModel | MixtureModel, kind: Kind) -> tuple[Attack, ...]:
-        """Return what searches for the images of a training, or of the warm-up of a gate."""
-        against = self.against(model, kind)
-        if kind != "gate" or not isinstance(model, MixtureModel) or not model.robust_gate:
-            return tuple(self._member(name, model) for name in against)
-        inner = model.robust_gate.inner.budget
+    def _members(self, phase: Phase) -> tuple[Attack, ...]:
+        """Return the searches for the images of a training."""
+        perturbations = self.recipe.perturbations_of(phase.against)
+        if not phase.gate or not phase.gate.inner:
+            return tuple(search_of(p, phase.inner.attack) for p in perturbations)
+        budget = phase.gate.inner.budget
 
         def misled(ball: Ball, right: tuple[int, ...]) -> Attack:
-            return PGD(ball, **inner, loss=AwayFromChoices(right))
+            return PGD(ball, **budget, loss=AwayFromChoices(right))
 
         return tuple(
-            search_of(self.recipe.perturbations[name], partial(misled, right=right))
-            for name, right in zip(against, self._right_choices(model), strict=True)
+            search_of(perturbation, partial(misled, right=right))
+            for perturbation, right in zip(perturbations, phase.gate.right, strict=True)
         )
 
-    def _right_choices(self, model: MixtureModel) -> tuple[tuple[int, ...], ...]:
-        """Return what a gate should name in its warm-up, for each member."""
-        return tuple(right_choices(self.recipe, model, name) for name in self._of_warmup(model))
-
-    def _member(self, name: str, model: NetworkModel | MixtureModel) -> Attack:
-        return search_of(self.recipe.perturbations[name], model.inner.attack)
-
-    def _of_warmup(self, model: MixtureModel) -> tuple[str, ...]:
-        """Return what a gate that knows much already warms up on.
-
-        Unless the gate itself is attacked, balls that it knows are left out: an attack on the class
-        goes through all experts and costs more than all the rest.
-        """
-        if model.robust_gate or not model.warm_start:
-            return model.against
-        _, new = known_and_new(self.recipe, model)
-        is_ball = {n: isinstance(p, Ball) for n, p in self.recipe.perturbations.items()}
-        return tuple(name for name in model.against if name in new or not is_ball[name])
-
-    def _shares_of_warmup(self, model: MixtureModel) -> tuple[int, ...]:
-        """Return the shares of what a gate that knows much already warms up on.
-
-        Half of all images are new, and each new perturbation has as many as any other that is new:
-        what is beside the gate learns as if an image were as likely to be new as not. What is known
-        has the mixture's own shares of the other half.
-        """
-        _, new = known_and_new(self.recipe, model)
-        names = self._of_warmup(model)
-        joined = len({*names} & {*new})
-        shares = {name: model.shares.get(name, 1) for name in names if name not in new}
-        known = sum(shares.values())
-        return tuple(max(1, joined * shares[n] if n in shares else known) for n in names)
-
-    def gate_criterion(self, model: MixtureModel) -> Criterion:
-        """Return what the gate learns while it warms up: which expert a perturbation is for."""
-        criterion = NewExperts if model.warm_start else ExpertForMember
-        return criterion(self._right_choices(model))
-
-    def ungated(self, model: UngatedModel, experts: dict[str, nn.Module]) -> Ensemble:
-        """Return a mixture without a gate."""
-        return UNGATED[model.kind](experts)
+    def criterion(self, phase: Phase) -> Criterion:
+        """Return what a training teaches: the class, or to a gate what a perturbation is for."""
+        if not phase.gate:
+            return ClassOfImage()
+        kind = NewExperts if phase.gate.joined else ExpertForMember
+        return kind(phase.gate.right)
 
     def suite(self, name: str = "") -> Suite:
         """Return the attacks of the table, or those of a further suite."""

@@ -53,8 +53,7 @@ def recipe_of(source: Path) -> Recipe:
 def training_seconds(out: Path, model: str) -> float:
     """Return how long a model, or its gate, was trained, its experts not included."""
     records = (Store(out).record(stage_id(kind, model)) for kind in ("gate", "train"))
-    trained = (record for record in records if record and record.passes)
-    return sum(record.seconds for record in trained)
+    return sum(record.training_seconds for record in records if record)
 
 
 def _share(source: str, target: str) -> None:

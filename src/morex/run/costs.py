@@ -12,15 +12,9 @@ from morex.evaluation.suite import Suite
 from morex.models.mixture import Mixture
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
-from morex.recipe.lineage import joined_experts
-from morex.recipe.models import (
-    AnyModel,
-    MixtureModel,
-    NetworkModel,
-    SavedModel,
-    SingleModel,
-    TrainedModel,
-)
+from morex.recipe.lineage import networks_of
+from morex.recipe.models import AnyModel
+from morex.recipe.phases import phase_of
 from morex.run.builder import Workshop
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
@@ -70,12 +64,12 @@ def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
         return StageCost(searched.forward + n, searched.backward)
     if stage.kind == "illustrate":
         return _illustration_passes(workshop, spec, stage)
-    if not isinstance(spec, TrainedModel) or not (config := config_of(spec, stage)):
+    if not (phase := phase_of(workshop.recipe, stage.model, stage.kind)):
         return StageCost(0, 0)
-    objective = workshop.objective(spec, stage.kind)
-    training = objective.passes * _examples(workshop, config)
+    objective = workshop.objective(phase)
+    training = objective.passes * _examples(workshop, phase.training)
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
-    total = training + judged * _judged(workshop, config)
+    total = training + judged * _judged(workshop, phase.training)
     return StageCost(total.forward, total.backward)
 
 
@@ -87,13 +81,6 @@ def _judged(workshop: Workshop, config: TrainingConfig) -> int:
     return times * len(workshop.training_data.validation)
 
 
-def config_of(spec: NetworkModel | MixtureModel, stage: Stage) -> TrainingConfig | None:
-    """Return how a stage trains; None if it only puts together what is trained."""
-    if stage.kind == "gate" and isinstance(spec, MixtureModel):
-        return spec.gate_warmup
-    return spec.training
-
-
 def _examples(workshop: Workshop, config: TrainingConfig) -> int:
     """Return how many examples all steps of a training take."""
     return config.steps(len(workshop.training_data.train)) * config.batch_size
@@ -102,15 +89,11 @@ def _examples(workshop: Workshop, config: TrainingConfig) -> int:
 def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through single networks, at most.
 
-    A mixture counts each of its experts, and its gate; only its gate where that alone is asked. A
-    gate that experts joined is two networks, of which one alone is asked in its warm-up.
+    What goes through a mixture goes through each of its experts and its gate, unless only the gate
+    is asked. A gate that experts joined is two networks; its warm-up asks only one of them.
     """
-    spec = workshop.recipe.models[stage.model]
-    cost, alone, networks = stage_passes(workshop, stage), _gate_passes(workshop, stage), 1
-    if not isinstance(spec, SingleModel):
-        networks = len(spec.experts)
-    if isinstance(spec, MixtureModel):
-        networks += 2 if joined_experts(workshop.recipe, spec) else 1
+    cost, alone = stage_passes(workshop, stage), _gate_passes(workshop, stage)
+    networks = networks_of(workshop.recipe, stage.model)
     return StageCost(
         networks * (cost.forward - alone.forward) + alone.forward,
         networks * (cost.backward - alone.backward) + alone.backward,
@@ -119,14 +102,15 @@ def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
 
 def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
     """Return how many images a stage sends through a gate without the experts."""
-    spec = workshop.recipe.models[stage.model]
-    if stage.kind != "gate" or not isinstance(spec, MixtureModel) or not spec.gate_warmup:
+    phase = phase_of(workshop.recipe, stage.model, stage.kind)
+    if not phase or not phase.gate:
         return StageCost(0, 0)
-    if spec.robust_gate:  # its searches ask nothing else either
+    if phase.gate.inner:  # the attacks are on the gate, too
         return stage_passes(workshop, stage)
-    objective, config = workshop.objective(spec, stage.kind), spec.gate_warmup
-    taught = objective.updates * _examples(workshop, config)
-    return StageCost(taught + len(objective.members) * _judged(workshop, config), taught)
+    objective = workshop.objective(phase)
+    taught = objective.updates * _examples(workshop, phase.training)
+    judged = len(objective.members) * _judged(workshop, phase.training)
+    return StageCost(taught + judged, taught)
 
 
 def stage_work(workshop: Workshop, stage: Stage) -> float:
@@ -153,9 +137,8 @@ def _suite_passes(workshop: Workshop, spec: AnyModel, suite: Suite, n: int) -> P
         attack = row.attack.attack if isinstance(row.attack, SearchAround) else row.attack
         if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
             attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))
-        searches = 1
-        if isinstance(attack, GateSteering) and isinstance(spec, MixtureModel):
-            searches = len(spec.experts)
+        steered = isinstance(attack, GateSteering) and spec.has_gate
+        searches = len(spec.experts) if steered else 1
         total += (attack.passes * searches + Passes(forward=1)) * row.count(n)
     return total
 
@@ -217,13 +200,9 @@ class _Conditions:
 
 
 def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
-    spec = workshop.recipe.models[stage.model]
-    asked = _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
-    if not stage.makes_a_model or not isinstance(spec, TrainedModel):
-        return asked
-    if not (config := config_of(spec, stage)):
-        return asked
-    updates = workshop.objective(spec, stage.kind).updates
+    if not (phase := phase_of(workshop.recipe, stage.model, stage.kind)):
+        return _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
+    updates, config = workshop.objective(phase).updates, phase.training
     return _Conditions(
         config.batch_size,
         config.precision,
@@ -235,21 +214,9 @@ def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
 def _shape(workshop: Workshop, name: str) -> tuple[object, ...]:
     """Return what distinguishes models that differ in speed."""
     spec = workshop.recipe.models[name]
-    if isinstance(spec, SavedModel):
-        return ("saved", spec.model)
-    if isinstance(spec, NetworkModel):
-        return ("network",)
-    return (spec.kind, *(_shape(workshop, expert) for expert in spec.experts))
+    return (spec.kind, spec.origin, *(_shape(workshop, expert) for expert in spec.experts))
 
 
 def _example(workshop: Workshop, name: str) -> nn.Module:
     """Return an untrained model of the right shape."""
-    spec = workshop.recipe.models[name]
-    if isinstance(spec, SavedModel):
-        return workshop.ready(workshop.from_elsewhere(spec))
-    if isinstance(spec, NetworkModel):
-        return workshop.ready(workshop.network(name))
-    experts = {name: _example(workshop, name) for name in spec.experts}
-    if isinstance(spec, MixtureModel):
-        return workshop.ready(workshop.mixture(name, spec, experts))
-    return workshop.ready(workshop.ungated(spec, experts))
+    return workshop.ready(workshop.untrained(name, lambda expert: _example(workshop, expert)))

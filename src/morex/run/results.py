@@ -15,7 +15,7 @@ from morex.artifacts.results import (
 )
 from morex.artifacts.test_images import TestImages
 from morex.recipe.components import described
-from morex.recipe.models import TrainedModel
+from morex.recipe.phases import phase_of
 from morex.run.builder import Workshop
 from morex.run.stages import Stage, stage_id
 
@@ -90,16 +90,13 @@ def _column(
 ) -> ColumnEntry:
     """Return where a model's outcomes are and what the model cost."""
     own = [s.id for s in stages if s.model == name and s.makes_a_model]
-    spec = workshop.recipe.models[name]
-    trained_on = (
-        f"{spec.objective}: {', '.join(spec.against)}" if isinstance(spec, TrainedModel) else ""
-    )
+    spec = workshop.recipe.trained.get(name)
     of_model = (s for s in stages if s.model == name and s.kind == "evaluate")
     evaluation = next(s for s in of_model if s.suite == suite)
     return ColumnEntry(
         outcomes=evaluation.output,
         seconds=records[evaluation.id].seconds,
-        trained_on=trained_on,
+        trained_on=f"{spec.objective}: {', '.join(spec.against)}" if spec else "",
         gate=records[evaluation.id].gate,
         training=_cost(own, records),
         training_with_parents=_cost(_ancestry(own, stages), records),
@@ -108,12 +105,12 @@ def _column(
 
 def _cost(ids: list[str], records: Mapping[str, StageRecord]) -> Cost:
     """Return the sum of the passes and seconds of the stages that train a network."""
-    trained = [(records[stage].passes, records[stage].seconds) for stage in ids]
-    costs = [(passes, seconds) for passes, seconds in trained if passes]
+    found = [records[stage] for stage in ids]
+    passes = [record.passes for record in found if record.passes]
     return Cost(
-        forward=sum(passes.forward for passes, _ in costs),
-        backward=sum(passes.backward for passes, _ in costs),
-        seconds=round(sum(seconds for _, seconds in costs), 3),
+        forward=sum(p.forward for p in passes),
+        backward=sum(p.backward for p in passes),
+        seconds=round(sum(record.training_seconds for record in found), 3),
     )
 
 
@@ -131,8 +128,9 @@ def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
 
 
 def _stage(workshop: Workshop, stage: Stage, record: StageRecord) -> StageEntry:
-    spec = workshop.recipe.models[stage.model]
-    against = workshop.against(spec, stage.kind) if isinstance(spec, TrainedModel) else ()
+    phase = phase_of(workshop.recipe, stage.model, stage.kind)
+    trained = phase or workshop.recipe.trained.get(stage.model)
+    against = trained.against if trained else ()
     measured = record.model_dump(include=_OF_RECORD, exclude_unset=True)
     return StageEntry(kind=stage.kind, model=stage.model, against=against, **measured)
 

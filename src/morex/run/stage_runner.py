@@ -16,23 +16,22 @@ from morex.artifacts.statistics import BoolArray
 from morex.core.files import digest_of
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.gate_usage import gate_usage
-from morex.models.extend import regrouped, regrouped_gate
 from morex.models.folder import DESCRIPTION, WEIGHTS
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
-from morex.models.named import load_model
 from morex.models.save import save_model
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
-from morex.recipe.models import MixtureModel, NetworkModel, SavedModel, TrainedModel
+from morex.recipe.phases import Phase, phase_of
 from morex.run.builder import Workshop
 from morex.run.checkpoint import FileCheckpoint
-from morex.run.costs import config_of, network_passes
+from morex.run.costs import network_passes
 from morex.run.events import Finished, Measured, Noticed, Observer, Progressed, Started
 from morex.run.memory import forget_peak, peak_memory
 from morex.run.partial_results import PartialRows
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
+from morex.run.starting import SavedModels, starting_model
 from morex.run.store import Store
 from morex.training import Progress, train
 
@@ -88,12 +87,12 @@ class Bench:
 
     def _train(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Train a model, or its gate, and save it."""
-        spec = self.recipe.models[stage.model]
-        model = self.workshop.ready(self._untrained(stage))
+        saved = SavedModels(self.store.root)
+        model = self.workshop.ready(starting_model(self.workshop, stage, saved))
         about: dict[str, Any] = {}
         text = ""
-        if isinstance(spec, TrainedModel) and config_of(spec, stage):
-            about = self._fit(stage, spec, model, work)
+        if phase := phase_of(self.recipe, stage.model, stage.kind):
+            about = self._fit(stage, phase, model, work)
             judged, loss = about["validation"], about["history"][-1].loss
             text = f"loss {loss:.3f}" if judged is None else f"validation {100 * judged:.1f}%"
         folder = self.store.root / stage.folder
@@ -104,15 +103,7 @@ class Bench:
         save_model(model.eval(), folder, about=label, dtype=dtype)
         return about, text
 
-    def _fit(
-        self, stage: Stage, spec: NetworkModel | MixtureModel, model: nn.Module, work: Path
-    ) -> dict[str, Any]:
-        config = config_of(spec, stage)
-        assert config
-        criterion = None
-        if stage.kind == "gate" and isinstance(spec, MixtureModel):
-            criterion = self.workshop.gate_criterion(spec)
-
+    def _fit(self, stage: Stage, phase: Phase, model: nn.Module, work: Path) -> dict[str, Any]:
         def report(progress: Progress) -> None:
             text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
             if not math.isnan(progress.loss):
@@ -127,12 +118,12 @@ class Bench:
         checkpoint = FileCheckpoint(work, self.checkpoint_every, self._notice)
         fitted = train(
             model,
-            self.workshop.objective(spec, stage.kind),
+            self.workshop.objective(phase),
             self.workshop.training_data,
-            config,
+            phase.training,
             seed=self.recipe.seed,
             name=stage.id,
-            criterion=criterion,
+            criterion=self.workshop.criterion(phase),
             checkpoint=checkpoint,
             report=report,
         )
@@ -145,54 +136,6 @@ class Bench:
             "passes": Passes(forward=round(passes.forward), backward=round(passes.backward)),
             "history": history,
         }
-
-    def _untrained(self, stage: Stage) -> nn.Module:
-        """Return the model that a stage starts from, on the CPU."""
-        spec = self.recipe.models[stage.model]
-        if isinstance(spec, SavedModel):
-            return self.workshop.from_elsewhere(spec)
-        if isinstance(spec, NetworkModel):
-            model = self.workshop.network(stage.model)
-            if spec.warm_start:
-                model.load_state_dict(self._saved(spec.warm_start).state_dict())
-            return model
-        if isinstance(spec, MixtureModel) and spec.gate_learns_alone:
-            return self._regrouped_with_gate(stage, spec)
-        if stage.kind == "train" and isinstance(spec, MixtureModel) and spec.gate_warmup:
-            return self._warm(stage)
-        if isinstance(spec, MixtureModel) and spec.warm_start:
-            return self._regrouped(spec, self._start(spec))
-        experts = {name: self._saved(name) for name in spec.experts}
-        if isinstance(spec, MixtureModel):
-            return self.workshop.mixture(stage.model, spec, experts)
-        return self.workshop.ungated(spec, experts)
-
-    def _regrouped_with_gate(self, stage: Stage, spec: MixtureModel) -> nn.Module:
-        """Return the gate that learns alone, or the mixture with it when it has learnt."""
-        start = self._start(spec)
-        if stage.kind == "gate":
-            return regrouped_gate(start, spec.experts)
-        return self._regrouped(spec, start, self._warm(stage))
-
-    def _regrouped(
-        self, spec: MixtureModel, start: Mixture, gate: nn.Module | None = None
-    ) -> Mixture:
-        """Return the mixture that ``start`` becomes with the experts of ``spec``."""
-        new = {name: self._saved(name) for name in spec.experts if name not in start.expert_names}
-        return regrouped(start, spec.experts, new, gate=gate)
-
-    def _start(self, spec: MixtureModel) -> Mixture:
-        assert spec.warm_start
-        start = self._saved(spec.warm_start)
-        assert isinstance(start, Mixture)
-        return start
-
-    def _warm(self, stage: Stage) -> nn.Module:
-        """Return what the warm-up of a model's gate has saved."""
-        return load_model(self.store.root / model_folder(stage.model) / "gate")
-
-    def _saved(self, name: str) -> nn.Module:
-        return load_model(self.store.root / model_folder(name))
 
     def _label(self, name: str) -> dict[str, Any]:
         """Return what is kept beside a model, so that it can be evaluated and used by itself."""
@@ -242,7 +185,7 @@ class Bench:
 
     def _ready(self, stage: Stage) -> nn.Module:
         """Return the trained model of a stage, ready to be attacked."""
-        return self.workshop.ready(self._saved(stage.model)).eval()
+        return self.workshop.ready(SavedModels(self.store.root).model(stage.model)).eval()
 
     def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model on a few images, for the report page."""

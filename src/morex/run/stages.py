@@ -3,15 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from morex.models.named import NamedModel
 from morex.recipe import Recipe, slug
 from morex.recipe.components import described
 from morex.recipe.illustrated import illustrated, in_pictures
-from morex.recipe.lineage import parents
-from morex.recipe.models import AnyModel, MixtureModel, NetworkModel, SavedModel, UngatedModel
+from morex.recipe.kind import Setting
+from morex.recipe.models import SavedModel
 
 FORMAT = 1
 """Raised whenever the same inputs would give another result, so that old stages are redone.
@@ -63,7 +63,7 @@ class Stage:
     @property
     def folder(self) -> str:
         """The model's folder, relative to the run directory."""
-        return model_folder(self.model) + ("/gate" if self.kind == "gate" else "")
+        return gate_folder(self.model) if self.kind == "gate" else model_folder(self.model)
 
     def key(self, digests: Mapping[str, str]) -> str:
         """Hash what decides the result, given the digests of what the stage reads."""
@@ -101,6 +101,11 @@ def model_folder(model: str) -> str:
     return f"models/{slug(model)}"
 
 
+def gate_folder(model: str) -> str:
+    """Return the folder of what the warm-up of a model's gate saves, relative to the run."""
+    return f"{model_folder(model)}/gate"
+
+
 Opener = Callable[[SavedModel], NamedModel]
 """Returns the model that was trained elsewhere, opened."""
 
@@ -123,13 +128,14 @@ def plan_stages(
         opened: opens the models that were trained elsewhere; by default each one anew.
     """
     stages: dict[str, Stage] = {}
+    setting = _setting(recipe, train_fingerprint, opened)
 
     def add(name: str) -> None:
         if stage_id("train", name) in stages:
             return
-        for parent in parents(recipe.models[name]):
+        for parent in recipe.models[name].parents:
             add(parent)
-        for stage in _training_stages(recipe, name, train_fingerprint, opened):
+        for stage in _training_stages(recipe, name, setting):
             stages[stage.id] = stage
         if name in recipe.columns:
             for suite in ("", *recipe.evaluation.suites):
@@ -144,70 +150,32 @@ def plan_stages(
     return list(stages.values())
 
 
-def _training_stages(recipe: Recipe, name: str, fingerprint: str, opened: Opener) -> list[Stage]:
-    model = recipe.models[name]
-    needs = tuple(stage_id("train", parent) for parent in parents(model))
-    common = _common(recipe, model, fingerprint, opened)
-    if isinstance(model, MixtureModel) and model.gate_warmup:
-        warmup = common | {"training": _plain(model.gate_warmup)}
-        if model.gate_learns_alone and model.warm_start:
-            gate = Stage("gate", name, (stage_id("train", model.warm_start),), warmup)
-            return [gate, Stage("train", name, (gate.id, *needs), common)]
-        gate = Stage("gate", name, needs, warmup)
-        return [gate, Stage("train", name, (gate.id,), common)]
-    return [Stage("train", name, needs, common)]
-
-
-def _common(recipe: Recipe, model: AnyModel, fingerprint: str, opened: Opener) -> dict[str, Any]:
-    """Return what decides how a model is trained."""
-    if isinstance(model, SavedModel):
-        return {
-            "kind": model.kind,
-            **opened(model).identity,
-            "saved_precision": recipe.saved_precision,
-        }
-    if isinstance(model, UngatedModel):
-        return {
-            "kind": model.kind,
-            "experts": list(model.experts),
-            "saved_precision": recipe.saved_precision,
-        }
+def _setting(recipe: Recipe, fingerprint: str, opened: Opener) -> Setting:
     data = recipe.data.model_dump(
         exclude={"name", "note", "folder", "image_column", "label_column", "image_size"}
     )
-    described_model = model.model_dump(
-        mode="json", exclude={"training", "gate_warmup", "against", "shares", "combine"}
+    return Setting(
+        run={
+            "seed": recipe.seed,
+            "threads": recipe.threads,
+            "saved_precision": recipe.saved_precision,
+            "data": data | {"fingerprint": fingerprint},
+        },
+        network=recipe.network.model_dump(),
+        gate=(recipe.gate or recipe.network).model_dump(),
+        perturbations={name: described(p) for name, p in recipe.perturbations.items()},
+        identity=lambda model: opened(model).identity,
     )
-    # what is usual leaves the keys of older runs as they are
-    if not model.inner.push:
-        del described_model["inner"]["push"]
-    _leave_out_usual_keep(described_model["inner"])
-    if model.shares:
-        described_model["shares"] = [model.shares.get(name, 1) for name in model.against]
-    if isinstance(model, MixtureModel):
-        if model.combine != "logits":
-            described_model["combine"] = model.combine
-        for name in ("warm_start", "robust_gate"):
-            if not described_model[name]:
-                del described_model[name]
-        if model.robust_gate:
-            _leave_out_usual_keep(described_model["robust_gate"]["inner"])
-    shape = recipe.network if isinstance(model, NetworkModel) else recipe.gate or recipe.network
-    return {
-        "seed": recipe.seed,
-        "threads": recipe.threads,
-        "saved_precision": recipe.saved_precision,
-        "data": data | {"fingerprint": fingerprint},
-        "network": shape.model_dump(),
-        "model": described_model,
-        "against": [described(p) for p in recipe.perturbations_of(model.against)],
-        "training": model.training and _plain(model.training),
-    }
 
 
-def _leave_out_usual_keep(inner: dict[str, Any]) -> None:
-    if inner["keep"] == "best":
-        del inner["keep"]
+def _training_stages(recipe: Recipe, name: str, setting: Setting) -> list[Stage]:
+    """Return the stages that make a model, one for each of its steps."""
+    model, stages = recipe.models[name], list[Stage]()
+    for step in model.steps:
+        before = tuple(stage.id for stage in stages)
+        needs = before + tuple(stage_id("train", parent) for parent in step.reads)
+        stages.append(Stage(step.kind, name, needs, model.decided_by(step, setting)))
+    return stages
 
 
 def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str, suite: str) -> Stage:
@@ -237,8 +205,3 @@ def _illustration_stage(recipe: Recipe, name: str, fingerprint: str) -> Stage:
         "report": recipe.report.model_dump(mode="json", exclude={"models"}),
     }
     return Stage("illustrate", name, (stage_id("train", name),), decided_by)
-
-
-def _plain(config: Any) -> Any:
-    """Return a configuration as plain JSON values."""
-    return json.loads(json.dumps(asdict(config)))

@@ -1,0 +1,74 @@
+"""Fields that several sections of a recipe have."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from morex.attacks import PGD, Attack, DrawnSteering, Keep
+from morex.perturbations import Ball
+from morex.recipe.keys import InKey
+
+
+class Strict(BaseModel):
+    """Base of everything in a recipe: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"names something twice: {', '.join(names)}")
+    return names
+
+
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_different), Field(min_length=1)
+]
+"""One or more names, each once; a single one may be written without a list."""
+
+Shares = dict[str, Annotated[int, Field(ge=1)]]
+"""Parts of a batch by name."""
+
+
+class InnerSearch(Strict):
+    """The PGD of training and validation, for every ball; transforms are drawn once.
+
+    With a ``push`` the examples steer the gate of a mixture as well, each to an expert that is
+    drawn for it (``DrawnSteering``). ``keep`` says which iterate counts, as in ``PGD``.
+    """
+
+    steps: int = Field(default=10, ge=1)
+    relative_step: float = Field(default=2.5, gt=0)
+    random_start: bool = True
+    restarts: int = Field(default=1, ge=1)
+    push: Annotated[float, Field(ge=0), InKey.IF_CHANGED] = 0
+    keep: Annotated[Keep, InKey.IF_CHANGED] = "best"
+
+    @model_validator(mode="after")
+    def _can_steer(self) -> "InnerSearch":
+        if self.push and not (self.random_start and self.restarts == 1):
+            raise ValueError("push: steering starts at random and has no restarts")
+        if self.push and self.keep != "best":
+            raise ValueError("push: steering keeps the best iterate; leave out keep")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_last(self) -> "InnerSearch":
+        if self.keep == "last" and self.restarts > 1:
+            raise ValueError(f"keep: of {self.restarts} restarts none has the last iterate")
+        return self
+
+    @property
+    def budget(self) -> dict[str, Any]:
+        """The arguments of a plain ``PGD``."""
+        return self.model_dump(exclude={"push"})
+
+    def attack(self, ball: Ball) -> Attack:
+        """Return the search of a ball."""
+        if self.push:
+            return DrawnSteering(ball, self.steps, self.relative_step, self.push)
+        return PGD(ball, **self.budget)

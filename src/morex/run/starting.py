@@ -1,0 +1,62 @@
+"""What a stage that makes a model starts from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from morex.models.extend import regrouped, regrouped_gate
+from morex.models.mixture import Mixture
+from morex.models.named import load_model
+from morex.recipe.models import MixtureModel
+from morex.run.builder import Workshop
+from morex.run.stages import Stage, gate_folder, model_folder
+
+
+@dataclass(frozen=True)
+class SavedModels:
+    """The finished models of a run directory."""
+
+    root: Path
+
+    def model(self, name: str) -> nn.Module:
+        """Return a finished model, in evaluation mode on the CPU."""
+        return load_model(self.root / model_folder(name))
+
+    def mixture(self, name: str) -> Mixture:
+        """Return a finished mixture."""
+        model = self.model(name)
+        assert isinstance(model, Mixture)
+        return model
+
+    def warmed_up(self, name: str) -> nn.Module:
+        """Return what the warm-up of a mixture's gate has saved: the mixture, or its gate alone."""
+        return load_model(self.root / gate_folder(name))
+
+
+def starting_model(builder: Workshop, stage: Stage, saved: SavedModels) -> nn.Module:
+    """Return the model that a stage trains, or only saves, on the CPU."""
+    recipe, name = builder.recipe, stage.model
+    if name in recipe.mixtures:
+        return _starting_mixture(builder, stage, recipe.mixtures[name], saved)
+    model = builder.untrained(name, saved.model)
+    network = recipe.networks.get(name)
+    if network and network.warm_start:
+        model.load_state_dict(saved.model(network.warm_start).state_dict())
+    return model
+
+
+def _starting_mixture(
+    builder: Workshop, stage: Stage, spec: MixtureModel, saved: SavedModels
+) -> nn.Module:
+    is_warm = stage.kind == "train" and spec.gate_warmup is not None
+    if is_warm and not spec.gate_learns_alone:
+        return saved.warmed_up(stage.model)
+    if not spec.warm_start:
+        return builder.untrained(stage.model, saved.model)
+    start = saved.mixture(spec.warm_start)
+    if stage.kind == "gate" and spec.gate_learns_alone:
+        return regrouped_gate(start, spec.experts)
+    new = {name: saved.model(name) for name in spec.experts if name not in start.expert_names}
+    gate = saved.warmed_up(stage.model) if is_warm else None
+    return regrouped(start, spec.experts, new, gate=gate)
