@@ -1,0 +1,31 @@
+"""``morex curve``."""
+
+import json
+import re
+from pathlib import Path
+
+from calling import FinishedRun, call
+
+from morex.artifacts.outcomes import Outcomes
+
+
+def test_curve_falls_with_the_strength(finished: FinishedRun, tmp_path: Path) -> None:
+    out = tmp_path / "curve.json"
+    model = finished.folder / "models/clean"
+    code, said, err = call("curve", model, "linf", "--factors", "0,1,8", "--out", out)
+    assert code == 0, err
+    points = json.loads(out.read_text())["points"]
+    assert [point["factor"] for point in points] == [0, 1, 8]
+    clean = Outcomes.load(finished.folder / "outcomes/clean.npz").accuracy("clean").value
+    assert points[0]["accuracy"] == clean
+    assert points[0]["accuracy"] >= points[1]["accuracy"] >= points[2]["accuracy"]
+    lines = [re.split(r"  +", line) for line in said.splitlines()]
+    assert [line[0] for line in lines] == [point["perturbation"] for point in points]
+    assert [line[1] for line in lines] == [f"{100 * p['accuracy']:.1f}%" for p in points]
+    assert points[2]["perturbation"] == "Linf(eps=128/255)"
+    code, _, err = call("curve", model, "hail")
+    assert code == 2
+    assert "no perturbation 'hail'; the recipe has clean, fog" in err
+    code, _, err = call("curve", model, "linf", "--factors", "1,x")
+    assert code == 2
+    assert "--factors '1,x': expected numbers separated by commas" in err

@@ -1,0 +1,79 @@
+"""What goes wrong is told in one message."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from calling import call
+
+from morex.cli.main import with_plain_errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "digist"], "did you mean 'digits'"),
+        (["run", "digits", "training.epoch=3"], "training.epoch: unknown key"),
+        (["plan", "digits", "seed"], "expected KEY.KEY=VALUE"),
+        (["plan", "digits", "--data", "here"], "leave out the option(s) folder"),
+        (["table", "nowhere"], "no run directory"),
+        (["report", "nowhere"], "no run directory"),
+        (["gate", "nowhere"], "no run directory"),
+        (["extend", "nowhere", "--with", "rain"], "no run in 'nowhere'"),
+        (["compare", "a.npz", "b.npz"], "a.npz"),
+        (["evaluate", "nowhere"], "no model in"),
+        (["evaluate", "nowhere", "--mean", "0.5;0.5"], "--mean '0.5;0.5': expected numbers"),
+        (["predict", "--model", "nowhere", "x.png"], "no model in"),
+        (["run", "digits", "--device", "abacus"], "--device abacus"),
+        (["run", "digits", "--device", "cuda:99"], "--device cuda:99"),
+    ],
+)
+def test_mistakes_get_one_message_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*arguments)
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    assert out == ""
+
+
+class _MendableError(RuntimeError):
+    """An error that a user can mend, such as a RunError."""
+
+
+def _raising(error: BaseException) -> typer.Typer:
+    def command() -> None:
+        raise error
+
+    made = typer.Typer()
+    made.command()(with_plain_errors(command))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ValueError("wrong value"), 2, "error: wrong value\n"),
+        (FileNotFoundError("no file"), 2, "error: no file\n"),
+        (ImportError("not installed"), 2, "error: not installed\n"),
+        (_MendableError("run in use"), 2, "error: run in use\n"),
+        (KeyboardInterrupt(), 130, "\ninterrupted; run the same command to continue\n"),
+        (typer.Exit(3), 3, ""),
+    ],
+)
+def test_errors_end_in_one_message(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _raising(error)([])
+    assert ended.value.code == code
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("error", [RuntimeError("in torch"), ValueError(), TypeError("a bug")])
+def test_bugs_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        _raising(error)([], standalone_mode=False)

@@ -1,0 +1,130 @@
+"""``morex evaluate``."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from calling import FinishedRun, call
+from tiny import raw_recipe
+
+import morex.run
+import morex.run.partial_results
+from morex.artifacts.outcomes import Outcomes
+from morex.recipe import load_recipe
+
+
+def test_evaluate_repeats_the_runs_figures(finished: FinishedRun, tmp_path: Path) -> None:
+    folder = finished.folder
+    code, out, err = call("evaluate", folder / "models/more", "--out", tmp_path / "again.npz")
+    assert code == 0, err
+    again = Outcomes.load(tmp_path / "again.npz").right
+    for row, right in Outcomes.load(folder / "outcomes/more.npz").right.items():
+        np.testing.assert_array_equal(right, again[row])
+    assert "union" in out
+    few = call("evaluate", folder / "models/clean", "--examples", 7)[1]
+    assert "n 7" in few
+
+
+def test_models_of_a_set_are_evaluated_as_the_set_says(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder / "models/clean", tmp_path / "clean")
+    recipe = load_recipe(str(finished.folder / "recipe.yaml")).of_evaluation()
+    recipe["evaluation"]["rows"] = {"clean": recipe["evaluation"]["rows"]["clean"]}
+    about = {"description": "one", "default": "clean", "recipe": recipe}
+    (tmp_path / "set.json").write_text(json.dumps(about))
+    code, out, err = call("evaluate", tmp_path / "clean")
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["clean", "union", "mean"]
+
+
+def test_evaluate_with_another_recipe(finished: FinishedRun, tmp_path: Path) -> None:
+    raw = raw_recipe("clean")
+    raw["evaluation"]["rows"] = {"only": {"attack": "draws", "perturbation": "clean"}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(raw))
+    model = finished.folder / "models/clean"
+    code, out, _ = call("evaluate", model, "--recipe", tmp_path / "other.yaml")
+    assert code == 0
+    assert "only" in out
+    assert "pgd" not in out
+
+
+def test_evaluate_with_a_suite(finished: FinishedRun) -> None:
+    model = finished.folder / "models/more"
+    code, out, err = call("evaluate", model, "--suite", "quick", "--examples", 10)
+    assert code == 0, err
+    assert {line.split()[0] for line in out.splitlines()[1:-2]} >= {"clean", "fog", "pgd-linf"}
+    assert call("evaluate", model, "--suite", "tabel1")[0] == 2
+
+
+def test_evaluate_a_model_of_somebody_else(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def forward(self, x): return x.flatten(1)[:, :10] - 100\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    recipe = str(finished.folder / "recipe.yaml")
+    common = ("evaluate", "theirs:Net", "--examples", 20)
+    code, out, err = call(*common, "--recipe", recipe, "--suite", "quick")
+    assert code == 0, err
+    assert "pgd-linf" in out
+    code, _, err = call(*common)
+    assert code == 2
+    assert "theirs:Net has no recipe; add --recipe" in err
+    code, _, err = call(*common, "--recipe", recipe, "--input-range", "0..2")
+    assert code == 2
+    assert "expected one of 0..1" in err
+
+
+def test_an_evaluation_goes_on_where_it_was(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = finished.folder / "models/more", tmp_path / "o.npz"
+    whole = call("evaluate", model, "--out", tmp_path / "whole.npz")[1]
+    real, calls = morex.run.partial_results.PartialRows.keep, []
+
+    def dies(self: object, name: str, right: np.ndarray, *, whole: bool) -> None:
+        real(self, name, right, whole=whole)
+        calls.append(name)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(morex.run.partial_results.PartialRows, "keep", dies)
+    assert call("evaluate", model, "--out", out)[0] != 0
+    assert not out.exists()
+    monkeypatch.undo()
+    seen: list[str] = []
+    monkeypatch.setattr(
+        morex.run.partial_results.PartialRows,
+        "keep",
+        lambda self, name, right, *, whole: (
+            seen.append(name) or real(self, name, right, whole=whole)
+        ),
+    )
+    assert call("evaluate", model, "--out", out)[0] == 0
+    assert calls[0] not in seen
+    first, again = Outcomes.load(tmp_path / "whole.npz"), Outcomes.load(out)
+    for row in first.rows:
+        np.testing.assert_array_equal(first.right[row], again.right[row])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "o.json", "o.npz", "whole.json", "whole.npz"
+    ]  # fmt: skip
+    assert "union" in whole
+
+
+def test_what_was_kept_for_other_settings_is_dropped(finished: FinishedRun, tmp_path: Path) -> None:
+    out = tmp_path / "o.npz"
+    rows = morex.run.partial_results.PartialRows(
+        tmp_path / "o.npz.partial", 0, print, "of another model"
+    )
+    rows.keep("clean", np.zeros(30, np.bool_), whole=True)
+    assert call("evaluate", finished.folder / "models/clean", "--out", out)[0] == 0
+    assert Outcomes.load(out).right["clean"].any()

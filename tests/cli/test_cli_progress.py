@@ -1,0 +1,85 @@
+"""How a run goes: lines, bars, the time left, and event files."""
+
+import io
+import re
+
+import pytest
+from calling import FinishedRun
+from rich.console import Console
+
+from morex.cli.progress_lines import Clock, progress_printer
+from morex.run import Finished, Planned, Progressed, Stage, Started
+
+
+def test_live_line_shows_the_time_left() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    stages = [Stage("train", "clean", (), {}), Stage("evaluate", "clean", ("train-clean",), {})]
+    with progress_printer(console) as observe:
+        observe(Planned(tuple(stages), {"train-clean": 10.0, "evaluate-clean": 30.0}))
+        observe(Started(stages[0]))
+        observe(Progressed(stages[0], 0.5, "epoch 1/2"))
+        observe(Finished(stages[0], 2.0, "validation 90.0%"))
+        observe(Started(stages[1]))
+        observe(Progressed(stages[1], 0.1, "clean 95%"))
+        observe.bars.refresh()
+        observe(Finished(stages[1], 2.0, "mean 50%"))
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    assert "[1/2] train clean" in shown
+    assert "all stages" in shown
+    assert " left" in shown
+
+
+def test_clock_extrapolates_each_kind_at_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    clock = Clock()
+    work = {"a": ("train", 10.0), "b": ("evaluate", 100.0), "c": ("train", 30.0)}
+    clock.begin(work | {"d": ("evaluate", 100.0), "e": ("train", 99.0)})
+    clock.skip("e")
+    clock.start("a")
+    clock.move("a", 0.0)
+    assert clock.time_left() == ""
+    now = 5.0
+    clock.move("a", 0.5)
+    assert clock.time_left() == "about 4 min left"  # 1 s per unit for the 235 that are left
+    now = 10.0
+    clock.finish("a")
+    clock.start("b")
+    now = 12.0
+    clock.finish("b")  # evaluations: 0.02 s per unit
+    clock.start("c")
+    clock.move("c", 0.0)
+    now = 27.0
+    clock.move("c", 0.5)
+    assert clock.time_left() == "about 17 s left"
+
+
+def test_clock_counts_stages_side_by_side_and_resumed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    clock = Clock()
+    clock.begin({"a": ("train", 100.0), "b": ("train", 100.0)})
+    clock.start("a")
+    clock.start("b")
+    clock.move("a", 0.3)  # resumed there
+    clock.move("b", 0.0)
+    now = 10.0
+    clock.move("a", 0.4)
+    clock.move("b", 0.1)
+    assert clock.time_left() == "about 75 s left"  # 150 units at 1 s each, two at a time
+
+
+def test_event_files_hold_the_trainings(finished: FinishedRun) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = finished.folder
+    found = {path.name for path in (run / "events").iterdir()}
+    assert found == {"train-clean", "train-Minf".lower(), "train-mfog", "gate-more", "train-more"}
+    events = EventAccumulator(str(run / "events/train-clean")).Reload()
+    assert events.Tags()["scalars"] == ["loss", "validation"]
+    (last,) = events.Scalars("validation")[-1:]
+    html = (run / "report.html").read_text()
+    assert re.search(
+        rf"<td>clean</td><td>1</td><td>clean</td><td>{100 * last.value:.1f}</td>", html
+    )

@@ -1,0 +1,95 @@
+"""``morex table``, ``morex gate`` and ``morex compare``: figures of finished runs."""
+
+import csv
+import io
+import json
+import math
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from calling import FinishedRun, call, stage_lines
+
+from morex.artifacts.outcomes import Outcomes
+
+
+def test_table_formats_agree(finished: FinishedRun) -> None:
+    folder = finished.folder
+    table = json.loads(call("table", folder, "--format", "json")[1])
+    assert table["columns"] == ["clean", "Minf", "Mfog", "MoRE"]
+    assert table["n"]["clean"] == 30
+    rows = csv.DictReader(io.StringIO(call("table", folder, "--format", "csv")[1]))
+    cells = {(r["row"], r["column"]): float(r["accuracy"]) for r in rows}
+    for row, values in table["rows"].items():
+        stored = Outcomes.load(folder / "outcomes" / "more.npz").accuracy(row).value
+        assert values[3] == pytest.approx(100 * stored, abs=0.005)
+        assert cells[row, "MoRE"] == pytest.approx(values[3], abs=0.005)
+    assert call("table", folder, "--format", "markdown")[1].count("|") > 20
+    code, _, err = call("table", folder, "--format", "pdf")
+    assert code == 2
+    assert "json" in err
+
+
+def test_gate_prints_its_weights_and_draws_them(finished: FinishedRun, tmp_path: Path) -> None:
+    svg = tmp_path / "gate.svg"
+    code, out, _ = call("gate", finished.folder, "--svg", svg)
+    assert code == 0
+    title, head, *lines, note = out.splitlines()
+    stored = json.loads((finished.folder / "results.json").read_text())["columns"]["MoRE"]["gate"]
+    assert title == "Where the gate of MoRE puts its weight"
+    assert head.split() == stored["experts"] == ["clean", "Minf", "Mfog"]
+    assert {line.split()[0] for line in lines} == {*stored["weights"]}
+    for line in lines:
+        row, *weights = line.split()
+        assert [float(w) for w in weights] == pytest.approx(stored["weights"][row], abs=0.0051)
+    assert f"on {stored['n']} test images" in note
+    assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+
+
+def test_gate_names_the_mixtures_that_there_are(finished: FinishedRun, tmp_path: Path) -> None:
+    assert call("gate", finished.folder, "--model", "MoRE") == call("gate", finished.folder)
+    code, _, err = call("gate", finished.folder, "--model", "clean")
+    assert code == 2
+    assert "has no mixture 'clean' with a gate; it has MoRE" in err
+
+
+def test_a_suite_has_a_table_of_its_own(finished: FinishedRun, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    more = ("--suite", "quick", "--suite-examples", 4)
+    code, out, err = call("run", folder / "recipe.yaml", *more, "--out", folder)
+    assert code == 0, err
+    assert err.count("(quick)") == 4  # every model is evaluated, none is trained again
+    assert err.count("done before") == len(stage_lines(err)) - 4
+    table = json.loads(call("table", folder, "--suite", "quick", "--format", "json")[1])
+    assert table["columns"] == ["clean", "Minf", "Mfog", "MoRE"]
+    assert {*table["n"].values()} == {4}
+    assert out.count("union: right under every attack above") == 2  # the run prints both tables
+    code, _, err = call("table", finished.folder, "--suite", "quick")
+    assert code == 2
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the exact two-sided p of a fair coin, from the binomial distribution."""
+    n, few = only_first + only_second, min(only_first, only_second)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(few + 1)) / 2**n)
+
+
+def test_compare_two_models(finished: FinishedRun, tmp_path: Path) -> None:
+    files = [finished.folder / f"outcomes/{name}.npz" for name in ("clean", "more")]
+    code, out, _ = call("compare", *files)
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:-1]}
+    loaded = [Outcomes.load(file) for file in files]
+    for row in (*loaded[0].rows, "union"):
+        a, b = (o.union() if row == "union" else o.right[row] for o in loaded)
+        first, second, difference, only_first, only_second, n, p = map(float, rows[row])
+        assert [first, second] == pytest.approx([100 * a.mean(), 100 * b.mean()], abs=0.051)
+        assert difference == pytest.approx(100 * (a.mean() - b.mean()), abs=0.051)
+        assert [only_first, only_second, n] == [(a & ~b).sum(), (b & ~a).sum(), len(a)]
+        assert p == pytest.approx(mcnemar(int(only_first), int(only_second)), abs=1e-4)
+    Outcomes({"other": np.ones(3, np.bool_)}).save(tmp_path / "other.npz")
+    code, _, err = call("compare", files[0], tmp_path / "other.npz")
+    assert code == 2
+    assert "share no row" in err
