@@ -2,6 +2,7 @@
 # make test   installs and runs the tests
 # make check  lint, types, layers, dead code and the documentation
 # make docs   the documentation as a site, in site/
+# make mutants PATH=src/morex/models/gates.py  the changes to a file that no test notices
 # make bench  speed and memory, as ratios; MOREX_DATA or a download for the attacks on CIFAR-10
 
 PYTHON ?= python3
@@ -10,7 +11,13 @@ BIN := .venv/bin
 RUN ?= runs/digits
 BENCH ?= runs/benchmarks.json
 
-.PHONY: demo test check docs bench format lock clean
+# PATH on the command line is the file to mutate; commands are then found in the usual places.
+ifeq ($(origin PATH),command line)
+MUTATED := $(PATH)
+override export PATH := $(CURDIR)/$(BIN):/usr/local/bin:/usr/bin:/bin
+endif
+
+.PHONY: demo test check docs mutants bench format lock clean
 
 demo: .venv/runtime
 	$(BIN)/morex run digits --out $(RUN)
@@ -31,6 +38,9 @@ docs check: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/development
 	$(BIN)/mkdocs build --quiet
 	@echo "open site/index.html"
+
+mutants: .venv/development
+	$(BIN)/python scripts/mutants.py $(MUTATED) $(TESTS)
 
 bench: .venv/development
 	$(BIN)/python -m benchmarks --out $(BENCH)
