@@ -53,7 +53,7 @@ class MoveDecorators(cst.CSTTransformer):
         self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef
     ) -> cst.FunctionDef | cst.FlattenSentinel[Any]:
         """Move the decorator of a function that has exactly one."""
-        if len(updated_node.decorators) != 1:
+        if len(original_node.decorators) != 1:
             return updated_node
         decorator, name = updated_node.decorators[0].decorator, updated_node.name
         if m.matches(decorator, KEPT | m.Attribute(attr=m.Name("setter"))):
@@ -157,18 +157,19 @@ def in_fork(work: Callable[[], int]) -> int:
 
 
 def diffs(file: Path, code: str, names: Iterable[str]) -> dict[str, str]:
-    """Return what each mutant changes, read from the file that holds all of them."""
+    """Return what each mutant changes, read from the code that holds all of them."""
     functions = {}
     for node in m.findall(cst.parse_module(code), m.FunctionDef()):
-        lines = cst.Module([node.with_changes(name=cst.Name("_"))]).code.strip().splitlines()
-        functions[node.name.value] = lines
+        function = cst.ensure_type(node, cst.FunctionDef)
+        text = cst.Module([function.with_changes(name=cst.Name("_"))]).code
+        functions[function.name.value] = text.strip().splitlines()
     found = {}
     for name in names:
-        original = functions[
-            mangled_name_from_mutant_name(name.rpartition(".")[2]) + "__mutmut_orig"
-        ]
-        mutated = functions[name.rpartition(".")[2]]
-        lines = difflib.unified_diff(original, mutated, str(file), name, n=2, lineterm="")
+        mutated = name.rpartition(".")[2]
+        original = functions[mangled_name_from_mutant_name(mutated) + "__mutmut_orig"]
+        lines = difflib.unified_diff(
+            original, functions[mutated], str(file), name, n=2, lineterm=""
+        )
         found[name] = "\n".join(lines)
     return found
 
