@@ -1,45 +1,35 @@
-"""Agreement on a real network: the CIFAR-10 ResNet-18 of pyautoattack, on foolbox's 20 images."""
+"""Agreement with other libraries on a real network: a shipped ResNet-18, on 20 images."""
 
-import importlib.util
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from linear import right
 from torch import Tensor, nn
 
+import morex
 from morex.attacks import PGD, AutoAttack, DeepFool, RayS, frozen
 from morex.perturbations import L2, Ball, Linf
 
 os.environ["GIT_PYTHON_REFRESH"] = "quiet"
 import foolbox
-import pyautoattack
 
-EXAMPLES = Path(pyautoattack.__file__).parent / "examples"
-WEAK = Linf(0.4 / 255)  # some of the 20 fall, some do not
+WEAK = Linf(1.5 / 255)  # about half of the 20 fall
 
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[nn.Module]:
-    spec = importlib.util.spec_from_file_location("their_resnet", EXAMPLES / "resnet.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    net = module.ResNet18()
-    weights = torch.load(EXAMPLES / "model_test.pt", weights_only=True, map_location="cpu")
-    net.load_state_dict(weights)
+    net = morex.load("cifar10-small/clean")
     with frozen(net):
-        yield net.to(memory_format=torch.channels_last)
+        yield net
 
 
 @pytest.fixture(scope="module")
 def images() -> tuple[Tensor, Tensor]:
     wrapped = foolbox.PyTorchModel(nn.Identity().eval(), bounds=(0, 1), device="cpu")
     x, y = foolbox.utils.samples(wrapped, dataset="cifar10", batchsize=20)
-    return x.contiguous(memory_format=torch.channels_last), y
+    return x, y
 
 
 def theirs(model: nn.Module) -> foolbox.PyTorchModel:
@@ -62,8 +52,8 @@ def test_pgd_is_as_strong_as_foolbox_and_apgd(
     _, of_foolbox, _ = usual(theirs(model), x, y, epsilons=WEAK.eps)
     apgd = AutoAttack(WEAK, attacks=("apgd-ce",), steps=10)(model, x, y)
     standing = int(right(model, ours, y).sum())
-    assert 0 < standing < 20
-    assert standing <= int(right(model, of_foolbox, y).sum())
+    assert 4 < standing < 16
+    assert standing <= int(right(model, of_foolbox, y).sum()) + 1
     assert standing <= int(right(model, apgd, y).sum()) + 1
 
 
@@ -77,7 +67,7 @@ def test_pgd_is_as_strong_as_foolbox_and_apgd(
 def test_deepfool_walks_as_far_as_foolbox(
     model: nn.Module, images: tuple[Tensor, Tensor], ball: Ball, attack: type
 ) -> None:
-    x, y = images[0][:8], images[1][:8]
+    x, y = images[0][:10], images[1][:10]
     ours = ball.norm(DeepFool(ball, steps=20)(model, x, y) - x)
     usual = attack(steps=20, candidates=10, overshoot=0.02, loss="logits")
     other, _, _ = usual(theirs(model), x, y, epsilons=None)
@@ -94,7 +84,7 @@ def test_rays_needs_decisions_alone(model: nn.Module, images: tuple[Tensor, Tens
             return nn.functional.one_hot(model(x).argmax(1), 10).float()
 
     x, y = images[0][:6], images[1][:6]
-    attack = RayS(Linf(8 / 255), queries=60)
+    attack = RayS(Linf(32 / 255), queries=60)
     with_logits, with_labels = attack(model, x, y), attack(Labels().eval(), x, y)
     assert torch.equal(with_logits, with_labels)
     assert right(model, with_logits, y).sum() < 6

@@ -1,169 +1,383 @@
-"""The audit tells a robust model from one that hides its gradients."""
+"""The audit tells a robust model from one that hides its gradients.
 
-from functools import cache
+All models are constructed, so that what an attack can reach is known, and no rounding decides.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
+from contrast import Contrast, contrast, halves, with_contrasts
+from routed import BALL, Routed, pictures
 from torch import Tensor, nn
 
 from morex.artifacts.findings import POINTS, Finding
-from morex.attacks import PGD, WorstOfDraws
-from morex.data import load_data
+from morex.attacks import frozen
+from morex.data import ImageSet
+from morex.evaluation import audit_balls
+from morex.evaluation.audit_balls import Searched
+from morex.evaluation.audit_basis import Audited
+from morex.evaluation.audit_outputs import outputs
 from morex.evaluation.masking_audit import audit_model
-from morex.models.mixture import Mixture
-from morex.models.resnet import NetworkConfig, ResNet
-from morex.perturbations import L1, L2, Clean, Linf
-from morex.training import TrainingData, train
-from morex.training.config import TrainingConfig
-from morex.training.objectives import Single
+from morex.perturbations import L1, L2, Ball, Linf
 
-BALL = Linf(0.1)
+DATA = halves(40, weak=0.13, strong=0.3)
+"""Linf(eps) fools the model on an image of contrast c if 2 eps > c: at 0.1 half of these fall."""
 
 
-@cache
-def data():
-    return load_data("digits")
+class Trick(Contrast):
+    """Hides gradients, or answers in a way that misleads attacks."""
 
 
-@cache
-def network(robust: bool) -> ResNet:
-    """Return a network trained for a few seconds, against the ball or on clean images."""
-    train_set, validation = data().train.split(0.1, 0)
-    net = ResNet(NetworkConfig("resnet10", 4, 10, (8, 8)), seed=1).to(
-        memory_format=torch.channels_last
-    )
-    attack = PGD(BALL, steps=3, relative_step=2) if robust else WorstOfDraws(Clean())
-    config = TrainingConfig(epochs=12, batch_size=64, learning_rate=0.1, validate_every=12)
-    train(net, Single((attack,)), TrainingData(train_set, validation), config)
-    return net
+class Quantised(Trick):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((x * 16).round() / 16)
 
 
-class Quantised(nn.Module):
-    """Rounds its input to a few levels."""
+class Huge(Trick):
+    def forward(self, x: Tensor) -> Tensor:
+        return 1e4 * super().forward(x)
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
+
+class Noisy(Trick):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0.1 * torch.randn(len(x), 1) * torch.tensor([1.0, -1.0])
+
+
+class OfTheBatch(Trick):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) - contrast(x).mean()
+
+
+class Probabilities(Trick):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).softmax(1)
+
+
+class Shattered(Trick):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.detach()) + 0 * contrast(x)[:, None]
+
+
+class Detached(Trick):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach()
+
+
+class HardRouted(Trick):
+    """Is half as sure where the contrast is small."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net((x * 8).round() / 8)
+        return super().forward(x) * torch.where(contrast(x) > 0.2, 1, 0.5)[:, None]
 
 
-class Huge(Quantised):
-    """Multiplies its logits until the softmax saturates."""
+class HardGate(Trick):
+    """Has a gate that gives one expert all the weight."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return 1e4 * self.net(x)
-
-
-class Noisy(Quantised):
-    """Adds noise to its input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x + 0.1 * torch.randn_like(x))
+    def gate_weights(self, x: Tensor) -> Tensor:
+        first = (contrast(x) > 0).float()
+        return torch.stack([first, 1 - first], 1)
 
 
-class Probabilities(Quantised):
-    """Returns probabilities."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x).softmax(1)
+def audit(model: nn.Module, ball: Ball = BALL, data: ImageSet = DATA) -> list[Finding]:
+    return audit_model(model.eval(), data, [ball], steps=10, queries=60)
 
 
-class Shattered(Quantised):
-    """Has a step that passes no gradient."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(torch.floor(x.detach() * 20) / 20) + 0 * x.sum((1, 2, 3))[:, None]
+def audited(model: nn.Module, data: ImageSet = DATA) -> Audited:
+    return Audited(model.eval(), data.pixels(slice(None)), data.labels)
 
 
-class HardRouted(nn.Module):
-    """Sends every image to one of two networks, by the sign of a contrast."""
-
-    def __init__(self, nets: tuple[nn.Module, nn.Module]) -> None:
-        super().__init__()
-        self.nets = nn.ModuleList(nets)
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = (x[:, :, ::2].mean((1, 2, 3)) > x[:, :, 1::2].mean((1, 2, 3)))[:, None]
-        return torch.where(first, self.nets[0](x), self.nets[1](x))
+def searched(model: nn.Module, data: ImageSet = DATA) -> Searched:
+    return Searched.by_strong_pgd(audited(model, data), BALL, steps=10)
 
 
-def findings(model: nn.Module, examples: int = 80) -> list[Finding]:
-    return audit_model(model, data().test, [BALL], examples=examples, steps=10, queries=150)
-
-
-def flagged(found: list[Finding]) -> dict[int, str]:
+def flags(found: list[Finding]) -> dict[int, str]:
     return {f.point: f.reason for f in found if f.verdict == "flag"}
 
 
-def test_an_adversarially_trained_network_passes() -> None:
-    found = findings(network(True))
-    assert not flagged(found)
+# --- the whole -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.1 * 192**0.5)], ids=str)
+def test_a_model_that_hides_nothing_passes_every_point(ball: Ball) -> None:
+    found = audit(Contrast(), ball)
+    assert not flags(found)
     assert sorted(f.point for f in found) == [*POINTS]
     assert [f.point for f in found if f.verdict == "does not apply"] == [7]
+    assert {f.ball for f in found} == {str(ball), None}
     by_point = {f.point: f.evidence for f in found}
-    assert by_point[1]["20 steps, 2 restarts"] > 20  # there was something to measure
-
-
-def test_a_clean_network_is_weak_but_hides_nothing() -> None:
-    assert not flagged(findings(network(False)))
-
-
-@pytest.mark.parametrize(
-    ("trick", "point", "reason"),
-    [
-        (Quantised, 5, "no gradient"),
-        (Quantised, 5, "jumps"),
-        (Huge, 5, "no gradient"),
-        (Noisy, 5, "two answers to one image differ"),
-        (Probabilities, 5, "probabilities"),
-        (Shattered, 5, "no gradient"),
-        (Shattered, 3, "without gradients fool"),
-        (Quantised, 4, "lowers accuracy"),
-    ],
-)
-def test_tricks_are_flagged(trick: type[Quantised], point: int, reason: str) -> None:
-    assert reason in flagged(findings(trick(network(True))))[point]
-
-
-def test_hard_routing_is_flagged() -> None:
-    model = HardRouted((network(True), network(False)))
-    assert "jumps" in flagged(findings(model))[5]
-
-
-class Contrast(nn.Module):
-    """A gate that hides the second expert behind a contrast, and saturates."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        contrast = x[:, :, ::2].mean((1, 2, 3)) - x[:, :, 1::2].mean((1, 2, 3))
-        return torch.stack([0 * contrast, 1000 * (contrast - 0.08)], 1)
-
-
-def test_a_gate_that_hides_a_weak_expert_is_flagged() -> None:
-    experts = {"robust": network(True), "clean": network(False)}
-    found = findings(Mixture(experts, Contrast()).eval())
-    assert "plain PGD overrates" in flagged(found)[7]
-
-
-def test_balls_and_images_are_checked() -> None:
-    with pytest.raises(ValueError, match="needs Linf or L2 balls"):
-        audit_model(network(True), data().test, [L1(1.0)])
-    with pytest.raises(ValueError, match="needs Linf or L2 balls"):
-        audit_model(network(True), data().test, [])
-
-    class Wrong(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.zeros(len(x), 10) - 1
-
-    few = data().test.take((data().test.labels != 0).nonzero()[:5, 0])
-    with pytest.raises(ValueError, match="none of the images right"):
-        audit_model(Wrong(), few, [L2(0.5)])
+    assert {*by_point[1].values()} == {50.0}  # the half that is near the boundary falls
+    assert [*by_point[2].values()] == [100.0, 50.0, 0.0, 0.0, 0.0]
+    assert {*by_point[6].values()} == {50.0}
 
 
 def test_findings_are_reported_as_they_are_made() -> None:
     seen: list[Finding] = []
-    found = audit_model(
-        network(True), data().test, [BALL], examples=20, steps=3, queries=20, report=seen.append
+    few = halves(4, weak=0.13, strong=0.3)
+    made = audit_model(Contrast(), few, [BALL, L2(0.1)], steps=2, queries=5, report=seen.append)
+    assert seen == made
+    assert len(made) == 2 * 6 + 1
+
+
+def test_only_the_first_images_that_are_right_count() -> None:
+    data = halves(8, weak=0.13, strong=0.3)
+    wrong = replace(data, labels=torch.tensor([0, 0, 0, 1, 0, 1, 0, 1]))
+    found = audit_model(Contrast(), wrong, [BALL], examples=4, steps=2, queries=5)
+    assert found[0].evidence["4 steps, 2 restarts"] == 66.67
+
+
+def test_balls_and_images_are_checked() -> None:
+    for balls in ([L1(1.0)], []):
+        with pytest.raises(ValueError, match="needs Linf or L2 balls"):
+            audit_model(Contrast(), DATA, balls)
+    wrong = replace(DATA, labels=1 - DATA.labels)
+    with pytest.raises(ValueError, match="none of the 40 images right"):
+        audit_model(Contrast(), wrong, [L2(0.5)])
+
+
+# --- tricks that are known to mislead attacks ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trick", "reason"),
+    [
+        (Quantised, "no gradient"),
+        (Quantised, "jumps"),
+        (Huge, "no gradient"),
+        (Shattered, "no gradient"),
+        (Detached, "no gradient"),
+        (Noisy, "two answers to one image differ"),
+        (OfTheBatch, "depends on the other images"),
+        (Probabilities, "probabilities"),
+        (HardRouted, "jumps"),
+        (HardGate, "hides the others"),
+    ],
+)
+def test_outputs_that_mislead_attacks_are_flagged(trick: type[Trick], reason: str) -> None:
+    model = trick().eval()
+    with frozen(model):
+        found = outputs(audited(model))
+    assert reason in flags([found])[5]
+    assert not flags([outputs(audited(Contrast()))])
+
+
+@pytest.mark.parametrize("trick", [Quantised, Shattered])
+def test_attacks_without_gradients_find_what_has_no_gradient(trick: type[Trick]) -> None:
+    found = {f.point: f for f in audit(trick())}
+    assert found[3].evidence["RayS"] == found[4].evidence["PGD and RayS"] == 50.0
+    assert found[3].evidence["noise"] == 0.0
+    flagged = flags([*found.values()])
+    assert "without gradients fool what PGD does not" in flagged[3]
+    assert "without gradients lowers accuracy" in flagged[4]
+
+
+class Around(nn.Module):
+    """Right about an image of grey pixels unless they moved, in radii of the ball, as ``fooled``
+    has it; ``pull`` is what the gradient of the loss follows."""
+
+    pull: ClassVar[Callable[[Tensor], Tensor]]
+    fooled: ClassVar[Callable[[Tensor], Tensor]]
+
+    def forward(self, x: Tensor) -> Tensor:
+        moved = (x.flatten(1) - 128 / 255) / BALL.eps
+        margin = torch.where(type(self).fooled(moved), -1.0, 1.0)
+        pull = type(self).pull(moved)
+        margin = margin - 0.1 * (pull - pull.detach())
+        return torch.stack([margin, 0 * margin], 1)
+
+
+GREY = with_contrasts(*[0.001] * 20)
+
+
+class Needle(Around):
+    """Falls to one step from the image itself, which alone has a gradient; strong PGD misses it."""
+
+    pull = staticmethod(lambda z: z.mean(1) * (z.abs().amax(1) < 0.1))
+    fooled = staticmethod(lambda z: z.amin(1) > 0.99)
+
+
+class Band(Around):
+    """Falls where the darkest pixel is in a band that only steps of a quarter radius meet."""
+
+    pull = staticmethod(lambda z: z.mean(1))
+    fooled = staticmethod(lambda z: (z.amin(1) > -0.26) & (z.amin(1) < -0.02))
+
+
+class Near(Around):
+    """Falls in half the radius, and far outside; between them there is no gradient."""
+
+    pull = staticmethod(lambda z: z.mean(1) * (z.abs().amax(1) < 0.51))
+    fooled = staticmethod(
+        lambda z: ((z.amin(1) > 0.45) & (z.amax(1) < 0.51)) | (z.abs().amax(1) > 2.5)
     )
-    assert seen == found
+
+
+class Immovable(Around):
+    """Never falls."""
+
+    pull = staticmethod(lambda z: z.mean(1))
+    fooled = staticmethod(lambda z: z.amax(1) > 99)
+
+
+def test_one_step_that_beats_many_is_flagged() -> None:
+    found = audit_balls.effort(searched(Needle(), GREY))
+    assert found.evidence == {
+        "one step": 0.0,
+        "20 steps, 2 restarts": 100.0,
+        "40 steps, 4 restarts": 100.0,
+    }
+    assert flags([found]) == {1: "one step fools more than many steps"}
+
+
+def test_effort_that_still_pays_is_flagged() -> None:
+    found = audit_balls.effort(searched(Band(), GREY))
+    assert flags([found]) == {1: "twice the steps and restarts lower accuracy further"}
+    one, usual, most = found.evidence.values()
+    assert one == usual == 100.0
+    assert most < 20
+
+
+def test_accuracy_that_grows_with_the_radius_is_flagged() -> None:
+    found = audit_balls.sizes(searched(Near(), GREY))
+    assert [*found.evidence.values()] == [0.0, 100.0, 100.0, 0.0, 0.0]
+    assert flags([found]) == {2: "accuracy grows with the radius"}
+
+
+def test_accuracy_that_nothing_can_have_is_flagged() -> None:
+    found = audit_balls.sizes(searched(Immovable(), GREY))
+    assert [*found.evidence.values()] == [100.0] * 5
+    assert [*found.evidence] == ["eps 0.05", "eps 0.1", "eps 0.2", "eps 0.4", "eps 0.5"]
+    assert flags([found]) == {2: "some images stay right where no model can be"}
+
+
+def test_a_margin_that_finds_what_the_cross_entropy_does_not_is_flagged() -> None:
+    found = audit_balls.losses(searched(Huge()))
+    assert found.evidence["cross-entropy"] == 100.0
+    assert found.evidence["margin"] == found.evidence["all"] == 50.0
+    assert "another loss finds much" in flags([found])[6]
+    assert not flags([audit_balls.losses(searched(Contrast()))])
+
+
+class ThirdClass(nn.Module):
+    """Only the class that is the third likeliest can win; the second one climbs faster, in vain."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        up = contrast(x) / (2 * BALL.eps)
+        vain, wins = (0.4 + 0.55 * up).clamp_min(0.01).log(), -2 - 2.4 * up
+        return torch.stack([0 * up, vain, wins], 1)
+
+
+def test_a_target_that_finds_what_nothing_else_does_is_flagged() -> None:
+    grey = replace(GREY, labels=0 * GREY.labels)
+    found = audit_balls.losses(searched(ThirdClass(), grey))
+    assert found.evidence == {
+        "cross-entropy": 100.0,
+        "margin": 100.0,
+        "second class": 100.0,
+        "third class": 0.0,
+        "all": 0.0,
+    }
+    assert "another loss finds much" in flags([found])[6]
+
+
+def test_a_gate_that_hides_a_weak_expert_is_flagged() -> None:
+    x, y = pictures()
+    images = ImageSet((x * 255).round().to(torch.uint8), y, ("a", "b"))
+    found = audit_balls.parts(searched(Routed(), images), steps=20)
+    assert "steering lowers accuracy: plain PGD overrates the model" in flags([found])[7]
+    assert found.evidence["PGD"] == 100.0
+    assert found.evidence["PGD and steering"] == 0.0
+
+
+# --- limits: what is still chance, and what is not -----------------------------------------------
+
+
+def points_3_and_4(searched: Searched) -> list[Finding]:
+    fallen = audit_balls.blind(searched, queries=1)
+    return [audit_balls.per_example(searched, fallen), audit_balls.decisions(searched, fallen)]
+
+
+LOSSES = {"strong": 50, "margin": 50, "second class": 50, "third class": 50}
+SIZES = {"radius 0.05": 60, "strong": 50, "radius 0.2": 50, "radius 0.4": 50, "radius 0.5": 0}
+BLIND = {"strong": 50, "Square": 99, "RayS": 99, "noise": 99}
+
+
+@pytest.mark.parametrize(
+    ("measure", "right", "changed", "limit", "points"),
+    [
+        (audit_balls.effort, {"strong": 50, "one step": 50}, "more", 46, [1]),
+        (audit_balls.effort, {"strong": 50, "more": 50}, "one step", 47, [1]),
+        (audit_balls.sizes, SIZES, "radius 0.05", 47, [2]),
+        (points_3_and_4, BLIND, "Square", 47, [3, 4]),
+        (points_3_and_4, BLIND, "RayS", 47, [3, 4]),
+        (points_3_and_4, BLIND, "noise", 47, [3]),
+        (audit_balls.losses, LOSSES, "margin", 45, [6]),
+        (audit_balls.losses, LOSSES, "second class", 45, [6]),
+        (audit_balls.losses, LOSSES, "third class", 45, [6]),
+        (lambda s: audit_balls.parts(s, 1), {"strong": 50, "transfer": 50}, "steering", 47, [7]),
+        (lambda s: audit_balls.parts(s, 1), {"strong": 50, "steering": 50}, "transfer", 47, [7]),
+    ],
+)
+def test_a_drop_to_the_limit_passes_and_one_example_more_is_flagged(
+    monkeypatch: pytest.MonkeyPatch,
+    measure: Callable[[Searched], Finding | list[Finding]],
+    right: dict[str, int],
+    changed: str,
+    limit: int,
+    points: list[int],
+) -> None:
+    """``right``: by name of the attack, how many of 100 images the model gets right under it."""
+
+    def flagged(count: int) -> list[int]:
+        counts = right | {changed: count}
+        monkeypatch.setattr(
+            Audited, "standing", lambda self, attack, name: torch.arange(100) < counts[name]
+        )
+        found = measure(searched(Routed()))
+        return [*flags(found if isinstance(found, list) else [found])]
+
+    assert flagged(limit) == []
+    assert flagged(limit - 1) == points
+
+
+def test_accuracy_that_remains_is_flagged_above_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, expected in ((5, {}), (6, {2: "some images stay right where no model can be"})):
+        counts = SIZES | {"radius 0.5": count}
+        monkeypatch.setattr(
+            Audited,
+            "standing",
+            lambda self, attack, name, counts=counts: torch.arange(100) < counts[name],
+        )
+        assert flags([audit_balls.sizes(searched(Contrast()))]) == expected
+
+
+class PartlySilent(Trick):
+    """Has no gradient where the contrast is large."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        return torch.where(contrast(x)[:, None] > 0.2, logits.detach(), logits)
+
+
+@pytest.mark.parametrize(
+    ("silent", "expected"), [(10, {}), (11, {5: "many images have no gradient"})]
+)
+def test_silent_images_are_flagged_above_the_limit(silent: int, expected: dict[int, str]) -> None:
+    data = with_contrasts(*[0.3] * silent, *[0.1] * (100 - silent))
+    found = outputs(audited(PartlySilent(), data))
+    assert found.evidence["no gradient"] == silent
+    assert flags([found]) == expected
+
+
+@pytest.mark.parametrize(
+    ("sure", "share", "flagged"), [([5], 6.25, []), ([5, 15], 12.5, [5]), ([5, 6], 6.25, [])]
+)
+def test_jumps_are_flagged_above_the_limit(
+    sure: list[int], share: float, flagged: list[int]
+) -> None:
+    data = with_contrasts(*(0.3 if n in sure else 0.1 for n in range(32)))
+    found = outputs(audited(HardRouted(), data))
+    assert found.evidence["jumps"] == share  # paths to and from an image of large contrast
+    assert [*flags([found])] == flagged
