@@ -31,7 +31,7 @@ from morex.recipe import Recipe, load_recipe, parse_recipe, slug
 from morex.recipe.extend import last_mixture
 from morex.report import make_table, read_results
 from morex.report.formats import as_dict
-from morex.run import Workshop
+from morex.run import Builder
 from morex.run.cores import threads
 from morex.run.costs import network_passes
 from morex.run.partial_results import PartialRows
@@ -99,8 +99,8 @@ def on_test(table: dict[str, Any], models: tuple[str, ...]) -> dict[str, Any]:
 
 def on_validation(recipe: Recipe, run: Path, models: tuple[str, ...]) -> dict[str, Any]:
     """Return the accuracies (percent) of models on validation images, by row."""
-    workshop = Workshop.open(recipe, default_device())
-    found = [validated(workshop, run, name) for name in models]
+    builder = Builder.open(recipe, default_device())
+    found = [validated(builder, run, name) for name in models]
     return {
         row: {
             "n": len(found[0][row]),
@@ -110,10 +110,10 @@ def on_validation(recipe: Recipe, run: Path, models: tuple[str, ...]) -> dict[st
     }
 
 
-def validated(workshop: Workshop, run: Path, name: str) -> dict[str, BoolArray]:
+def validated(builder: Builder, run: Path, name: str) -> dict[str, BoolArray]:
     """Return the outcomes of a model on validation images; what is known already is read."""
-    recipe, images = workshop.recipe, workshop.training_data.validation
-    suite = tuple(r for r in workshop.suite() if isinstance(r.attack, PGD | WorstOfDraws))
+    recipe, images = builder.recipe, builder.training_data.validation
+    suite = tuple(r for r in builder.suite() if isinstance(r.attack, PGD | WorstOfDraws))
     stages = {s.id: s for s in plan_stages(recipe, "", images.fingerprint())}
     stage, folder = stages[stage_id("evaluate", name)], run / model_folder(name)
     keys = stage.row_keys(digest_of(folder / WEIGHTS))
@@ -123,7 +123,7 @@ def validated(workshop: Workshop, run: Path, name: str) -> dict[str, BoolArray]:
     counts = {row.name: row.count(len(images)) for row in suite}
     with threads(recipe.threads):
         outcomes = evaluate(
-            workshop.ready(load_model(folder)).eval(),
+            builder.ready(load_model(folder)).eval(),
             images,
             suite,
             seed=recipe.seed,
@@ -146,8 +146,8 @@ def retrained(recipe: Recipe, name: str) -> float:
 def passes(recipe: Recipe, name: str) -> float:
     """Return how many images the training of a model sends through networks."""
     stages = {s.id: s for s in plan_stages(recipe, "", "")}
-    workshop = Workshop.open(recipe, torch.device("cpu"))
-    found = network_passes(workshop, stages[stage_id("train", name)])
+    builder = Builder.open(recipe, torch.device("cpu"))
+    found = network_passes(builder, stages[stage_id("train", name)])
     return found.forward + found.backward
 
 

@@ -25,7 +25,7 @@ from morex.perturbations import L2, Clean, Fog, Jpeg, Linf, Transform
 from morex.recipe import RecipeError, parse_recipe
 from morex.recipe.illustrated import illustrated, in_pictures
 from morex.report.page import write_report
-from morex.run import Workshop, run
+from morex.run import Builder, run
 from morex.run.costs import stage_passes
 from morex.run.stages import plan_stages
 
@@ -254,22 +254,22 @@ def test_illustrations_are_made_once_and_again_if_they_are_damaged(
 
 def test_the_passes_of_an_illustration_are_an_upper_bound() -> None:
     recipe = parse_recipe(recipe_with(models=["clean"]))
-    workshop = Workshop.open(recipe, torch.device("cpu"))
+    builder = Builder.open(recipe, torch.device("cpu"))
     stage = next(s for s in plan_stages(recipe, "", "") if s.kind == "illustrate")
     seen = 0
 
     class Counting(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.net = workshop.network("clean")
+            self.net = builder.network("clean")
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             nonlocal seen
             seen += len(x)
             return self.net(x)
 
-    workshop.illustrator().illustrate(Counting().eval(), workshop.test_data, gallery=True)
-    bound = stage_passes(workshop, stage).forward
+    builder.illustrator().illustrate(Counting().eval(), builder.test_data, gallery=True)
+    bound = stage_passes(builder, stage).forward
     assert 0 < seen <= bound < 20 * seen
 
 

@@ -52,7 +52,7 @@ from morex.perturbations.validate import check_perturbation
 from morex.recipe import RecipeError, load_suite, parse_recipe
 from morex.recipe.components import described
 from morex.report import read_results
-from morex.run import Workshop, run
+from morex.run import Builder, run
 from morex.run.stages import plan_stages
 
 FOG, LINF = Fog(t=0.15, light=0.6), Linf(0.05)
@@ -365,6 +365,6 @@ def test_another_strength_of_a_part_redoes_what_uses_the_composition() -> None:
 def test_a_network_may_learn_from_a_composition_that_draws(tmp_path: Path) -> None:
     drawing = raw([{"kind": "shot-noise", "severity": 2}, "linf"])
     recipe = parse_recipe(changed(drawing, "models.clean.against", "both"))
-    workshop = Workshop.open(recipe, torch.device("cpu"))
-    (member,) = workshop.objective(phase(recipe, "clean")).members
+    builder = Builder.open(recipe, torch.device("cpu"))
+    (member,) = builder.objective(phase(recipe, "clean")).members
     assert member == SearchAround(recipe.perturbations["both"], PGD(Linf(16 / 255), steps=2))

@@ -22,7 +22,7 @@ from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extend import extended, last_mixture, shrunk
 from morex.recipe.lineage import expert_for, known_and_new
 from morex.recipe.models import MixtureModel, NetworkModel, SavedModel
-from morex.run import RunError, Workshop, run
+from morex.run import Builder, RunError, run
 from morex.run.continuation import go_on_from, recipe_of, training_seconds
 from morex.run.costs import estimate
 from morex.run.stages import plan_stages
@@ -86,8 +86,8 @@ def test_an_extended_recipe_has_an_expert_a_mixture_and_rows_more_and_all_it_had
 
 
 def objective_of_warm_up(recipe: Recipe, model: str) -> Objective:
-    workshop = Workshop.open(recipe, torch.device("cpu"))
-    return workshop.objective(phase(recipe, model, "gate"))
+    builder = Builder.open(recipe, torch.device("cpu"))
+    return builder.objective(phase(recipe, model, "gate"))
 
 
 def test_half_of_what_is_beside_the_gate_learns_from_is_new() -> None:
@@ -454,9 +454,9 @@ def test_a_run_makes_a_classifier_from_a_factory_once(
     raw = extended(recipe_of(finished), "MoRE", RAIN, {"rain": factory}).model_dump(mode="json")
     raw["models"]["Mrain"] |= {"last_layer": "4"}
     recipe = parse_recipe(raw)
-    workshop = Workshop.open(recipe, torch.device("cpu"))
-    plan_stages(recipe, "", "", workshop.opened)
-    made = [workshop.untrained("Mrain", workshop.network) for _ in range(2)]
+    builder = Builder.open(recipe, torch.device("cpu"))
+    plan_stages(recipe, "", "", builder.opened)
+    made = [builder.untrained("Mrain", builder.network) for _ in range(2)]
     assert made[0] is made[1]
     assert sys.modules[factory.partition(":")[0]].made == 1
 

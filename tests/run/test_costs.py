@@ -15,7 +15,7 @@ from morex.models.mixture import Mixture
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extend import extended
 from morex.recipe.models import MixtureModel
-from morex.run import Stage, Workshop, estimate, run
+from morex.run import Builder, Stage, estimate, run
 from morex.run.calibration import Speed
 from morex.run.costs import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
@@ -75,12 +75,12 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[StageCo
             work = counting(getattr(morex.run.stage_runner, name), counters)
             patch.setattr(morex.run.stage_runner, name, work)
         run(recipe(), out, device=CPU)
-    workshop = Workshop.open(recipe(), CPU)
+    builder = Builder.open(recipe(), CPU)
     stages = [
         s for s in plan_stages(recipe(), "", "") if s.id not in ("train-mean", "train-largest")
     ]
     return {
-        stage.id: (stage_passes(workshop, stage), counter.cost)
+        stage.id: (stage_passes(builder, stage), counter.cost)
         for stage, counter in zip(stages, counters, strict=True)
     }
 
@@ -120,27 +120,27 @@ class Unshakable(nn.Module):
 
 
 def test_a_model_that_is_never_fooled_reaches_the_bound() -> None:
-    workshop = Workshop.open(tiny("clean"), CPU)
-    test = workshop.test_data
+    builder = Builder.open(tiny("clean"), CPU)
+    test = builder.test_data
     zeros = ImageSet(test.images, torch.zeros_like(test.labels), test.classes)
     model = Unshakable()
     counter = Counter(model)
-    outcomes = evaluate(model, zeros, workshop.suite(), batch_size=16)
+    outcomes = evaluate(model, zeros, builder.suite(), batch_size=16)
     assert outcomes.mean() == 1
     evaluation = next(s for s in plan_stages(tiny("clean"), "", "") if s.kind == "evaluate")
-    assert counter.cost == stage_passes(workshop, evaluation)
+    assert counter.cost == stage_passes(builder, evaluation)
 
 
 def test_validations_and_incomplete_batches_count_as_they_happen() -> None:
     raw = raw_recipe("clean")
     raw["training"] |= {"epochs": 5, "validate_every": 2, "batch_size": 50}
-    workshop = Workshop.open(parse_recipe(raw), CPU)
-    (training,) = (s for s in plan_stages(workshop.recipe, "", "") if s.kind == "train")
+    builder = Builder.open(parse_recipe(raw), CPU)
+    (training,) = (s for s in plan_stages(builder.recipe, "", "") if s.kind == "train")
     updates, validations = 5 * 2 * 50, 3 * 40  # 120 images are two batches; epochs 2, 4 and 5
-    assert stage_passes(workshop, training) == StageCost(updates + validations, updates)
+    assert stage_passes(builder, training) == StageCost(updates + validations, updates)
     raw["training"]["validate_every"] = None
-    workshop = Workshop.open(parse_recipe(raw), CPU)
-    assert stage_passes(workshop, training) == StageCost(updates, updates)
+    builder = Builder.open(parse_recipe(raw), CPU)
+    assert stage_passes(builder, training) == StageCost(updates, updates)
 
 
 def test_a_backward_pass_weighs_two_forward_ones() -> None:
@@ -198,38 +198,38 @@ def test_what_does_not_train_costs_nothing() -> None:
 
 
 def test_a_mixture_costs_as_much_as_its_networks() -> None:
-    workshop = Workshop.open(recipe(), CPU)
-    for stage in plan_stages(workshop.recipe, "", ""):
-        spec = workshop.recipe.models[stage.model]
+    builder = Builder.open(recipe(), CPU)
+    for stage in plan_stages(builder.recipe, "", ""):
+        spec = builder.recipe.models[stage.model]
         networks = len(getattr(spec, "experts", ())) + (spec.kind in ("network", "mixture"))
-        one, all_of_them = stage_passes(workshop, stage), network_passes(workshop, stage)
+        one, all_of_them = stage_passes(builder, stage), network_passes(builder, stage)
         if stage.kind != "gate":
             assert all_of_them == StageCost(networks * one.forward, networks * one.backward)
 
 
-def warm_up(workshop: Workshop, stage: Stage, mixture: Mixture) -> None:
-    its = phase(workshop.recipe, stage.model, "gate")
-    criterion, objective = workshop.criterion(its), workshop.objective(its)
-    train(mixture, objective, workshop.training_data, its.training, criterion=criterion)
+def warm_up(builder: Builder, stage: Stage, mixture: Mixture) -> None:
+    its = phase(builder.recipe, stage.model, "gate")
+    criterion, objective = builder.criterion(its), builder.objective(its)
+    train(mixture, objective, builder.training_data, its.training, criterion=criterion)
 
 
 def test_a_robust_gate_warms_up_without_experts() -> None:
     raw = raw_recipe()
     raw["models"]["MoRE"]["robust_gate"] = {"start": "Minf", "inner": {"steps": 2}}
-    workshop = Workshop.open(parse_recipe(raw), CPU)
-    spec = workshop.recipe.models["MoRE"]
+    builder = Builder.open(parse_recipe(raw), CPU)
+    spec = builder.recipe.models["MoRE"]
     assert isinstance(spec, MixtureModel)
     assert spec.gate_warmup
-    stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
-    mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
+    stage = next(s for s in plan_stages(builder.recipe, "", "") if s.kind == "gate")
+    mixture = builder.mixture("MoRE", spec, {n: builder.network(n) for n in spec.experts})
     gate, *experts = (Counter(network) for network in (mixture.gate, *mixture.experts))
-    warm_up(workshop, stage, mixture)
-    assert gate.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
+    warm_up(builder, stage, mixture)
+    assert gate.cost == network_passes(builder, stage) == stage_passes(builder, stage)
     assert not any(expert.forward for expert in experts)
 
 
 def test_a_robust_gate_is_priced_as_the_gate_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def calibrated(_: Workshop, model: nn.Module, *__: object) -> Speed:
+    def calibrated(_: Builder, model: nn.Module, *__: object) -> Speed:
         times = 100 if isinstance(model, Mixture) else 1
         return Speed(2 * times, 3 * times, 7 * times, 5 * times, 0)
 
@@ -241,22 +241,22 @@ def test_a_robust_gate_is_priced_as_the_gate_alone(monkeypatch: pytest.MonkeyPat
         found[name] = one
         raw["models"]["MoRE"]["robust_gate"] = {"start": "Minf", "inner": {"steps": 2}}
     robust = found["robust"]
-    learnt = len(Workshop.open(parse_recipe(raw), CPU).training_data.train) // 32 * 32
+    learnt = len(Builder.open(parse_recipe(raw), CPU).training_data.train) // 32 * 32
     assert robust.seconds == 2 * robust.cost.forward + 3 * robust.cost.backward + 2 * learnt
     assert found["usual"].seconds > 100 * found["usual"].cost.forward
     assert found["usual"].bytes > robust.bytes
 
 
 def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
-    workshop = Workshop.open(recipe(), CPU)
-    stage = next(s for s in plan_stages(workshop.recipe, "", "") if s.kind == "gate")
-    spec = workshop.recipe.models[stage.model]
+    builder = Builder.open(recipe(), CPU)
+    stage = next(s for s in plan_stages(builder.recipe, "", "") if s.kind == "gate")
+    spec = builder.recipe.models[stage.model]
     assert isinstance(spec, MixtureModel)
     assert spec.gate_warmup
-    mixture = workshop.mixture("MoRE", spec, {n: workshop.network(n) for n in spec.experts})
+    mixture = builder.mixture("MoRE", spec, {n: builder.network(n) for n in spec.experts})
     networks = [Counter(network) for network in (mixture.gate, *mixture.experts)]
-    warm_up(workshop, stage, mixture)
-    found = network_passes(workshop, stage)
+    warm_up(builder, stage, mixture)
+    found = network_passes(builder, stage)
     assert sum(n.forward for n in networks) == pytest.approx(found.forward)
     assert sum(n.backward for n in networks) == pytest.approx(found.backward)
 
@@ -269,19 +269,19 @@ def test_the_warm_up_of_an_extended_gate_teaches_the_network_beside_it(attacked:
     if not attacked:
         raw = changed(raw, "models.MoRE + rain.robust_gate", None)
     recipe = parse_recipe(raw)
-    workshop = Workshop.open(recipe, CPU)
+    builder = Builder.open(recipe, CPU)
     stage = [s for s in plan_stages(recipe, "", "") if s.kind == "gate"][-1]
     spec = recipe.models[stage.model]
     assert isinstance(spec, MixtureModel)
     assert spec.gate_warmup
-    mixture = workshop.mixture(stage.model, spec, {n: workshop.network(n) for n in spec.experts})
+    mixture = builder.mixture(stage.model, spec, {n: builder.network(n) for n in spec.experts})
     assert isinstance(mixture.gate, ExtendedGate)
     known, joined, *experts = map(
         Counter, (mixture.gate.known, mixture.gate.joined, *mixture.experts)
     )
-    warm_up(workshop, stage, mixture)
-    assert joined.cost == network_passes(workshop, stage) == stage_passes(workshop, stage)
-    taught = spec.gate_warmup.steps(len(workshop.training_data.train)) * 12
+    warm_up(builder, stage, mixture)
+    assert joined.cost == network_passes(builder, stage) == stage_passes(builder, stage)
+    taught = spec.gate_warmup.steps(len(builder.training_data.train)) * 12
     assert (joined.forward > taught) is attacked
     assert known.cost == StageCost(0, 0)
     assert all(expert.cost == StageCost(0, 0) for expert in experts)
@@ -299,20 +299,20 @@ def test_what_a_step_holds_counts_every_image_that_it_learns_from() -> None:
 
 def test_deepfool_among_all_classes_has_a_finite_bound() -> None:
     raw = changed(raw_recipe("clean"), "evaluation.rows.deepfool-l2.candidates", None)
-    workshop = Workshop.open(parse_recipe(raw), CPU)
-    (stage,) = (s for s in plan_stages(workshop.recipe, "", "") if s.kind == "evaluate")
-    every = stage_passes(workshop, stage)
+    builder = Builder.open(parse_recipe(raw), CPU)
+    (stage,) = (s for s in plan_stages(builder.recipe, "", "") if s.kind == "evaluate")
+    every = stage_passes(builder, stage)
     raw = changed(raw, "evaluation.rows.deepfool-l2.candidates", 10)
-    assert every == stage_passes(Workshop.open(parse_recipe(raw), CPU), stage)
+    assert every == stage_passes(Builder.open(parse_recipe(raw), CPU), stage)
 
 
 def test_steering_costs_a_search_per_expert() -> None:
     raw = raw_recipe("clean", "Minf", "Mfog", "MoRE")
     raw["evaluation"]["rows"] = {"steer": {"attack": "steering", "perturbation": "linf"}}
     raw["evaluation"]["rows"]["steer"] |= {"steps": 4, "pushes": [1.0]}
-    workshop = Workshop.open(parse_recipe(raw), torch.device("cpu"))
-    stages = {s.id: s for s in plan_stages(workshop.recipe, "", "")}
-    single = stage_passes(workshop, stages["evaluate-clean"])
-    mixture = stage_passes(workshop, stages["evaluate-more"])
+    builder = Builder.open(parse_recipe(raw), torch.device("cpu"))
+    stages = {s.id: s for s in plan_stages(builder.recipe, "", "")}
+    single = stage_passes(builder, stages["evaluate-clean"])
+    mixture = stage_passes(builder, stages["evaluate-more"])
     assert single.backward == 30 * 2 * 4
     assert mixture.backward == 3 * single.backward

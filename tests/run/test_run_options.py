@@ -21,7 +21,7 @@ from morex.recipe.models import MixtureModel
 from morex.report import read_results
 from morex.report.material import read_material
 from morex.report.page import to_report
-from morex.run import Workshop, estimate, run
+from morex.run import Builder, estimate, run
 from morex.training.objectives import SideBySide
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -63,9 +63,9 @@ def test_models_are_judged_as_they_were_saved(tmp_path: Path) -> None:
     for folder in (tmp_path / "run/models").iterdir():
         weights = load_file(folder / "model.safetensors")
         assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.bfloat16}
-        workshop = Workshop.open(tiny(), CPU)
-        model = workshop.ready(load_model(folder))
-        again = evaluate(model, workshop.test_data, workshop.suite(), seed=0, batch_size=16)
+        builder = Builder.open(tiny(), CPU)
+        model = builder.ready(load_model(folder))
+        again = evaluate(model, builder.test_data, builder.suite(), seed=0, batch_size=16)
         stored = Outcomes.load(tmp_path / f"run/outcomes/{folder.name}.npz")
         for row in stored.rows:
             np.testing.assert_array_equal(again.right[row], stored.right[row])
@@ -76,7 +76,7 @@ def test_models_are_judged_as_they_were_saved(tmp_path: Path) -> None:
 def test_shares_decide_a_network_that_learns_from_several_members_at_once() -> None:
     spec = {"objective": "side-by-side", "against": ["fog", "linf"], "shares": {"fog": 3}}
     recipe = parse_recipe(changed(raw_recipe("clean"), "models.clean", spec))
-    objective = Workshop.open(recipe, CPU).objective(phase(recipe, "clean"))
+    objective = Builder.open(recipe, CPU).objective(phase(recipe, "clean"))
     assert isinstance(objective, SideBySide)
     assert objective.shares == (3, 1)
     wrong = changed(raw_recipe("clean"), "models.clean.shares", {"clean": 2})
@@ -88,10 +88,10 @@ def test_a_push_makes_the_training_of_a_mixture_steer_its_gate(out: Path) -> Non
     before = (out / "models/more/model.safetensors").read_bytes()
     assert not rerun(out, changed(raw_recipe(*FEW), "models.MoRE.inner", {"push": 0})).done
     raw = changed(raw_recipe(*FEW), "models.MoRE.inner", {"push": 2})
-    workshop = Workshop.open(parse_recipe(raw), CPU)
-    linf = workshop.recipe.perturbations["linf"]
-    more = phase(workshop.recipe, "MoRE")
-    assert workshop.objective(more).members[1] == DrawnSteering(linf, 2, 2.5, 2)  # type: ignore[arg-type]
+    builder = Builder.open(parse_recipe(raw), CPU)
+    linf = builder.recipe.perturbations["linf"]
+    more = phase(builder.recipe, "MoRE")
+    assert builder.objective(more).members[1] == DrawnSteering(linf, 2, 2.5, 2)  # type: ignore[arg-type]
     spy = rerun(out, raw)
     assert sorted(spy.done) == ["evaluate-more", "gate-more", "train-more"]
     assert (out / "models/more/model.safetensors").read_bytes() != before

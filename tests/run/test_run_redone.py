@@ -15,7 +15,7 @@ from morex.models.mixture import Mixture
 from morex.models.named import load_model
 from morex.recipe import parse_recipe
 from morex.report import make_table, read_results, to_text
-from morex.run import Workshop
+from morex.run import Builder
 from morex.run.stages import plan_stages
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -195,8 +195,8 @@ def test_what_a_search_keeps_is_part_of_what_is_done(
     inner: dict[str, str], redone: set[str], out: Path
 ) -> None:
     raw = changed(raw_recipe(*FEW), "models.Minf.inner", inner)
-    workshop = Workshop.open(parse_recipe(raw), CPU)
-    (member,) = workshop.objective(phase(workshop.recipe, "Minf")).members
+    builder = Builder.open(parse_recipe(raw), CPU)
+    (member,) = builder.objective(phase(builder.recipe, "Minf")).members
     assert isinstance(member, PGD)
     assert member.keep == inner["keep"]
     assert {*rerun(out, raw).done} == redone

@@ -23,7 +23,7 @@ from morex.models.named import load_model, open_model
 from morex.models.resnet import ResNet
 from morex.recipe import load_recipe, parse_recipe
 from morex.report import make_table, read_results, to_text
-from morex.run import Event, Started, Workshop, run
+from morex.run import Builder, Event, Started, run
 from morex.run.cores import cores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -169,10 +169,10 @@ def test_saved_models_load_ready_for_use(folder: str, cls: type, whole: tuple[Pa
 @pytest.mark.parametrize("name", ["clean", "MoRE (in turn)", "largest"])
 def test_stored_outcomes_are_those_of_the_saved_model(name: str, whole: tuple[Path, Spy]) -> None:
     out, spy = whole
-    workshop = Workshop.open(tiny(), CPU)
+    builder = Builder.open(tiny(), CPU)
     (stage,) = (s for s in spy.stages if s.model == name and s.kind == "evaluate")
-    model = workshop.ready(load_model(out / stage.output.replace("outcomes", "models")[:-4]))
-    again = evaluate(model, workshop.test_data, workshop.suite(), seed=0, batch_size=16)
+    model = builder.ready(load_model(out / stage.output.replace("outcomes", "models")[:-4]))
+    again = evaluate(model, builder.test_data, builder.suite(), seed=0, batch_size=16)
     stored = Outcomes.load(out / stage.output)
     assert again.rows == stored.rows
     for row in stored.rows:
@@ -249,8 +249,8 @@ def test_training_never_sees_the_test_set(
 
 
 def test_the_suite_is_what_the_recipe_says() -> None:
-    workshop = Workshop.open(tiny(), CPU)
-    suite = {row.name: row for row in workshop.suite()}
+    builder = Builder.open(tiny(), CPU)
+    suite = {row.name: row for row in builder.suite()}
     pgd, draws, rays = (suite[name].attack for name in ("pgd-linf", "fog", "rays-linf"))
     assert isinstance(pgd, PGD)
     assert (pgd.steps, pgd.stop_when_fooled) == (2, True)
@@ -261,6 +261,6 @@ def test_the_suite_is_what_the_recipe_says() -> None:
 
 
 def test_test_images_are_a_prefix_of_one_order_for_all_seeds() -> None:
-    few = Workshop.open(tiny(), CPU).test_data
+    few = Builder.open(tiny(), CPU).test_data
     more = changed(changed(raw_recipe(), "evaluation.examples", 60), "seed", 9)
-    assert torch.equal(Workshop.open(parse_recipe(more), CPU).test_data.images[:30], few.images)
+    assert torch.equal(Builder.open(parse_recipe(more), CPU).test_data.images[:30], few.images)

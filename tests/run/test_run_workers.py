@@ -42,8 +42,8 @@ class TwoInTurn(Workers):
 
     count = 2
 
-    def __init__(self, bench: Any, count: int) -> None:
-        self.bench = bench
+    def __init__(self, runner: Any, count: int) -> None:
+        self.runner = runner
         self.queue: list[tuple[Stage, str]] = []
         self.finished: set[str] = set()
         self.begun: list[tuple[Stage, set[str]]] = []
@@ -63,7 +63,7 @@ class TwoInTurn(Workers):
     def wait(self) -> list[Result]:
         stage, key = self.queue.pop(0)
         self.finished.add(stage.id)
-        return [(stage.id, self.bench.do(stage, key))]
+        return [(stage.id, self.runner.do(stage, key))]
 
     def stop(self) -> None:
         pass

@@ -106,13 +106,13 @@ def print_audit(
     from morex.perturbations import L2, Linf
     from morex.run.cores import threads
 
-    network, workshop = open_for_evaluation(request, say)
-    balls = [b for b in workshop.recipe.attacked().values() if isinstance(b, Linf | L2)]
-    say(f"{examples} test images of {workshop.data.name}, without those that the model gets wrong")
-    with threads(workshop.recipe.threads):
+    network, builder = open_for_evaluation(request, say)
+    balls = [b for b in builder.recipe.attacked().values() if isinstance(b, Linf | L2)]
+    say(f"{examples} test images of {builder.data.name}, without those that the model gets wrong")
+    with threads(builder.recipe.threads):
         findings = audit_model(
             network,
-            workshop.test_data,
+            builder.test_data,
             balls,
             examples=examples,
             steps=steps,

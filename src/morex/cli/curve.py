@@ -80,14 +80,14 @@ def print_curve(
     from morex.evaluation.strength_curves import curve_suite
     from morex.run.cores import threads
 
-    network, workshop = open_for_evaluation(request, say)
-    known = workshop.recipe.perturbations
+    network, builder = open_for_evaluation(request, say)
+    known = builder.recipe.perturbations
     if name not in known:
         raise ValueError(f"no perturbation {name!r}; the recipe has {', '.join(known)}")
     suite = curve_suite(known[name], factors)
-    size = workshop.recipe.evaluation.batch_size
-    with threads(workshop.recipe.threads):
-        outcomes = evaluate(network, workshop.test_data, suite, seed=request.seed, batch_size=size)
+    size = builder.recipe.evaluation.batch_size
+    with threads(builder.recipe.threads):
+        outcomes = evaluate(network, builder.test_data, suite, seed=request.seed, batch_size=size)
     points = [
         _point(factor, str(known[name].scaled(factor)), outcomes.accuracy(row.name))
         for factor, row in zip(factors, suite, strict=True)

@@ -110,12 +110,12 @@ def print_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -
     from morex.evaluation.evaluate import evaluate as attack
     from morex.run.cores import threads
 
-    network, workshop = open_for_evaluation(request, say)
-    images, seed = workshop.test_data, request.seed
-    say(f"{len(images)} test images of {workshop.data.name}, seed {seed}, on {request.device}")
-    work = evaluation_work(request, workshop)
+    network, builder = open_for_evaluation(request, say)
+    images, seed = builder.test_data, request.seed
+    say(f"{len(images)} test images of {builder.data.name}, seed {seed}, on {request.device}")
+    work = evaluation_work(request, builder)
     counts = {row.name: row.count(len(images)) for part in work for row in part.suite}
-    rows = partial_rows(request, network, workshop, say)
+    rows = partial_rows(request, network, builder, say)
 
     def keep(name: str, right: "BoolArray") -> None:
         whole = len(right) == counts[name]
@@ -125,8 +125,8 @@ def print_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -
             say(_line(name, right))
 
     right: dict[str, BoolArray] = {}
-    size = workshop.recipe.evaluation.batch_size
-    with threads(workshop.recipe.threads):
+    size = builder.recipe.evaluation.batch_size
+    with threads(builder.recipe.threads):
         for part in work:
             done = dict(rows.done) if rows else None
             right |= attack(

@@ -16,7 +16,7 @@ from morex.data import ImageSet, PublishedCorruptions
 from morex.evaluation.suite import Row, Suite
 from morex.perturbations import Clean
 from morex.recipe.components import described
-from morex.run import Workshop
+from morex.run import Builder
 from morex.run.partial_results import PartialRows
 
 
@@ -28,7 +28,7 @@ class Work:
     read: Callable[[], ImageSet]
 
 
-def evaluation_work(request: EvaluationRequest, workshop: Workshop) -> list[Work]:
+def evaluation_work(request: EvaluationRequest, builder: Builder) -> list[Work]:
     """Return the rows of the suite, or one row per published corruption and severity.
 
     The rows of published corruptions have no attack. They go over the same test images as the rows
@@ -39,11 +39,11 @@ def evaluation_work(request: EvaluationRequest, workshop: Workshop) -> list[Work
         DataError: if the corruptions do not belong to the test set.
     """
     if request.corrupted is None:
-        return [Work(workshop.suite(), lambda: workshop.test_data)]
+        return [Work(builder.suite(), lambda: builder.test_data)]
     if request.suite:
         raise ValueError("--corrupted takes the place of a suite: leave out one of the two")
-    published = PublishedCorruptions.open(request.corrupted, workshop.data.test)
-    rows, device = workshop.test_rows, workshop.device
+    published = PublishedCorruptions.open(request.corrupted, builder.data.test)
+    rows, device = builder.test_rows, builder.device
     return [
         Work(
             (Row(f"{name}-{severity}", WorstOfDraws(Clean())),),
@@ -57,24 +57,24 @@ def evaluation_work(request: EvaluationRequest, workshop: Workshop) -> list[Work
 def partial_rows(
     request: EvaluationRequest,
     network: nn.Module,
-    workshop: Workshop,
+    builder: Builder,
     notice: Callable[[str], None],
 ) -> PartialRows | None:
     """Return the rows that an earlier, stopped evaluation left beside ``out``; None without it."""
     if request.out is None:
         return None
     path = request.out.with_name(request.out.name + ".partial")
-    return PartialRows(path, 30.0, notice, _settings_digest(request, network, workshop))
+    return PartialRows(path, 30.0, notice, _settings_digest(request, network, builder))
 
 
-def _settings_digest(request: EvaluationRequest, network: nn.Module, workshop: Workshop) -> str:
+def _settings_digest(request: EvaluationRequest, network: nn.Module, builder: Builder) -> str:
     """Return a digest of everything that decides the outcomes."""
     digest = hashlib.sha256()
     for tensor in network.state_dict().values():
         digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
-    evaluation = workshop.recipe.evaluation.model_dump(mode="json")
-    over = {name: described(p) for name, p in workshop.recipe.perturbations.items()}
-    data = workshop.test_data.fingerprint()
+    evaluation = builder.recipe.evaluation.model_dump(mode="json")
+    over = {name: described(p) for name, p in builder.recipe.perturbations.items()}
+    data = builder.test_data.fingerprint()
     facts: list[Any] = [request.model, request.seed, evaluation, over, data]
     if request.corrupted:
         files = sorted((path, path.stat()) for path in request.corrupted.glob("*.npy"))

@@ -15,7 +15,7 @@ from morex.data.cifar10c import SEVERITIES
 from morex.models.external import Foreign, better_range, check_answers
 from morex.models.named import FromFactory, FromFolder, NamedModel, open_model
 from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
-from morex.run import Workshop
+from morex.run import Builder
 from morex.run.provenance import provenance
 
 
@@ -56,8 +56,8 @@ class EvaluationRequest:
 
 def open_for_evaluation(
     request: EvaluationRequest, say: Callable[[str], None]
-) -> tuple[nn.Module, Workshop]:
-    """Return the model, in evaluation mode on its device, and a workshop with its data and suite.
+) -> tuple[nn.Module, Builder]:
+    """Return the model, in evaluation mode on its device, and a builder with its data and suite.
 
     Raises:
         ModelError: if there is no such model.
@@ -71,12 +71,12 @@ def open_for_evaluation(
         request.model, input_range=request.input_range, mean=request.mean, std=request.std
     )
     network = model.load(request.device)
-    workshop = Workshop.open(_chosen(request, model), request.device)
-    network = workshop.ready(network).eval()
-    _check_classes(model, workshop)
+    builder = Builder.open(_chosen(request, model), request.device)
+    network = builder.ready(network).eval()
+    _check_classes(model, builder)
     if isinstance(model, FromFactory):
-        _check_foreign(model.load(request.device), workshop, say)
-    return network, workshop
+        _check_foreign(model.load(request.device), builder, say)
+    return network, builder
 
 
 def write_json(request: EvaluationRequest, path: Path, content: dict[str, Any]) -> None:
@@ -101,21 +101,21 @@ def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
     )
 
 
-def _check_classes(model: NamedModel, workshop: Workshop) -> None:
-    classes, images = model.about.get("classes"), workshop.test_data
+def _check_classes(model: NamedModel, builder: Builder) -> None:
+    classes, images = model.about.get("classes"), builder.test_data
     if classes is not None and tuple(classes) != images.classes:
         raise ValueError(
             f"the {len(classes)} classes of {model.name} are not the {len(images.classes)} classes "
-            f"of {workshop.data.name}; give the data that it was trained on with --recipe or --data"
+            f"of {builder.data.name}; give the data that it was trained on with --recipe or --data"
         )
 
 
-def _check_foreign(network: Foreign, workshop: Workshop, say: Callable[[str], None]) -> None:
+def _check_foreign(network: Foreign, builder: Builder, say: Callable[[str], None]) -> None:
     """Refuse a classifier that does not return logits; warn if another pixel range fits better."""
-    images = workshop.test_data.first(256)
+    images = builder.test_data.first(256)
     x, y = images.pixels(slice(0, 256)), images.labels
     check_answers(network, x[:2], len(images.classes))
-    better = better_range(network.classifier, network, x, y, workshop.pixel_statistics)
+    better = better_range(network.classifier, network, x, y, builder.pixel_statistics)
     if better:
         say(f"warning: --input-range looks wrong: {better}")
 

@@ -1,6 +1,6 @@
 """Runs: the stages of a recipe, done once, in a directory that survives interruption."""
 
-from morex.run.builder import Workshop
+from morex.run.builder import Builder
 from morex.run.cores import default_jobs
 from morex.run.costs import Estimate, estimate
 from morex.run.events import (
@@ -20,6 +20,7 @@ from morex.run.stages import Stage
 from morex.run.store import RunError
 
 __all__ = [
+    "Builder",
     "Estimate",
     "Event",
     "Finished",
@@ -32,7 +33,6 @@ __all__ = [
     "Skipped",
     "Stage",
     "Started",
-    "Workshop",
     "default_jobs",
     "estimate",
     "ignore",

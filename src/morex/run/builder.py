@@ -49,7 +49,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Builder:
     """Builds what a recipe describes, for one data set on one device."""
 
     recipe: Recipe
@@ -59,7 +59,7 @@ class Workshop:
     """Opens a model that was trained elsewhere, each only once."""
 
     @classmethod
-    def open(cls, recipe: Recipe, device: torch.device) -> "Workshop":
+    def open(cls, recipe: Recipe, device: torch.device) -> "Builder":
         """Load the recipe's data.
 
         Raises:

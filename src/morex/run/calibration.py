@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from morex.attacks import frozen
 from morex.core.precision import Precision, autocast
-from morex.run.builder import Workshop
+from morex.run.builder import Builder
 from morex.training.batches import channels_last
 
 _LONG_ENOUGH = 0.2
@@ -32,13 +32,13 @@ class Speed:
     update_bytes: float
 
 
-def calibrate(workshop: Workshop, model: nn.Module, batch: int, precision: Precision) -> Speed:
+def calibrate(builder: Builder, model: nn.Module, batch: int, precision: Precision) -> Speed:
     """Time a model in attacks and in training, on few images if it is slow at them.
 
     The number of images is doubled up to a batch, or until a backward pass takes long enough to be
     timed well: a large model's whole batch may need more memory than planning should.
     """
-    device, images = workshop.device, workshop.training_data.train
+    device, images = builder.device, builder.training_data.train
     few, more = (channels_last(images.pixels(slice(0, n))) for n in (2, 4))
     with autocast(precision, device):
         with frozen(model):

@@ -15,7 +15,7 @@ from morex.recipe.illustrated import in_pictures
 from morex.recipe.lineage import networks_of
 from morex.recipe.models import AnyModel
 from morex.recipe.phases import phase_of
-from morex.run.builder import Workshop
+from morex.run.builder import Builder
 from morex.run.calibration import Speed, calibrate
 from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
@@ -55,88 +55,88 @@ class Estimate:
     bytes: int
 
 
-def stage_passes(workshop: Workshop, stage: Stage) -> StageCost:
+def stage_passes(builder: Builder, stage: Stage) -> StageCost:
     """Return how many images a stage sends through its model, at most."""
-    spec = workshop.recipe.models[stage.model]
+    spec = builder.recipe.models[stage.model]
     if stage.kind == "evaluate":
-        n = len(workshop.test_data)
-        searched = _suite_passes(workshop, spec, workshop.suite(stage.suite), n)
+        n = len(builder.test_data)
+        searched = _suite_passes(builder, spec, builder.suite(stage.suite), n)
         return StageCost(searched.forward + n, searched.backward)
     if stage.kind == "illustrate":
-        return _illustration_passes(workshop, spec, stage)
-    if not (phase := phase_of(workshop.recipe, stage.model, stage.kind)):
+        return _illustration_passes(builder, spec, stage)
+    if not (phase := phase_of(builder.recipe, stage.model, stage.kind)):
         return StageCost(0, 0)
-    objective = workshop.objective(phase)
-    training = objective.passes * _examples(workshop, phase.training)
+    objective = builder.objective(phase)
+    training = objective.passes * _examples(builder, phase.training)
     judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
-    total = training + judged * _judged(workshop, phase.training)
+    total = training + judged * _judged(builder, phase.training)
     return StageCost(total.forward, total.backward)
 
 
-def _judged(workshop: Workshop, config: TrainingConfig) -> int:
+def _judged(builder: Builder, config: TrainingConfig) -> int:
     """Return how many validation images a training is judged on, of each perturbation."""
     if config.validate_every is None:
         return 0
     times = math.ceil(config.epochs / config.validate_every)
-    return times * len(workshop.training_data.validation)
+    return times * len(builder.training_data.validation)
 
 
-def _examples(workshop: Workshop, config: TrainingConfig) -> int:
+def _examples(builder: Builder, config: TrainingConfig) -> int:
     """Return how many examples all steps of a training take."""
-    return config.steps(len(workshop.training_data.train)) * config.batch_size
+    return config.steps(len(builder.training_data.train)) * config.batch_size
 
 
-def network_passes(workshop: Workshop, stage: Stage) -> StageCost:
+def network_passes(builder: Builder, stage: Stage) -> StageCost:
     """Return how many images a stage sends through single networks, at most.
 
     What goes through a mixture goes through each of its experts and its gate, unless only the gate
     is asked. A gate that experts joined is two networks; its warm-up asks only one of them.
     """
-    cost, alone = stage_passes(workshop, stage), _gate_passes(workshop, stage)
-    networks = networks_of(workshop.recipe, stage.model)
+    cost, alone = stage_passes(builder, stage), _gate_passes(builder, stage)
+    networks = networks_of(builder.recipe, stage.model)
     return StageCost(
         networks * (cost.forward - alone.forward) + alone.forward,
         networks * (cost.backward - alone.backward) + alone.backward,
     )
 
 
-def _gate_passes(workshop: Workshop, stage: Stage) -> StageCost:
+def _gate_passes(builder: Builder, stage: Stage) -> StageCost:
     """Return how many images a stage sends through a gate without the experts."""
-    phase = phase_of(workshop.recipe, stage.model, stage.kind)
+    phase = phase_of(builder.recipe, stage.model, stage.kind)
     if not phase or not phase.gate:
         return StageCost(0, 0)
     if phase.gate.inner:  # the attacks are on the gate, too
-        return stage_passes(workshop, stage)
-    objective = workshop.objective(phase)
-    taught = objective.updates * _examples(workshop, phase.training)
-    judged = len(objective.members) * _judged(workshop, phase.training)
+        return stage_passes(builder, stage)
+    objective = builder.objective(phase)
+    taught = objective.updates * _examples(builder, phase.training)
+    judged = len(objective.members) * _judged(builder, phase.training)
     return StageCost(taught + judged, taught)
 
 
-def stage_work(workshop: Workshop, stage: Stage) -> float:
+def stage_work(builder: Builder, stage: Stage) -> float:
     """Return the usual work of a stage, in forward passes of one network."""
-    work = network_passes(workshop, stage).total
+    work = network_passes(builder, stage).total
     return work if stage.makes_a_model else work / _ENDS_EARLY
 
 
-def _illustration_passes(workshop: Workshop, spec: AnyModel, stage: Stage) -> StageCost:
-    draws = workshop.illustrator()
+def _illustration_passes(builder: Builder, spec: AnyModel, stage: Stage) -> StageCost:
+    draws = builder.illustrator()
     curves = tuple(row for _, suite in draws.curve_suites().values() for row in suite)
-    n = min(draws.examples, len(workshop.test_data))
-    total = _suite_passes(workshop, spec, (*draws.answered, *curves), n)
+    n = min(draws.examples, len(builder.test_data))
+    total = _suite_passes(builder, spec, (*draws.answered, *curves), n)
     total += Passes(forward=n * len(draws.curve_suites()))  # which are right as they are
-    if stage.model == in_pictures(workshop.recipe):
-        total += _suite_passes(workshop, spec, draws.shown, min(draws.pictures, n))
+    if stage.model == in_pictures(builder.recipe):
+        total += _suite_passes(builder, spec, draws.shown, min(draws.pictures, n))
     return StageCost(total.forward, total.backward)
 
 
-def _suite_passes(workshop: Workshop, spec: AnyModel, suite: Suite, n: int) -> Passes:
+def _suite_passes(builder: Builder, spec: AnyModel, suite: Suite, n: int) -> Passes:
     """Return how many images a suite sends through a model at most, of ``n`` that there are."""
     total = Passes()
     for row in suite:
         attack = row.attack.attack if isinstance(row.attack, SearchAround) else row.attack
         if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
-            attack = replace(attack, candidates=max(2, len(workshop.test_data.classes)))
+            attack = replace(attack, candidates=max(2, len(builder.test_data.classes)))
         steered = isinstance(attack, GateSteering) and spec.has_gate
         searches = len(spec.experts) if steered else 1
         total += (attack.passes * searches + Passes(forward=1)) * row.count(n)
@@ -151,28 +151,26 @@ def estimate(recipe: Recipe, device: torch.device) -> list[Estimate]:
     Raises:
         DataError: if the data is missing or wrong.
     """
-    workshop = Workshop.open(recipe, device)
+    builder = Builder.open(recipe, device)
     speeds: dict[tuple[object, ...], Speed] = {}
     with threads(recipe.threads):
-        stages = plan_stages(recipe, "", "", workshop.opened)
-        return [_estimated(workshop, stage, speeds) for stage in stages]
+        stages = plan_stages(recipe, "", "", builder.opened)
+        return [_estimated(builder, stage, speeds) for stage in stages]
 
 
-def _estimated(
-    workshop: Workshop, stage: Stage, speeds: dict[tuple[object, ...], Speed]
-) -> Estimate:
+def _estimated(builder: Builder, stage: Stage, speeds: dict[tuple[object, ...], Speed]) -> Estimate:
     """Return what a stage costs; ``speeds`` has what was timed for the stages before."""
-    model, conditions = _example(workshop, stage.model), _conditions(workshop, stage)
+    model, conditions = _example(builder, stage.model), _conditions(builder, stage)
 
     def speed_of(part: nn.Module, *shape: object) -> Speed:
         shape = (*shape, conditions.batch, conditions.precision)
         if shape not in speeds:
-            speeds[shape] = calibrate(workshop, part, conditions.batch, conditions.precision)
+            speeds[shape] = calibrate(builder, part, conditions.batch, conditions.precision)
         return speeds[shape]
 
-    cost, alone = stage_passes(workshop, stage), _gate_passes(workshop, stage)
+    cost, alone = stage_passes(builder, stage), _gate_passes(builder, stage)
     # the gate learns alone in its warm-up, and is searched alone if it is robust
-    taught = searched = speed_of(model, *_shape(workshop, stage.model))
+    taught = searched = speed_of(model, *_shape(builder, stage.model))
     if alone.forward and isinstance(model, Mixture):
         taught = speed_of(model.gate, "gate")
         searched = taught if alone == cost else searched
@@ -199,24 +197,24 @@ class _Conditions:
     updates: int = 0
 
 
-def _conditions(workshop: Workshop, stage: Stage) -> _Conditions:
-    if not (phase := phase_of(workshop.recipe, stage.model, stage.kind)):
-        return _Conditions(workshop.recipe.evaluation.batch_size, "fp32")
-    updates, config = workshop.objective(phase).updates, phase.training
+def _conditions(builder: Builder, stage: Stage) -> _Conditions:
+    if not (phase := phase_of(builder.recipe, stage.model, stage.kind)):
+        return _Conditions(builder.recipe.evaluation.batch_size, "fp32")
+    updates, config = builder.objective(phase).updates, phase.training
     return _Conditions(
         config.batch_size,
         config.precision,
         updates * config.batch_size,
-        updates * _examples(workshop, config),
+        updates * _examples(builder, config),
     )
 
 
-def _shape(workshop: Workshop, name: str) -> tuple[object, ...]:
+def _shape(builder: Builder, name: str) -> tuple[object, ...]:
     """Return what distinguishes models that differ in speed."""
-    spec = workshop.recipe.models[name]
-    return (spec.kind, spec.origin, *(_shape(workshop, expert) for expert in spec.experts))
+    spec = builder.recipe.models[name]
+    return (spec.kind, spec.origin, *(_shape(builder, expert) for expert in spec.experts))
 
 
-def _example(workshop: Workshop, name: str) -> nn.Module:
+def _example(builder: Builder, name: str) -> nn.Module:
     """Return an untrained model of the right shape."""
-    return workshop.ready(workshop.untrained(name, lambda expert: _example(workshop, expert)))
+    return builder.ready(builder.untrained(name, lambda expert: _example(builder, expert)))

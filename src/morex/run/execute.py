@@ -16,7 +16,7 @@ from morex.run.costs import stage_work
 from morex.run.events import Noticed, Observer, Planned, Skipped, ignore
 from morex.run.provenance import provenance
 from morex.run.results import results, test_labels
-from morex.run.stage_runner import Bench
+from morex.run.stage_runner import StageRunner
 from morex.run.stages import Stage, plan_stages
 from morex.run.store import Store
 from morex.run.workers import InProcesses, InThisProcess, Workers
@@ -57,11 +57,11 @@ def run(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     store = Store(Path(out))
     with store.locked(), threads(recipe.threads):
-        bench = Bench.open(recipe, store.root, device, observer, checkpoint_every)
+        runner = StageRunner.open(recipe, store.root, device, observer, checkpoint_every)
         content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
         store.write("recipe.yaml", content.encode())
-        with InThisProcess(bench) if jobs == 1 else InProcesses(bench, jobs) as workers:
-            _Execution(bench, workers).do_all()
+        with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:
+            _Execution(runner, workers).do_all()
 
 
 @dataclass
@@ -71,7 +71,7 @@ class _Execution:
     ``chain_work`` is, for each stage, the work of the longest chain of stages that begins with it.
     """
 
-    bench: Bench
+    runner: StageRunner
     workers: Workers
     stages: list[Stage] = field(init=False)
     chain_work: dict[str, float] = field(init=False)
@@ -79,22 +79,21 @@ class _Execution:
 
     def __post_init__(self) -> None:
         """Plan the stages."""
-        workshop = self.bench.workshop
-        data = workshop.training_data
+        builder = self.runner.builder
+        data = builder.training_data
         fingerprint = (
-            f"{data.train.fingerprint()} {data.validation.fingerprint()} "
-            f"{workshop.pixel_statistics}"
+            f"{data.train.fingerprint()} {data.validation.fingerprint()} {builder.pixel_statistics}"
         )
-        test = workshop.test_data.fingerprint()
-        self.stages = plan_stages(workshop.recipe, fingerprint, test, workshop.opened)
+        test = builder.test_data.fingerprint()
+        self.stages = plan_stages(builder.recipe, fingerprint, test, builder.opened)
 
     def do_all(self) -> None:
         """Do all stages; write the results after each of them."""
-        work = {stage.id: stage_work(self.bench.workshop, stage) for stage in self.stages}
+        work = {stage.id: stage_work(self.runner.builder, stage) for stage in self.stages}
         self.chain_work = _chain_work(self.stages, work)
-        self.bench.observer(Planned(tuple(self.stages), work))
-        labels = test_labels(self.bench.workshop)
-        self.bench.store.write(test_images.FILE, labels.to_bytes(indent=None))
+        self.runner.observer(Planned(tuple(self.stages), work))
+        labels = test_labels(self.runner.builder)
+        self.runner.store.write(test_images.FILE, labels.to_bytes(indent=None))
         waiting = self._skip_finished()
         while waiting or self.workers.busy:
             while self.workers.free and (stage := self._next(waiting)):
@@ -102,11 +101,11 @@ class _Execution:
                 self._begin(stage)
             for stage_id, record in self.workers.wait():
                 self._add(stage_id, record)
-        self.bench.store.tidy()
+        self.runner.store.tidy()
 
     def _skip_finished(self) -> list[Stage]:
         """Skip all stages that are finished, so that results contain them; return the others."""
-        store, waiting = self.bench.store, []
+        store, waiting = self.runner.store, []
         for stage in self.stages:
             if self._ready(stage) and (record := store.finished(stage, self._key(stage))):
                 self._skip(stage, record)
@@ -130,10 +129,10 @@ class _Execution:
 
     def _begin(self, stage: Stage) -> None:
         """Hand a stage to the workers, unless it is finished and up to date."""
-        store, key = self.bench.store, self._key(stage)
+        store, key = self.runner.store, self._key(stage)
         record = store.finished(stage, key)  # if what it reads was redone with the same bits
         for damage in store.damaged:
-            self.bench.observer(Noticed(f"{damage}; {stage.id} is done again"))
+            self.runner.observer(Noticed(f"{damage}; {stage.id} is done again"))
         store.damaged.clear()
         if record:
             self._skip(stage, record)
@@ -144,7 +143,7 @@ class _Execution:
         return stage.key({need: self._output_digest(need) for need in stage.needs})
 
     def _skip(self, stage: Stage, record: StageRecord) -> None:
-        self.bench.observer(Skipped(stage))
+        self.runner.observer(Skipped(stage))
         self._add(stage.id, record)
 
     def _output_digest(self, stage_id: str) -> str:
@@ -155,12 +154,12 @@ class _Execution:
     def _add(self, stage_id: str, record: StageRecord) -> None:
         """Remember a finished stage and write the results that are known now."""
         self.records[stage_id] = record
-        workshop = self.bench.workshop
+        builder = self.runner.builder
         done = {s.id: self.records[s.id] for s in self.stages if s.id in self.records}
-        made_by = provenance(workshop.device)
-        for suite in ("", *workshop.recipe.evaluation.suites):
-            content = results(workshop, self.stages, done, made_by, suite)
-            self.bench.store.write(results_name(suite), content.to_bytes())
+        made_by = provenance(builder.device)
+        for suite in ("", *builder.recipe.evaluation.suites):
+            content = results(builder, self.stages, done, made_by, suite)
+            self.runner.store.write(results_name(suite), content.to_bytes())
 
 
 def _chain_work(stages: list[Stage], work: dict[str, float]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from morex.artifacts.results import (
 from morex.artifacts.test_images import TestImages
 from morex.recipe.components import described
 from morex.recipe.phases import phase_of
-from morex.run.builder import Workshop
+from morex.run.builder import Builder
 from morex.run.stages import Stage, stage_id
 
 _OF_RECORD = StageEntry.model_fields.keys() & StageRecord.model_fields.keys()
@@ -24,7 +24,7 @@ _OF_RECORD = StageEntry.model_fields.keys() & StageRecord.model_fields.keys()
 
 
 def results(
-    workshop: Workshop,
+    builder: Builder,
     stages: list[Stage],
     records: Mapping[str, StageRecord],
     made_by: Provenance,
@@ -33,44 +33,44 @@ def results(
     """Return what is known so far.
 
     Args:
-        workshop: the recipe and its data.
+        builder: the recipe and its data.
         stages: all stages of the run.
         records: the records of the finished ones, by id.
         made_by: the provenance of the process that writes.
         suite: a further suite, for a table of its own.
     """
-    recipe = workshop.recipe
+    recipe = builder.recipe
     evaluated = [name for name in recipe.columns if stage_id("evaluate", name, suite) in records]
     return ResultsFile(
         format=FORMAT,
         name=f"{recipe.name}, suite {suite}" if suite else recipe.name,
         seed=recipe.seed,
-        setting=_setting(workshop),
-        rows=_rows(workshop, suite),
+        setting=_setting(builder),
+        rows=_rows(builder, suite),
         perturbations={name: described(p) for name, p in recipe.perturbations.items()},
-        columns={name: _column(workshop, name, stages, records, suite) for name in evaluated},
+        columns={name: _column(builder, name, stages, records, suite) for name in evaluated},
         illustrations={
             s.model: s.output for s in stages if s.kind == "illustrate" and s.id in records
         },
         missing=tuple(name for name in recipe.columns if name not in evaluated),
-        stages={s.id: _stage(workshop, s, records[s.id]) for s in stages if s.id in records},
+        stages={s.id: _stage(builder, s, records[s.id]) for s in stages if s.id in records},
         provenance=made_by,
     )
 
 
-def _setting(workshop: Workshop) -> Setting:
-    recipe = workshop.recipe
+def _setting(builder: Builder) -> Setting:
+    recipe = builder.recipe
     return Setting(
         data=recipe.data.name,
         data_note=recipe.data.note,
         network=recipe.network.architecture,
         width=recipe.network.width,
-        n_test=len(workshop.test_data),
+        n_test=len(builder.test_data),
     )
 
 
-def _rows(workshop: Workshop, suite: str) -> dict[str, RowEntry]:
-    recipe = workshop.recipe
+def _rows(builder: Builder, suite: str) -> dict[str, RowEntry]:
+    recipe = builder.recipe
     rows = {}
     for name, row in recipe.rows(suite).items():
         perturbation = recipe.perturbations[row.perturbation]
@@ -82,7 +82,7 @@ def _rows(workshop: Workshop, suite: str) -> dict[str, RowEntry]:
 
 
 def _column(
-    workshop: Workshop,
+    builder: Builder,
     name: str,
     stages: list[Stage],
     records: Mapping[str, StageRecord],
@@ -90,7 +90,7 @@ def _column(
 ) -> ColumnEntry:
     """Return where a model's outcomes are and what the model cost."""
     own = [s.id for s in stages if s.model == name and s.makes_a_model]
-    spec = workshop.recipe.trained.get(name)
+    spec = builder.recipe.trained.get(name)
     of_model = (s for s in stages if s.model == name and s.kind == "evaluate")
     evaluation = next(s for s in of_model if s.suite == suite)
     return ColumnEntry(
@@ -127,19 +127,19 @@ def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
     return list(found)
 
 
-def _stage(workshop: Workshop, stage: Stage, record: StageRecord) -> StageEntry:
-    phase = phase_of(workshop.recipe, stage.model, stage.kind)
-    trained = phase or workshop.recipe.trained.get(stage.model)
+def _stage(builder: Builder, stage: Stage, record: StageRecord) -> StageEntry:
+    phase = phase_of(builder.recipe, stage.model, stage.kind)
+    trained = phase or builder.recipe.trained.get(stage.model)
     against = trained.against if trained else ()
     measured = record.model_dump(include=_OF_RECORD, exclude_unset=True)
     return StageEntry(kind=stage.kind, model=stage.model, against=against, **measured)
 
 
-def test_labels(workshop: Workshop) -> TestImages:
+def test_labels(builder: Builder) -> TestImages:
     """Return the test images in the order in which they are attacked."""
-    images = workshop.test_data
+    images = builder.test_data
     return TestImages(
         classes=images.classes,
         labels=tuple(images.labels.tolist()),
-        index=tuple(workshop.test_rows.tolist()),
+        index=tuple(builder.test_rows.tolist()),
     )

@@ -23,7 +23,7 @@ from morex.models.save import save_model
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
 from morex.recipe.phases import Phase, phase_of
-from morex.run.builder import Workshop
+from morex.run.builder import Builder
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.costs import network_passes
 from morex.run.events import Finished, Measured, Noticed, Observer, Progressed, Started
@@ -37,10 +37,10 @@ from morex.training import Progress, train
 
 
 @dataclass
-class Bench:
+class StageRunner:
     """Does one stage at a time, in a process that holds the data."""
 
-    workshop: Workshop
+    builder: Builder
     store: Store
     observer: Observer
     checkpoint_every: float
@@ -53,19 +53,19 @@ class Bench:
         device: torch.device,
         observer: Observer,
         checkpoint_every: float,
-    ) -> "Bench":
+    ) -> "StageRunner":
         """Load the data of a run in this process."""
-        return cls(Workshop.open(recipe, device), Store(root), observer, checkpoint_every)
+        return cls(Builder.open(recipe, device), Store(root), observer, checkpoint_every)
 
     @property
     def recipe(self) -> Recipe:
         """The run's recipe."""
-        return self.workshop.recipe
+        return self.builder.recipe
 
     def do(self, stage: Stage, key: str) -> StageRecord:
         """Do a stage, or go on with it, and return its record."""
         self.observer(Started(stage))
-        forget_peak(self.workshop.device)
+        forget_peak(self.builder.device)
         started = time.monotonic()
         action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
         work = self.store.work(stage, key)
@@ -73,9 +73,9 @@ class Bench:
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {
             "seconds": round(seconds, 3),
-            **peak_memory(self.workshop.device),
+            **peak_memory(self.builder.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "provenance": provenance(self.workshop.device),
+            "provenance": provenance(self.builder.device),
         }
         description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
         record = self.store.finish(stage, key, (stage.output, *description), about)
@@ -88,7 +88,7 @@ class Bench:
     def _train(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Train a model, or its gate, and save it."""
         saved = SavedModels(self.store.root)
-        model = self.workshop.ready(starting_model(self.workshop, stage, saved))
+        model = self.builder.ready(starting_model(self.builder, stage, saved))
         about: dict[str, Any] = {}
         text = ""
         if phase := phase_of(self.recipe, stage.model, stage.kind):
@@ -118,16 +118,16 @@ class Bench:
         checkpoint = FileCheckpoint(work, self.checkpoint_every, self._notice)
         fitted = train(
             model,
-            self.workshop.objective(phase),
-            self.workshop.training_data,
+            self.builder.objective(phase),
+            self.builder.training_data,
             phase.training,
             seed=self.recipe.seed,
             name=stage.id,
-            criterion=self.workshop.criterion(phase),
+            criterion=self.builder.criterion(phase),
             checkpoint=checkpoint,
             report=report,
         )
-        passes = network_passes(self.workshop, stage)
+        passes = network_passes(self.builder, stage)
         history = tuple(map(Epoch.model_validate, fitted.history))
         scores = [epoch.score for epoch in history if epoch.score is not None]
         return {
@@ -141,14 +141,14 @@ class Bench:
         """Return what is kept beside a model, so that it can be evaluated and used by itself."""
         return {
             "name": name,
-            "classes": list(self.workshop.data.train.classes),
-            "image_size": list(self.workshop.data.train.shape[1:]),
+            "classes": list(self.builder.data.train.classes),
+            "image_size": list(self.builder.data.train.shape[1:]),
             "recipe": self.recipe.of_evaluation(),
         }
 
     def _evaluate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model with the recipe's suite."""
-        suite, data = self.workshop.suite(stage.suite), self.workshop.test_data
+        suite, data = self.builder.suite(stage.suite), self.builder.test_data
         counts = {row.name: row.count(len(data)) for row in suite}
         rows = PartialRows(work / "rows.npz", self.checkpoint_every, self._notice)
         keys = self._row_keys(stage)
@@ -185,13 +185,13 @@ class Bench:
 
     def _ready(self, stage: Stage) -> nn.Module:
         """Return the trained model of a stage, ready to be attacked."""
-        return self.workshop.ready(SavedModels(self.store.root).model(stage.model)).eval()
+        return self.builder.ready(SavedModels(self.store.root).model(stage.model)).eval()
 
     def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model on a few images, for the report page."""
         gallery = stage.model == in_pictures(self.recipe)
-        data = self.workshop.test_data
-        made = self.workshop.illustrator().illustrate(self._ready(stage), data, gallery=gallery)
+        data = self.builder.test_data
+        made = self.builder.illustrator().illustrate(self._ready(stage), data, gallery=gallery)
         made.save(self.store.root / stage.output)
         shown = f", {len(made.pictures.index)} pictures" if made.pictures else ""
         return {}, f"{len(made.labels)} images{shown}"
@@ -216,11 +216,11 @@ class Bench:
 
     def _gate_usage(self, model: nn.Module) -> dict[str, Any]:
         assert isinstance(model, Mixture)
-        recipe, data = self.recipe, self.workshop.test_data
+        recipe, data = self.recipe, self.builder.test_data
         use = gate_usage(
             model,
             data,
-            self.workshop.suite(),
+            self.builder.suite(),
             seed=recipe.seed,
             batch_size=recipe.evaluation.batch_size,
         )

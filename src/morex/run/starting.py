@@ -9,7 +9,7 @@ from morex.models.extend import regrouped, regrouped_gate
 from morex.models.mixture import Mixture
 from morex.models.named import load_model
 from morex.recipe.models import MixtureModel
-from morex.run.builder import Workshop
+from morex.run.builder import Builder
 from morex.run.stages import Stage, gate_folder, model_folder
 
 
@@ -34,7 +34,7 @@ class SavedModels:
         return load_model(self.root / gate_folder(name))
 
 
-def starting_model(builder: Workshop, stage: Stage, saved: SavedModels) -> nn.Module:
+def starting_model(builder: Builder, stage: Stage, saved: SavedModels) -> nn.Module:
     """Return the model that a stage trains, or only saves, on the CPU."""
     recipe, name = builder.recipe, stage.model
     if name in recipe.mixtures:
@@ -47,7 +47,7 @@ def starting_model(builder: Workshop, stage: Stage, saved: SavedModels) -> nn.Mo
 
 
 def _starting_mixture(
-    builder: Workshop, stage: Stage, spec: MixtureModel, saved: SavedModels
+    builder: Builder, stage: Stage, spec: MixtureModel, saved: SavedModels
 ) -> nn.Module:
     is_warm = stage.kind == "train" and spec.gate_warmup is not None
     if is_warm and not spec.gate_learns_alone:

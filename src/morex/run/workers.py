@@ -21,7 +21,7 @@ import torch
 from morex.artifacts.records import StageRecord
 from morex.recipe import parse_recipe
 from morex.run.events import Event
-from morex.run.stage_runner import Bench
+from morex.run.stage_runner import StageRunner
 from morex.run.stages import Stage
 from morex.run.store import RunError
 
@@ -82,8 +82,8 @@ class InThisProcess(Workers):
 
     count = 1
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
+    def __init__(self, runner: StageRunner) -> None:
+        self.runner = runner
         self.next: tuple[Stage, str] | None = None
 
     @property
@@ -105,7 +105,7 @@ class InThisProcess(Workers):
         if self.next is None:
             return []
         (stage, key), self.next = self.next, None
-        return [(stage.id, self.bench.do(stage, key))]
+        return [(stage.id, self.runner.do(stage, key))]
 
     def stop(self) -> None:
         """Do nothing: nothing runs in the background."""
@@ -114,8 +114,8 @@ class InThisProcess(Workers):
 class InProcesses(Workers):
     """Does several stages at a time, each in a process that ends when this one does."""
 
-    def __init__(self, bench: Bench, count: int) -> None:
-        self.bench, self.count = bench, count
+    def __init__(self, runner: StageRunner, count: int) -> None:
+        self.runner, self.count = runner, count
         self.context = multiprocessing.get_context("spawn")
         self.idle: list[Connection] = []
         self.working: list[Connection] = []
@@ -139,13 +139,13 @@ class InProcesses(Workers):
 
     def _start_process(self) -> Connection:
         ours, theirs = self.context.Pipe()
-        workshop = self.bench.workshop
+        builder = self.runner.builder
         arguments = (
             theirs,
-            workshop.recipe.model_dump(mode="json"),
-            self.bench.store.root,
-            workshop.device,
-            self.bench.checkpoint_every,
+            builder.recipe.model_dump(mode="json"),
+            self.runner.store.root,
+            builder.device,
+            self.runner.checkpoint_every,
             torch.get_num_threads(),
         )
         process = self.context.Process(target=_do_stages, args=arguments, daemon=True)
@@ -177,7 +177,7 @@ class InProcesses(Workers):
                 self.idle.append(connection)
                 return [(stage_id, record)]
             case event:
-                self.bench.observer(event)
+                self.runner.observer(event)
                 return []
 
     def _death_of(self, process: BaseProcess) -> RunError:
@@ -229,10 +229,10 @@ def _do_stages(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
-        bench = Bench.open(recipe, root, device, connection.send, checkpoint_every)
+        runner = StageRunner.open(recipe, root, device, connection.send, checkpoint_every)
         while True:
             stage, key = connection.recv()
-            connection.send(_Done(stage.id, bench.do(stage, key)))
+            connection.send(_Done(stage.id, runner.do(stage, key)))
     except EOFError:
         return
     except Exception as error:
