@@ -1,0 +1,51 @@
+"""What attacks maximise, by hand."""
+
+from math import exp, log
+
+import pytest
+import torch
+
+from morex.attacks.losses import OfLogits, cross_entropy, margin, most_likely_wrong
+
+LOGITS = torch.tensor([[1.0, 4.0, 2.5], [3.0, -1.0, 0.0], [-2.0, -3.0, -5.0]])
+Y = torch.tensor([1, 2, 1])
+
+
+def test_the_margin_is_the_best_wrong_logit_less_the_right_one():
+    assert margin(LOGITS, Y).tolist() == [-1.5, 3.0, 1.0]
+
+
+def test_the_cross_entropy_is_minus_the_logarithm_of_the_softmax():
+    expected = [
+        -log(exp(row[label]) / sum(map(exp, row)))
+        for row, label in zip(LOGITS.tolist(), Y.tolist(), strict=True)
+    ]
+    assert cross_entropy(LOGITS, Y).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", [margin, cross_entropy])
+def test_half_precision_is_computed_in_single(loss):
+    half = torch.tensor([[300.25, 299.5, 1.0]], dtype=torch.bfloat16)  # 300 and 300 in bfloat16
+    found = loss(half, torch.tensor([2]))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, loss(half.float(), torch.tensor([2])))
+
+
+def test_the_most_likely_wrong_classes_come_in_order():
+    assert most_likely_wrong(LOGITS, Y, 2).tolist() == [[2, 0], [0, 1], [0, 2]]
+    assert most_likely_wrong(LOGITS, Y, 1).tolist() == [[2], [0], [0]]
+
+
+def test_a_loss_of_logits_asks_the_model_once():
+    images = torch.rand(3, 1, 2, 2)
+    asked = []
+
+    def model(x):
+        asked.append(x)
+        return LOGITS
+
+    logits, values = OfLogits(margin)(model, images, Y)
+    assert len(asked) == 1
+    assert asked[0] is images
+    assert logits is LOGITS
+    assert values.tolist() == [-1.5, 3.0, 1.0]
