@@ -1,0 +1,122 @@
+"""Which weights a training returns."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from small_training import (
+    CLEAN,
+    STOCHASTIC,
+    Invert,
+    Onlooker,
+    Small,
+    accuracy,
+    config,
+    network,
+    same,
+    state,
+)
+from torch import Tensor, nn
+
+from morex.attacks import Model, WorstOfDraws
+from morex.training import TrainingData, train
+from morex.training.criteria import ClassOfImage
+from morex.training.objectives import Average, Batch, Single
+
+
+def test_the_best_model_on_validation_comes_back(digits: TrainingData) -> None:
+    blow_up = ((0.0, 1.0), (0.6, 1.0), (0.6, 300.0), (1.0, 300.0))
+    data = TrainingData(digits.train.sample(200, 0), digits.validation)
+    model = Small()
+    fit = train(
+        model, Single((CLEAN,)), data, config(epochs=5, learning_rate=0.02, schedule=blow_up)
+    )
+    scores = [entry["score"] for entry in fit.history]
+    assert scores[-1] < max(scores) - 0.1
+    assert not model.training
+    assert accuracy(model, data.validation) == pytest.approx(max(scores))
+
+
+def test_of_equally_good_models_the_last_comes_back(few: TrainingData) -> None:
+    class Content(ClassOfImage):
+        def hits(self, model: nn.Module, batch: Batch) -> Tensor:
+            return torch.ones_like(batch.y, dtype=torch.bool)
+
+    model = Small()
+    fit = train(model, Single((CLEAN,)), few, config(epochs=3), criterion=Content())
+    assert [entry["score"] for entry in fit.history] == [1.0] * 3
+    assert model.norm.num_batches_tracked == 15
+
+
+def test_validation_is_of_the_averages(few: TrainingData) -> None:
+    model = Small()
+    settings = config(epochs=1, average=0.9999, learning_rate=0.5)
+    fit = train(model, Single((CLEAN,)), few, settings)
+    assert fit.history[0]["score"] == pytest.approx(accuracy(model, few.validation))
+
+
+def test_models_are_chosen_on_plain_validation_images_under_every_member(
+    few: TrainingData,
+) -> None:
+    @dataclass(frozen=True)
+    class Mark:
+        """Instead of an augmentation."""
+
+        def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+            return x.clone().fill_(0.25)
+
+    seen: list[Tensor] = []
+    members = (Onlooker(lambda _m, x, _g: seen.append(x.clone())), WorstOfDraws(Invert()))
+    marked = replace(few, augment=Mark())  # type: ignore[arg-type]
+    model = Small()
+    fit = train(model, Average(members), marked, config(epochs=2, batch_size=10))
+    in_training = [x for x in seen if (x == 0.25).all()]
+    assert [len(x) for x in in_training] == [10] * 20
+    validated = torch.cat([x for x in seen if not (x == 0.25).all()])
+    pixels = few.validation.pixels(slice(None))
+    assert torch.equal(validated, torch.cat([pixels, pixels]))
+    for entry in fit.history:
+        assert len(entry["validation"]) == 2
+        assert entry["score"] == pytest.approx(sum(entry["validation"]) / 2)
+    best = max(fit.history, key=lambda entry: (entry["score"], entry["epoch"]))
+    with torch.no_grad():
+        hits = [(model(x).argmax(1) == few.validation.labels) for x in (pixels, 1 - pixels)]
+    assert best["validation"] == pytest.approx([h.float().mean().item() for h in hits])
+
+
+def test_validation_draws_the_same_every_time_and_something_else_for_every_member(
+    few: TrainingData,
+) -> None:
+    def drawn(**how: Any) -> list[float]:
+        """Return what the validations of two epochs draw for two members."""
+        numbers: list[float] = []
+
+        def look(model: Model, x: Tensor, generator: torch.Generator) -> None:
+            if len(x) == 30:
+                numbers.append(torch.rand((), generator=generator).item())
+
+        train(Small(), Average((Onlooker(look), Onlooker(look))), few, config(), **how)
+        return numbers
+
+    first = drawn(seed=1, name="a")
+    assert len(first) == 4
+    assert first[:2] == first[2:]
+    assert len({*first, *drawn(seed=2, name="a"), *drawn(seed=1, name="b")}) == 6
+
+
+def test_the_last_epoch_is_always_validated(few: TrainingData) -> None:
+    fit = train(Small(), Single((CLEAN,)), few, config(epochs=5, validate_every=2))
+    assert [entry["epoch"] for entry in fit.history] == [1, 2, 3, 4, 5]
+    assert ["score" in entry for entry in fit.history] == [False, True, False, True, True]
+
+
+def test_without_validation_the_last_weights_are_kept_averaged_if_they_are_averaged(
+    few: TrainingData,
+) -> None:
+    once = config(epochs=3, average=0.9, validate_every=3)  # has but one to choose
+    chosen, last = network(), network()
+    train(chosen, STOCHASTIC, few, once)
+    fit = train(last, STOCHASTIC, few, replace(once, validate_every=None))
+    assert not any("score" in entry or "validation" in entry for entry in fit.history)
+    assert same(state(last), state(chosen))
