@@ -1,8 +1,7 @@
-"""Illustrations: what a model does on a few test images, kept for the report page.
+"""Illustrations: a model's behaviour on a few test images, kept for the report page.
 
-Three things: what it says under every quick attack, how its accuracy falls with the strength of
-each perturbation, and for some pictures everything that can be seen of an attack on them. Nothing
-here needs torch: a run writes these files and the report reads them.
+An illustration has three parts: the predictions under every quick attack, the accuracy against the
+strength of each perturbation, and a few pictures with everything that an attack changes in them.
 """
 
 import io
@@ -26,8 +25,8 @@ class Curve:
     """Which of n images a model gets right at several strengths of a perturbation.
 
     Attributes:
-        factors: on the strength, (k,).
-        right: (k, n).
+        factors: multiples of the strength, (k,).
+        right: whether the model is right, (k, n).
     """
 
     factors: Array
@@ -36,18 +35,18 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """P test images under R attacks, and what is said of them.
+    """P test images under R attacks, and the predictions for them.
 
     Attributes:
-        index: their places among the run's test images, (P,).
-        labels: their true classes, (P,).
+        index: positions among the run's test images, (P,).
+        labels: true classes, (P,).
         rows: names of the attacks, (R,); the first one leaves the image as it is.
         moved: the attacked images in [0, 1], float16, (R, P, C, H, W).
-        said: the classes that the model names, (R, P).
-        confidence: the probability that it gives to them, (R, P).
-        experts: names of its experts, (M,); none for a single network.
-        experts_say: the classes that they name, (R, P, M).
-        weights: the gate's weights, (R, P, M); (R, P, 0) where there is no gate.
+        said: classes that the model predicts, (R, P).
+        confidence: probabilities of those classes, (R, P).
+        experts: names of the experts, (M,); none for a single network.
+        experts_say: classes that the experts predict, (R, P, M).
+        weights: the gate's weights, (R, P, M); (R, P, 0) if there is no gate.
     """
 
     index: Array
@@ -63,12 +62,12 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Illustration:
-    """What is kept of one model.
+    """The illustration of one model.
 
     Attributes:
         labels: true classes of the first test images, (n,).
-        answers: by row of the suite the classes that the model names, (n,).
-        curves: by perturbation.
+        answers: for each row of the suite, the classes that the model predicts, (n,).
+        curves: curves by perturbation.
         pictures: None for models without a gallery.
     """
 

@@ -1,7 +1,7 @@
 """Outcomes: one boolean per example and attack, from which every reported figure is computed.
 
-Accuracies, unions, means and intervals are never stored in the place of outcomes, so that any
-other figure can be computed later from the same run.
+Accuracies, unions, means and intervals are never stored instead of outcomes, so that any other
+figure can be computed later from the same run.
 """
 
 import io
@@ -24,7 +24,7 @@ _REDO = "delete it and run the same command again: its stage will be redone"
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """For one model: on which examples it is still right under each attack.
+    """For one model: the examples on which it is still right under each attack.
 
     ``right`` maps a row name (one attack of a suite) to a boolean array (n_row,). Rows may cover
     different numbers of examples, but always a prefix of one and the same order: a row of 300

@@ -40,10 +40,11 @@ class Comparison:
     """Two models on the same examples: how often only one of them is right.
 
     Attributes:
-        first, second: their shares of right answers.
-        only_first, only_second: how often one is right and the other is not.
-        p: of McNemar's exact test: how likely so lopsided a split of the examples on which they
-            differ is, or a more lopsided one, if neither is better.
+        first, second: shares of right answers.
+        only_first, only_second: how often one is right and the other is wrong.
+        n: number of examples.
+        p: p-value of McNemar's exact test: the probability of a split at least this lopsided of
+            the examples on which the two differ, if neither is better.
     """
 
     first: float

@@ -1,4 +1,22 @@
-"""Tables and pages from a run's stored results: files in, text out; torch is never imported."""
+"""Tables and pages from the files of a run. Torch is never imported.
+
+===============  =================================================================
+``results``      reads ``results.json`` and the outcomes
+``table``        the table of a run: models across, attacks down
+``paper``        figures of the paper's Table 1
+``text``         the table for people
+``formats``      the table as JSON, Markdown and CSV
+``caption``      the notes under a table
+``material``     everything in a run directory that the page shows
+``page``         the report page of a run
+``comparison``   the page that compares runs
+``predictions``  the page of ``morex predict``
+``sections``     the sections of the page
+``charts``       charts as inline SVG
+``heatmap``      the gate's weights as an SVG file
+``images``       pictures in the page
+===============  =================================================================
+"""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""What stands under a table: how many examples, how sure, which seed, on what machine."""
+"""The notes under a table: number of images, intervals, seed and machine."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from morex.report.table import Table
 
 
 def caption(table: Table) -> tuple[str, ...]:
-    """Return the notes under the table, one fact a line, without those that are unknown."""
+    """Return the notes under the table, one fact a line; unknown facts are left out."""
     source = table.source
     hardware = _plain(source.provenance.hardware)
     return (
@@ -40,11 +40,11 @@ def in_words(perturbation: Mapping[str, Any]) -> str:
 
 
 def _legend(table: Table) -> Iterator[str]:
-    yield "union: right under every attack above; mean: plain mean of the rows above it"
+    yield "union: images right under every attack above; mean: plain mean of the rows above"
     if table.costs:
         yield (
-            "passes: images sent forward or backward through single networks in training; in all: "
-            "with everything that a model is made of or started from"
+            "passes: images sent forward or backward through single networks in training; passes "
+            "in all: including the training of every model that it is built from or started from"
         )
     if table.paper:
         yield "in parentheses: the paper's Table 1 (MoRE, CIFAR-10, ResNet-18)"
@@ -68,7 +68,7 @@ def _examples(table: Table) -> str:
 
 
 def _intervals(table: Table) -> str:
-    """Say how wide the widest interval is, in percentage points; nothing where there is none."""
+    """Return how wide the widest interval is, in percentage points; empty if there is none."""
     intervals = [cell.interval for cells in table.measured.values() for cell in cells if cell]
     if not intervals:
         return ""
@@ -77,7 +77,7 @@ def _intervals(table: Table) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Write nested facts on one line: ``cpu: EPYC, cores: 2``."""
+    """Return nested facts on one line: ``cpu: EPYC, cores: 2``."""
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_plain(v)}" for key, v in value.items() if v not in (None, ""))
     return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Several runs side by side: which model is best in how many of them, and by how much."""
+"""The page that compares runs: which model is best, in how many of them, and by how much."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ def write_comparison(runs: Sequence[Path], target: Path) -> None:
     """Write a page that compares runs.
 
     Raises:
-        FileNotFoundError: if one is not there or has no results file yet.
-        ValueError: if the results or outcomes of one are damaged.
+        FileNotFoundError: if a run is missing or has no results file yet.
+        ValueError: if the results or outcomes of a run are damaged.
     """
     write_atomically(target, to_comparison([read_material(run) for run in runs]).encode())
 
@@ -47,7 +47,7 @@ def to_comparison(materials: Sequence[Material]) -> str:
 
 
 def names(materials: Sequence[Material]) -> list[str]:
-    """Return a name for every run: the recipe's with the seed, and the folder if need be."""
+    """Return a name for each run: recipe and seed, with the folder if two would be equal."""
     plain = [f"{m.file.name}, seed {m.file.seed}" for m in materials]
     count = Counter(plain)
     return [
@@ -57,13 +57,13 @@ def names(materials: Sequence[Material]) -> list[str]:
 
 
 _UNLIKE = (
-    "These runs attack other test images or in other ways: their figures cannot be compared, and "
-    "each has its own table below."
+    "These runs differ in their test images or attacks, so their figures cannot be compared. Each "
+    "run has its own table below."
 )
 
 
 def _measured(material: Material) -> tuple[object, ...]:
-    """Return what is the same in runs whose figures can be compared: images and attacks."""
+    """Return what must be equal for figures to be comparable: the images and the attacks."""
     setting = material.file.setting
     return setting.data, setting.data_note, setting.n_test, material.file.rows
 
@@ -122,8 +122,8 @@ def _figure(kind: str, figures: Figures, runs: Sequence[str]) -> Figure | None:
 
 
 _SAID = {
-    "mean": "Plain mean of a run's rows, in every run.",
-    "union": "Share of images that are right under every row of a run.",
+    "mean": "The plain mean over the rows, for each run.",
+    "union": "The share of images that a model gets right under every row, for each run.",
 }
 
 
@@ -134,7 +134,7 @@ def _dots(model: str, by_run: Mapping[str, float], runs: Sequence[str]) -> Itera
 
 
 def _wins(kind: str, figures: Figures, runs: Sequence[str]) -> str:
-    """Say which model is best in how many runs."""
+    """Return which model is best in how many runs, as a sentence."""
     wins: Counter[str] = Counter()
     for run in runs:
         there = {model: by_run[run] for model, by_run in figures.items() if run in by_run}
@@ -143,7 +143,7 @@ def _wins(kind: str, figures: Figures, runs: Sequence[str]) -> str:
     words = [
         f"{model} in {count} of {plural(len(runs), 'run')}" for model, count in wins.most_common()
     ]
-    return f"The best {kind}: {listed(words)}"
+    return f"Best {kind}: {listed(words)}"
 
 
 def _pairs(runs: Mapping[str, Material]) -> Iterator[Section]:
@@ -157,10 +157,19 @@ def _pairs(runs: Mapping[str, Material]) -> Iterator[Section]:
         if model in two.outcomes
     ]
     if rows:
-        header = ["run", "model", f"union in {first} (%)", "there (%)", "difference", "n", "p"]
+        header = [
+            "run",
+            "model",
+            f"union in {first} (%)",
+            "union in this run (%)",
+            "difference",
+            "n",
+            "p",
+        ]
         intro = (
-            f"Models of the same name, in {first} and in another run, on the same test images: the "
-            "union, and McNemar's exact test on the images where the two differ."
+            f"Models with the same name in {first} and in another run, compared on the same test "
+            "images: the union of all rows, and McNemar's exact test on the images where they "
+            "differ."
         )
         content = {"header": header, "rows": rows}
         yield Section("pairs", "Paired", intro, part="plain_table.html", content=content)

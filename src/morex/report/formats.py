@@ -24,7 +24,7 @@ def to_json(table: Table) -> str:
 
 
 def as_dict(table: Table) -> dict[str, Any]:
-    """Return what ``to_json`` writes, as plain lists and dictionaries."""
+    """Return the content of ``to_json`` as lists and dictionaries."""
     values = {name: _percents(line) for name, line in table.values.items()}
     source = table.source
     content: dict[str, Any] = {
@@ -52,7 +52,7 @@ def as_dict(table: Table) -> dict[str, Any]:
 def to_markdown(table: Table) -> str:
     """Return a pipe table of percentages with one decimal, the best of each line in bold.
 
-    Figures of the paper stand behind in parentheses where the setting matches.
+    The paper's figures follow in parentheses where the setting matches.
     """
     head = ["attack", *map(_escaped, table.columns)]
     lines = [head, ["---", *("---:" for _ in table.columns)]]
@@ -106,7 +106,7 @@ def _interval(cell: Proportion | None) -> tuple[float, float] | None:
 
 
 def _counts(cells: Cells) -> int | list[int | None] | None:
-    """Return the one number of examples, or one per column where they differ."""
+    """Return the number of examples, or one per column if they differ."""
     counts = [cell.n if cell else None for cell in cells]
     known = set(counts) - {None}
     return counts if len(known) > 1 else next(iter(known), None)
@@ -128,7 +128,7 @@ def _escaped(text: str) -> str:
 
 
 def _json_lines(content: dict[str, Any]) -> str:
-    """Write a dictionary with a line per key, and a line per key of its dictionaries."""
+    """Return a dictionary as JSON, with a line per key and per key of its dictionaries."""
     lines = (f" {json.dumps(key)}: {_json_entry(value)}" for key, value in content.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
 

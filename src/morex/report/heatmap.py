@@ -1,4 +1,4 @@
-"""The gate's weights as a picture of its own: the report's heat map, which brings its colours."""
+"""The gate's weights as an SVG file: the heat map of the report, with its own colours."""
 
 from markupsafe import Markup
 

@@ -1,4 +1,4 @@
-"""Pictures inside the page: small arrays as PNG or WebP in data addresses."""
+"""Pictures in the page: arrays as PNG or WebP in ``data:`` addresses."""
 
 import base64
 import io
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _EXACT = 40
-"""Up to this many pixels a side pictures are lossless; beyond, that would fill the page."""
+"""Pictures of up to this many pixels a side are lossless; larger ones would fill the page."""
 _LARGEST = 64
 
 
@@ -35,6 +35,6 @@ def magnification(differences: NDArray[np.floating]) -> int:
 
 
 def magnified(difference: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
-    """Return grey where nothing changed, lighter and darker by ``factor`` times what did."""
+    """Return grey plus ``factor`` times the difference, clipped to [0, 1]."""
     shown: NDArray[np.floating] = np.clip(0.5 + factor * difference, 0, 1)
     return shown

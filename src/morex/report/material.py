@@ -1,6 +1,7 @@
-"""Everything that a run directory holds for its report page, read once; torch is not needed.
+"""Everything in a run directory that the report page shows, read once.
 
-What is not there yet, or damaged, is left out, and said: only ``results.json`` must be readable.
+Missing files are left out; damaged files are left out with a note. Only ``results.json`` and the
+outcomes must be readable.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ Content = TypeVar("Content", bound=Schema)
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training: the stage's id, its model, what it trained against, and its epochs."""
+    """A finished training: id of the stage, model, perturbations trained against, and epochs."""
 
     stage: str
     model: str
@@ -40,21 +41,21 @@ class Training:
 
 @dataclass(frozen=True)
 class Material:
-    """A run, read.
+    """The content of a run directory.
 
     Attributes:
-        run: its directory.
-        results: the results and outcomes.
-        table: its Table 1.
-        suites: tables of further suites, by name.
-        trainings: in the order of the run.
-        illustrations: by model.
+        run: the directory.
+        results: results and outcomes.
+        table: Table 1 of the run.
+        suites: tables of the further suites, by name.
+        trainings: all trainings, in the order of the run.
+        illustrations: illustrations by model.
         classes: names of the classes; empty if they are unknown.
         labels: true classes of the test images, in their order.
         index: their indices in the data set; empty if they are unknown.
-        audits: what was found, by model; by name of the file in ``audits`` if it is no column's.
+        audits: findings by model, or by name of the file if it belongs to no column.
         recipe: the recipe as YAML.
-        notes: what could not be read.
+        notes: the files that could not be read, and why.
     """
 
     run: Path
@@ -82,14 +83,14 @@ class Material:
 
     @property
     def gates(self) -> dict[str, GateUsage]:
-        """The gates of which something is measured, by mixture, in the order of the table."""
+        """The gates that were measured, by mixture, in the order of the table."""
         entries = ((name, self.file.columns.get(name)) for name in self.table.columns)
         measured = ((name, entry.gate) for name, entry in entries if entry)
         return {name: gate for name, gate in measured if gate and gate.weights}
 
     @property
     def lead(self) -> str | None:
-        """The model that the page is about: the last mixture, else the one with the best mean."""
+        """The model that the page is about: the last mixture, or else the best mean."""
         if self.gates:
             return next(reversed(self.gates))
         means = zip(self.table.mean, self.table.columns, strict=True)
@@ -133,7 +134,7 @@ def read_material(run: Path | str) -> Material:
 
 
 def _kept(read: Callable[[], T], notes: list[str]) -> T | None:
-    """Return what is read, or None, with a note unless the file is simply not there."""
+    """Return what ``read`` returns; None if the file is missing or, with a note, damaged."""
     try:
         return read()
     except FileNotFoundError:
@@ -144,15 +145,15 @@ def _kept(read: Callable[[], T], notes: list[str]) -> T | None:
 
 
 def _parsed(path: Path, form: type[Content]) -> Content:
-    """Read a JSON file of a known form."""
+    """Read a JSON file that fits a schema."""
     try:
         return form.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise ValueError(f"{path} is left out: {problems(error)}") from None
+        raise ValueError(f"{path} does not fit its format: {problems(error)}") from None
 
 
 def _suites(run: Path, notes: list[str]) -> dict[str, Table]:
-    """Return the tables of further suites, those that have a column at least."""
+    """Return the tables of the further suites under which a model is evaluated."""
     names = (path.stem.removeprefix("results-") for path in sorted(run.glob("results-*.json")))
     tables = {}
     for name in names:
@@ -163,7 +164,7 @@ def _suites(run: Path, notes: list[str]) -> dict[str, Table]:
 
 
 def _trainings(run: Path, file: ResultsFile, notes: list[str]) -> tuple[Training, ...]:
-    """Return the trainings whose records are there."""
+    """Return the trainings whose records can be read."""
     found = []
     for stage, about in file.stages.items():
         if about.kind in ("gate", "train"):
@@ -176,7 +177,7 @@ def _trainings(run: Path, file: ResultsFile, notes: list[str]) -> tuple[Training
 
 
 def _audits(run: Path, file: ResultsFile, notes: list[str]) -> dict[str, tuple[Finding, ...]]:
-    """Return what was found by model, in the order of the columns, and then by name of the file."""
+    """Return findings by model in the order of the columns, then those of other files by name."""
     names = {Path(column.outcomes).stem: name for name, column in file.columns.items()}
     files = {path.stem: path for path in sorted((run / "audits").glob("*.json"))}
     found: dict[str, tuple[Finding, ...]] = {}

@@ -23,13 +23,13 @@ from morex.report.sections.training import training_section
 from morex.report.sections.trust import audit_section, provenance_section
 
 PAGE = "report.html"
-"""Its name in a run directory."""
+"""Name of the page in a run directory."""
 
 
 def write_report(run: Path | str) -> Path:
-    """Write the report page of a run into its directory and return where it is.
+    """Write the report page of a run into its directory and return its path.
 
-    A run that is not finished gets a page of what there is so far.
+    The page of an unfinished run shows what is known so far.
 
     Raises:
         FileNotFoundError: if there is no such run, or it has no results file yet.
@@ -87,6 +87,6 @@ def _environment() -> Environment:
 
 
 def _asset(name: str) -> Markup:
-    """Return a file of ours that goes into the page as it is."""
+    """Return a template that goes into the page unescaped."""
     text = files("morex.report").joinpath("templates", name).read_text(encoding="utf-8")
     return Markup(text)

@@ -1,4 +1,4 @@
-"""The figures of the paper's Table 1, and when a measured figure may stand beside one of them."""
+"""Figures of the paper's Table 1, for runs whose figures can be compared with them."""
 
 import json
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ def paper_figure(
 ) -> float | None:
     """Return the accuracy (percent) that Table 1 gives for a model under an attack, if comparable.
 
-    Comparable means: CIFAR-10, ResNet-18 at width 64, a row and a model of Table 1, and the
-    perturbation that the paper evaluates in that row. Everything else gives None, and so do the
-    cells that the paper leaves empty.
+    Figures are comparable for CIFAR-10, ResNet-18 at width 64, a row and a model of Table 1, and
+    the perturbation that the paper evaluates in that row. For everything else, and for the cells
+    that the paper leaves empty, the result is None.
 
     Args:
         setting: with the keys ``data``, ``network`` and ``width``.

@@ -1,4 +1,4 @@
-"""The page about a user's own pictures: what a model says of them, and the gate's weights."""
+"""The page of ``morex predict``: a model's predictions for pictures, with the gate's weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from morex.report.sections.base import Section
 
 @dataclass(frozen=True)
 class ExpertSays:
-    """An expert's name, the class that it names, and the gate's weight, None without a gate."""
+    """An expert's name, the class it predicts, and its weight; None if there is no gate."""
 
     name: str
     said: str
@@ -25,13 +25,13 @@ class ExpertSays:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says of a picture.
+    """A model's prediction for one picture.
 
     Attributes:
-        source: the picture's file.
+        source: file of the picture.
         pixels: what the model saw, (3, H, W) in [0, 1].
-        classes: the most probable classes with their probabilities, the first one first.
-        experts: what a mixture's experts say; none for a single network.
+        classes: the most probable classes with their probabilities, the largest first.
+        experts: predictions of a mixture's experts; empty for a single network.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Prediction:
 
     @property
     def address(self) -> str:
-        """The picture as the page shows it."""
+        """The picture as a ``data:`` address."""
         return data_address(self.pixels)
 
 
@@ -57,7 +57,7 @@ def write_predictions(path: Path, model: str, predictions: Sequence[Prediction])
 def to_predictions(model: str, predictions: Sequence[Prediction]) -> str:
     """Return the page."""
     content = {"model": model, "predictions": predictions}
-    intro = "Pictures as the model sees them, its most probable classes, and what its experts say."
+    intro = "The pictures as the model sees them, and the classes that it and its experts predict."
     return render(
         title=f"{model}: morex predictions",
         heading=model,

@@ -15,7 +15,7 @@ from morex.artifacts.schema import problems
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run's results file together with the outcomes of every evaluated model."""
+    """The results file of a run, with the outcomes of every evaluated model."""
 
     file: ResultsFile
     outcomes: Mapping[str, Outcomes]
@@ -27,7 +27,7 @@ def read_results(run: Path | str, suite: str = "", *, unfinished: bool = False) 
     Args:
         run: the run directory.
         suite: the name of a further suite; empty for the table's.
-        unfinished: whether a run in which no model is evaluated yet will do.
+        unfinished: accept a run in which no model is evaluated yet.
 
     Raises:
         FileNotFoundError: if there is no such run, it has no results yet, or a file is missing.
@@ -66,8 +66,8 @@ def _read_file(run: Path, name: str) -> ResultsFile:
 
 def _nothing_yet(run: Path) -> FileNotFoundError:
     return FileNotFoundError(
-        f"the run {str(run)!r} has no results yet: no model is evaluated; go on with the "
-        "morex run command that began it"
+        f"the run {str(run)!r} has no results yet: no model is evaluated; continue with "
+        "the morex run command that started it"
     )
 
 

@@ -18,7 +18,7 @@ class Table:
     """A run's accuracies: ``columns`` are models, ``rows`` map an attack to one cell per model.
 
     ``union`` counts an example only if the model is right on it under every row; ``mean`` is the
-    plain mean of the rows' accuracies in [0, 1]. Both are None for a model that lacks a row, since
+    plain mean of the rows' accuracies in [0, 1]. Both are None for a model that lacks a row:
     they could not be compared. ``paper`` has the rows with at least one comparable figure of the
     paper's Table 1 (percent).
     """
@@ -49,8 +49,8 @@ class Table:
     def costs(self) -> dict[str, tuple[int | None, ...]]:
         """How many images training sent through single networks, forward or backward.
 
-        ``passes`` is what a model took itself, ``passes in all`` adds the training of everything
-        that it is made of or started from. Lines of which nothing is known are left out.
+        ``passes`` counts a model's own training; ``passes in all`` adds the training of every
+        model that it is built from or started from. Lines without any figure are left out.
         """
         models = [self.source.columns.get(name) for name in self.columns]
         lines = {
@@ -83,7 +83,7 @@ def make_table(results: RunResults) -> Table:
 
 
 def best(values: Sequence[float | None]) -> tuple[bool, ...]:
-    """Return which columns have the largest figure of a line: all that tie, but none at zero."""
+    """Return which columns have the largest figure of a line; ties count, zeros never do."""
     largest = max((value for value in values if value), default=None)
     return tuple(value is not None and value == largest for value in values)
 

@@ -41,7 +41,7 @@ def to_text(table: Table, *, width: int | None = None, styled: bool = False) -> 
         markup=False,
         emoji=False,
     )
-    notes = ("* best of its row", *caption(table))
+    notes = ("* best in its row", *caption(table))
     with console.capture() as captured:
         console.print(Text(table.title, style="bold"))
         console.print(Group(*(_grid(table, block) for block in blocks)))

@@ -1,7 +1,17 @@
-"""Charts as inline SVG: small pure functions from numbers to marks, without any library.
+"""Charts as inline SVG: pure functions from numbers to marks.
 
-Colours are classes (``s0`` to ``s7``) that the page's style sheet gives a meaning in light, dark
-and print; every series also has a marker and a dash of its own, so that no chart needs colour.
+===========  =======================================================
+``dots``     rows of dots with intervals
+``lines``    lines with markers
+``scatter``  named spots against a cost
+``heat``     heat maps
+``upset``    which examples several attacks break together
+``figure``   message, note, legend and numbers of a chart
+``svg``      SVG elements, scales and ticks
+===========  =======================================================
+
+Colours are classes (``s0`` to ``s7``), which the page's style sheet defines for light, dark and
+print. Each series also has its own marker and dash, so that charts can be read without colour.
 """
 
 from morex.report.charts.dots import Dot, DotRow, dot_chart

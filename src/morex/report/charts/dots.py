@@ -1,4 +1,4 @@
-"""Dots with intervals in rows: a few shares for each of several things."""
+"""Rows of dots with intervals: a few shares for each label."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _ROW, _TOP, _BOTTOM = 24, 8, 40
 
 @dataclass(frozen=True)
 class Dot:
-    """A share in [0, 1] with its interval, if it has one, and what is said on hover."""
+    """A share in [0, 1], its interval if it has one, and the text shown on hover."""
 
     series: str
     slot: int

@@ -1,4 +1,4 @@
-"""What surrounds the marks of a chart: its message, how to read it, a legend, and its numbers."""
+"""Everything around the marks of a chart: message, note, legend and numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class DataTable:
-    """The numbers of a chart; None is a cell without one."""
+    """The numbers of a chart; None is an empty cell."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -20,7 +20,7 @@ class DataTable:
 
 @dataclass(frozen=True)
 class Key:
-    """One series of a legend: its name, its slot (colour, marker, dash), and a line or a mark."""
+    """One series of a legend: name, slot (colour, marker, dash), and line or mark."""
 
     name: str
     slot: int
@@ -46,10 +46,10 @@ class Figure:
     """A chart.
 
     Attributes:
-        message: what it shows, as a sentence.
-        note: how to read it, with units and n.
+        message: what the chart shows, as a sentence.
+        note: how to read the chart, with units and n.
         panels: the drawings.
-        numbers: what they show, for those who cannot see them.
+        numbers: the same as a table, for readers who cannot see the drawings.
         keys: the legend; its series can be switched off.
     """
 

@@ -1,4 +1,4 @@
-"""Heat maps: words in every cell, legible without colour."""
+"""Heat maps with text in every cell, so that they can be read without colour."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from morex.report.charts.svg import element, picture, text, width_of
 
 _TOP, _ASIDE = 30, 66
 _DARK = 0.55
-"""From this share on the words in a cell are written in the light colour."""
+"""Cells with at least this share have light text."""
 
 
 @dataclass(frozen=True)
 class HeatCell:
-    """A share in [0, 1] that says how dark the cell is, its words, and what is said on hover."""
+    """A share in [0, 1], which sets how dark the cell is, its text, and the text shown on hover."""
 
     share: float
     words: str
@@ -23,9 +23,9 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class Heat:
-    """Cells, None where there is nothing: rows x columns, with their names.
+    """Cells (rows x columns, None is an empty one), with the names of rows and columns.
 
-    ``aside`` has words at the end of every row, under the heading ``aside_title``; ``cell`` is the
+    ``aside`` is text at the end of every row, under the heading ``aside_title``; ``cell`` is the
     width and height of a cell.
     """
 

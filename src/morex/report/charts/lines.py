@@ -1,4 +1,4 @@
-"""Lines with markers: something against a number."""
+"""Line charts with markers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 14, 24, 38
 
 @dataclass(frozen=True)
 class Line:
-    """A series: its name, its slot, and points (x, y, what is said on hover)."""
+    """A series: its name, its slot, and points (x, y, the text shown on hover)."""
 
     name: str
     slot: int
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True)
 class LineAxes:
-    """Titles, ends and ticks of the axes, and the size; ``rule`` is an x that is marked."""
+    """Titles, ranges and ticks of the axes, and the size; ``rule`` marks an x with a label."""
 
     x_title: str
     y_title: str
@@ -43,7 +43,7 @@ class LineAxes:
 
 
 def line_chart(lines: Sequence[Line], axes: LineAxes, description: str) -> Markup:
-    """Return lines over a grid whose x begins at 0."""
+    """Return lines over a grid whose x axis starts at 0."""
     last = max(x for line in lines for x, _, _ in line.points)
     ticks = [*axes.x_ticks] or [t for t in nice_ticks(0, last, 4) if t <= last]
     across = Scale((0, max(last, *ticks)), (_LEFT + 6, axes.width - _RIGHT))

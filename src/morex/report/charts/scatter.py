@@ -1,4 +1,4 @@
-"""A named spot for each thing: something against a cost."""
+"""Scatter charts with named spots."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Spot:
-    """A named point; ``y`` is a share in [0, 1], ``x`` positive."""
+    """A named point; ``y`` is a share in [0, 1], and ``x`` is positive."""
 
     name: str
     series: str

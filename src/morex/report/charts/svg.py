@@ -1,4 +1,4 @@
-"""The few words of SVG that charts are written in."""
+"""SVG elements, scales and ticks for the charts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from math import ceil, floor, log10
 from markupsafe import Markup, escape
 
 SERIES = 8
-"""How many series look different."""
+"""The number of series that look different."""
 
 _NARROW = frozenset(" ()[]-.,:;'|!ijlftr1")
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
-    """Return an element; names lose a trailing ``_`` and get ``-`` for ``_``, all is escaped."""
+    """Return an element, all escaped; ``_`` in names becomes ``-``, a trailing one is dropped."""
     written = (
         f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
         for key, value in attributes.items()
@@ -51,14 +51,14 @@ def text(
     class_: str = "",
     series: str | None = None,
 ) -> Markup:
-    """Return words; ``anchor`` is start, middle or end, ``series`` whose they are."""
+    """Return a text; ``anchor`` is start, middle or end, ``series`` what it belongs to."""
     return element(
         "text", words, data_series=series, x=x, y=y, text_anchor=anchor, class_=class_ or None
     )
 
 
 def width_of(words: str) -> float:
-    """Return about how wide words are in a label, in pixels: rather too much than too little."""
+    """Return the width of a label in pixels, roughly and rather too large."""
     wide = sum(c.isupper() or c in "mw%" for c in words)
     narrow = sum(c in _NARROW for c in words)
     return 9.0 * wide + 5.0 * narrow + 7.5 * (len(words) - wide - narrow)
@@ -67,7 +67,7 @@ def width_of(words: str) -> float:
 def segment(
     x1: float, y1: float, x2: float, y2: float, class_: str, *, series: str | None = None
 ) -> Markup:
-    """Return a straight line; ``series`` is whose it is."""
+    """Return a straight line; ``series`` is what it belongs to."""
     return element("line", data_series=series, x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
@@ -82,7 +82,7 @@ def stroke(slot: int) -> str:
 
 
 def marker(slot: int, x: float, y: float, tip: str, series: str, size: float = 4.5) -> Markup:
-    """Return the mark of a series: a shape of its own, with what it says on hover."""
+    """Return the mark of a series: its shape, with the text shown on hover."""
     return element(
         "path",
         element("title", tip),
@@ -123,14 +123,14 @@ _SHAPES: tuple[Callable[[float, float, float], str], ...] = (
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear map from numbers to places, or with ``log`` one of their logarithms."""
+    """A linear map from numbers to positions; with ``log``, from their logarithms."""
 
     domain: tuple[float, float]
     range: tuple[float, float]
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Return the place of a number."""
+        """Return the position of a number."""
         low, high, at = (self._unit(v) for v in (*self.domain, value))
         share = (at - low) / (high - low) if high > low else 0.5
         return self.range[0] + share * (self.range[1] - self.range[0])

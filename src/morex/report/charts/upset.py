@@ -1,4 +1,4 @@
-"""UpSet charts: which examples several attacks break together (Lex et al. 2014)."""
+"""UpSet charts: the examples that several attacks break together (Lex et al. 2014)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _ROW, _STEP, _BARS, _SIZES = 22, 24, 120, 84
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many examples exactly these sets have in common; no set means in none of them."""
+    """The number of examples that are in exactly these sets; no sets means in none."""
 
     sets: tuple[str, ...]
     count: int
@@ -34,7 +34,7 @@ def upset_chart(
     right = left + _STEP * len(overlaps)
     for name, y in rows.items():
         marks += _set_row(name, sizes[name], total, y, left, right)
-    marks.append(text(_SIZES, top - 4, "broken in all", anchor="end", class_="axis"))
+    marks.append(text(_SIZES, top - 4, "broken", anchor="end", class_="axis"))
     for n, overlap in enumerate(overlaps):
         marks += _overlap(overlap, left + _STEP * (n + 0.5), up, rows)
     height = top + _ROW * len(sizes) + 8
@@ -62,9 +62,9 @@ def _set_row(
 
 def _overlap(overlap: Overlap, x: float, up: Scale, rows: dict[str, float]) -> Iterator[Markup]:
     broken_by = ", ".join(overlap.sets)
-    tip = f"{overlap.count} images: broken by {broken_by} and nothing else"
+    tip = f"{overlap.count} images are broken by {broken_by} and nothing else"
     if not overlap.sets:
-        tip = f"{overlap.count} images stand up to everything"
+        tip = f"{overlap.count} images survive every attack"
     y, base = up(overlap.count), up(0)
     class_ = "mark bar" if overlap.sets else "mark bar good"
     bar = element("title", tip)

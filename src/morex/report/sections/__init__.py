@@ -1,1 +1,1 @@
-"""The parts of the report page: each a function from a run's material to a section, or to None."""
+"""The sections of the report page: functions from the material of a run to a section or None."""

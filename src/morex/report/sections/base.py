@@ -1,4 +1,4 @@
-"""What every section of the page is."""
+"""A section of the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ class Section:
     """A part of the page.
 
     Attributes:
-        id: its anchor.
-        title: its heading.
-        intro: one or two sentences under it.
-        figures: its charts.
-        part: the template of what is not a chart; empty for none.
-        content: what that template shows.
+        id: anchor.
+        title: heading.
+        intro: one or two sentences under the heading.
+        figures: charts.
+        part: template of everything that is not a chart; empty if there is none.
+        content: values for that template.
     """
 
     id: str

@@ -23,7 +23,7 @@ def breaks_section(material: Material) -> Section | None:
     figures = [_overlaps(name, material.outcomes[name]) for name in models]
     figures += [hard_classes(material, name) for name in models]
     found = [figure for figure in (*figures, confusions(material, lead)) if figure]
-    words = "An image counts as broken by an attack if the model is wrong on what the attack made."
+    words = "An attack breaks an image if the model gets the attacked image wrong."
     return Section("breaks", "Which attack broke which image", words, found) if found else None
 
 
@@ -32,9 +32,10 @@ def _unions(material: Material) -> list[tuple[str, float]]:
 
 
 def overlaps(outcomes: Outcomes) -> tuple[list[Overlap], dict[str, int], int]:
-    """Return the exclusive overlaps, the largest first, how much every row breaks, and of how many.
+    """Return the exclusive overlaps, the number of images that each row breaks, and the total.
 
-    Only the images that every row covers count. An overlap of no attack is what stands.
+    The largest overlap comes first. Only the images that every row covers are counted. The overlap
+    of no attack counts the images that survive.
     """
     total = min(map(len, outcomes.right.values()))
     broken = np.stack([~right[:total] for right in outcomes.right.values()], axis=1)
@@ -55,14 +56,14 @@ def _overlaps(name: str, outcomes: Outcomes) -> Figure | None:
         return None
     shown = found[:_OVERLAPS]
     hidden = len(found) - len(shown)
-    more = f" {hidden} rarer combinations are in the table only." if hidden else ""
+    more = f" Rarer combinations ({hidden}) are listed only in the numbers." if hidden else ""
     drawing = upset_chart(sizes, shown, total, f"Which attacks break the same images of {name}")
     return Figure(
         message=f"{name}: {_overlap_message(found, sizes, total)}",
         note=(
-            f"{total} test images, those that every row covers. A column is a set of attacks "
-            "(filled dots), its bar the images that exactly these break; no filled dot: nothing "
-            f"breaks them.{more}"
+            f"{total} test images, which every row covers. Each column is a set of attacks (filled "
+            "dots); its bar counts the images broken by exactly these attacks. The column without "
+            f"a filled dot counts the images that nothing breaks.{more}"
         ),
         panels=[Panel(drawing)],
         numbers=DataTable(
@@ -75,7 +76,7 @@ def _overlaps(name: str, outcomes: Outcomes) -> Figure | None:
 def _overlap_message(found: Sequence[Overlap], sizes: Mapping[str, int], total: int) -> str:
     standing = next((o.count for o in found if not o.sets), 0)
     alone = {o.sets[0]: o.count for o in found if len(o.sets) == 1}
-    words = f"{standing} of {total} images stand up to everything"
+    words = f"{standing} of {total} images survive every attack"
     if alone:
         attack = max(alone, key=lambda name: alone[name])
         return f"{words}; {alone[attack]} fall to {attack} alone"

@@ -1,4 +1,4 @@
-"""Classes: which are hard, and which are taken for which."""
+"""Classes: which are hard, and which are mistaken for each other."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,16 +10,16 @@ from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_c
 from morex.report.material import Material
 
 _MOST = 12
-"""More classes than these are shown by their extremes."""
+"""If there are more classes, only the hardest and the easiest are shown."""
 
 _EASY = 4
-"""How many of those are the easiest ones."""
+"""The number of easiest classes among those."""
 
 Matrix = NDArray[np.int_]
-"""Numbers of images by true class and class said, (K, K)."""
+"""Numbers of images by true and predicted class, (K, K)."""
 
 Shares = dict[str, float | None]
-"""Accuracy by row, None where a row has no image of the class."""
+"""Accuracy by row; None if a row has no image of the class."""
 
 
 def hard_classes(material: Material, model: str) -> Figure | None:
@@ -45,7 +45,7 @@ def hard_classes(material: Material, model: str) -> Figure | None:
         cell=(40, 24),
         y_title="class",
     )
-    chosen = "" if few else f" Of {len(order)} classes the hardest and the easiest are shown."
+    chosen = "" if few else f" Of {len(order)} classes, only the hardest and the easiest are shown."
     return Figure(
         message=_hardest(material, model, means, order),
         note=f"Accuracy in % by true class, the hardest on top.{chosen}",
@@ -65,7 +65,7 @@ def hard_classes(material: Material, model: str) -> Figure | None:
 
 
 def _by_class(material: Material, model: str) -> dict[int, Shares]:
-    """Return accuracies by class and row; nothing if the labels do not belong to the outcomes."""
+    """Return accuracies by class and row; empty if there are fewer labels than outcomes."""
     right, labels = material.outcomes[model].right, np.array(material.labels)
     if len(labels) < max(map(len, right.values())):
         return {}
@@ -95,13 +95,13 @@ def _hardest(
 ) -> str:
     hard, easy = order[0], order[-1]
     return (
-        f"{model}: {material.class_name(hard)} is the hardest class ({percent(means[hard])} in the "
-        f"mean of the rows), {material.class_name(easy)} the easiest ({percent(means[easy])})"
+        f"{model}: {material.class_name(hard)} is the hardest class ({percent(means[hard])} on "
+        f"average over the rows), {material.class_name(easy)} the easiest ({percent(means[easy])})"
     )
 
 
 def confusions(material: Material, model: str) -> Figure | None:
-    """Return which classes a model takes for which, under every quick attack."""
+    """Return which classes a model mistakes for each other, under every quick attack."""
     illustration = material.illustrations.get(model)
     if illustration is None or not illustration.answers:
         return None
@@ -113,19 +113,17 @@ def confusions(material: Material, model: str) -> Figure | None:
     if not wrong:
         return None
     panels = [
-        Panel(
-            heat_chart(_confusion_heat(material, matrix), f"{row}: class said by true class"), row
-        )
+        Panel(heat_chart(_confusion_heat(material, matrix), f"{row}: predicted by true class"), row)
         for row, matrix in counts.items()
         if classes <= _MOST
     ]
-    shown = "Number of images by true class (down) and class said (across)."
+    shown = "Number of images by true class (down) and predicted class (across)."
     return Figure(
         message=_most_confused(material, model, wrong[0], labels),
         note=f"{len(labels)} test images, one quick run of each attack. {shown if panels else ''}",
         panels=panels,
         numbers=DataTable(
-            ["attack", "true class", "class said", "images"],
+            ["attack", "true class", "predicted class", "images"],
             [
                 [row, material.class_name(t), material.class_name(s), n]
                 for n, row, t, s in wrong[:200]
@@ -135,14 +133,14 @@ def confusions(material: Material, model: str) -> Figure | None:
 
 
 def confusion(labels: NDArray[np.int_], said: NDArray[np.int_], classes: int) -> Matrix:
-    """Count images by true class and class said."""
+    """Return the number of images by true and predicted class."""
     matrix = np.zeros((classes, classes), dtype=np.int_)
     np.add.at(matrix, (labels, said), 1)
     return matrix
 
 
 def _wrong(counts: Mapping[str, Matrix]) -> list[tuple[int, str, int, int]]:
-    """Return count, row, true class and class said of all mistakes, the most frequent first."""
+    """Return count, row, true class and predicted class of all mistakes, most frequent first."""
     found = [
         (int(matrix[true, said]), row, int(true), int(said))
         for row, matrix in counts.items()
@@ -157,7 +155,7 @@ def _most_confused(
 ) -> str:
     count, row, true, said = worst
     return (
-        f"{model}: most often {material.class_name(true)} is taken for "
+        f"{model}: {material.class_name(true)} is most often mistaken for "
         f"{material.class_name(said)}, {count} of {int((labels == true).sum())} times under {row}"
     )
 
@@ -170,12 +168,14 @@ def _confusion_heat(material: Material, matrix: Matrix) -> Heat:
         columns=names,
         cells=[
             [
-                HeatCell(n / total, str(n), f"{n} of class {true} called {said}") if n else None
+                HeatCell(n / total, str(n), f"{n} images of class {true} predicted as {said}")
+                if n
+                else None
                 for said, n in zip(names, line.tolist(), strict=True)
             ]
             for true, line, total in zip(names, matrix, of_class.tolist(), strict=True)
         ],
         cell=(20 if matrix.max() < 100 else 26, 22),
-        x_title="class said",
+        x_title="predicted",
         y_title="true",
     )

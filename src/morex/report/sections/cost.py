@@ -1,4 +1,4 @@
-"""What accuracy costs."""
+"""Accuracy against the cost of training."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _SERIES = ("single expert", "one network, several perturbations", "mixture")
 
 
 def cost_figure(material: Material) -> Figure | None:
-    """Return mean accuracy against the passes of training, with all that a model is made of."""
+    """Return mean accuracy against the passes of training, ancestors included."""
     table = material.table
     found = [
         (name, entry.training_with_parents, mean)
@@ -36,13 +36,13 @@ def cost_figure(material: Material) -> Figure | None:
     drawing = scatter_chart(
         spots,
         "Mean accuracy against the cost of training",
-        x_title="images through networks in training, ancestors included",
+        x_title="images through networks in training, including ancestors",
         y_title="mean accuracy over the rows",
     )
     kinds = sorted({spot.slot for spot in spots})
     return Figure(
         message=_worth(material, spots),
-        note="Passes forward and backward, log scale. Up and to the left is better.",
+        note="Forward and backward passes on a log scale. Higher and further left is better.",
         panels=[Panel(drawing)],
         numbers=DataTable(
             ["model", "kind", "passes in all", "mean (%)"],
@@ -63,7 +63,7 @@ def _worth(material: Material, spots: Sequence[Spot]) -> str:
     best = ranked(material.table, material.table.mean)[0][0]
     by_name = {spot.name: spot for spot in spots}
     if best not in by_name:
-        return "What accuracy costs"
+        return "Mean accuracy against the cost of training"
     leader = by_name[best]
     cheaper = [s for s in spots if s.x < leader.x]
     if not cheaper:

@@ -1,4 +1,4 @@
-"""Accuracy against strength: how several models give way as a perturbation grows."""
+"""Accuracy against strength: how the accuracy of models falls as a perturbation grows."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from morex.report.material import Material
 from morex.report.sections.base import Section
 
 Curves = Mapping[str, Curve]
-"""Of one perturbation, by model."""
+"""The curves of one perturbation, by model."""
 
 
 def curves_section(material: Material) -> Section | None:
@@ -26,7 +26,7 @@ def curves_section(material: Material) -> Section | None:
         return None
     shown = [*material.illustrations]
     lead = material.lead if material.lead in shown else shown[-1]
-    order = sorted(shown, key=lambda model: model != lead)  # stable: the lead looks first
+    order = sorted(shown, key=lambda model: model != lead)  # stable: the lead gets the first slot
     slots = {model: slot for slot, model in enumerate(order)}
     lines = (_row(p, m, curve) for p, c in by_perturbation.items() for m, curve in c.items())
     figure = Figure(
@@ -42,7 +42,7 @@ def curves_section(material: Material) -> Section | None:
         ),
         keys=[Key(model, slot, line=True) for model, slot in slots.items()],
     )
-    words = "A robust model gives way slowly, and every model must give way in the end."
+    words = "The accuracy of a robust model falls slowly. Every model must fail in the end."
     return Section("curves", "Accuracy against strength", words, [figure])
 
 
@@ -57,7 +57,7 @@ def _chart(material: Material, name: str, curves: Curves, slots: Mapping[str, in
     ]
     ticks = next(iter(curves.values())).factors.tolist()
     axes = LineAxes(
-        x_title=f"times {_strength(material, name)}",
+        x_title=f"multiple of {_strength(material, name)}",
         y_title="accuracy",
         y=(0, 100),
         x_ticks=ticks,
@@ -69,7 +69,7 @@ def _chart(material: Material, name: str, curves: Curves, slots: Mapping[str, in
 
 
 def _strength(material: Material, name: str) -> str:
-    """Return for example ``linf eps 0.11``, a perturbation of the recipe."""
+    """Return the strength of a perturbation of the recipe, such as ``linf eps 0.11``."""
     known = material.file.perturbations.get(name)
     return in_words(known) if known else "its strength in the recipe"
 
@@ -92,7 +92,7 @@ def _row(name: str, model: str, curve: Curve) -> list[list[str | float | int]]:
 
 
 def _message(by_perturbation: Mapping[str, Curves], model: str) -> str:
-    """Say how far a model falls where each perturbation is strongest."""
+    """Return the accuracy of a model at the largest strength of each perturbation."""
     ends = [
         f"{percent(float(curves[model].right[-1].mean()))} at "
         f"{float(curves[model].factors[-1]):g} times {name}"
@@ -113,5 +113,6 @@ def _note(by_perturbation: Mapping[str, Curves]) -> str:
     )
     return (
         f"{n} test images; 95% intervals up to ±{100 * widest:.0f} points. Balls are searched by "
-        "one quick run of PGD, which flatters; weather and other transforms are drawn once."
+        "one quick run of PGD, which overestimates accuracy; weather and other transforms are "
+        "drawn once."
     )

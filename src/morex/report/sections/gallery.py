@@ -1,4 +1,4 @@
-"""Pictures: test images under every attack, and what gate, experts and mixture make of them."""
+"""Pictures: test images under every attack, with the predictions of mixture and experts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from morex.report.sections.base import Section
 
 @dataclass(frozen=True)
 class ExpertCell:
-    """What an expert says of an image: the class, whether it is right, its weight in percent."""
+    """An expert's prediction: the class, whether it is right, and its weight in percent."""
 
     said: str
     right: bool
@@ -23,7 +23,10 @@ class ExpertCell:
 
 @dataclass(frozen=True)
 class Attacked:
-    """One image under one attack; the addresses are of pictures, the confidence in percent."""
+    """One image under one attack: addresses of two pictures, the prediction, and the experts'.
+
+    The confidence is in percent.
+    """
 
     row: str
     image: str
@@ -36,7 +39,7 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A test image, its index in the data set, with everything that was done to it."""
+    """A test image, its index in the data set, and the same image under every attack."""
 
     index: int
     label: str
@@ -53,12 +56,12 @@ def gallery_section(material: Material) -> Section | None:
     factors = _factors(pictures)
     exhibits = list(_exhibits(material, pictures, factors))
     standing = sum(not exhibit.broken_by for exhibit in exhibits)
-    gate = " The bars are the gate's weights." if pictures.weights.shape[2] else ""
+    gate = " The bars show the gate's weights." if pictures.weights.shape[2] else ""
     intro = (
-        f"{len(exhibits)} test images and what {name} makes of them: {standing} it gets right "
-        f"whatever is done to them here. Drawn by seed {material.file.seed}, not by hand, half of "
-        f"them from those that a quick attack breaks.{gate} Attacks are on the whole model, in one "
-        "run each; differences are magnified around grey."
+        f"{len(exhibits)} test images and the predictions of {name}, which gets {standing} of them "
+        f"right under every attack. The images were drawn with seed {material.file.seed}, not by "
+        f"hand; half come from those that a quick attack breaks.{gate} Each attack is a single run "
+        "on the whole model. Differences are magnified around grey."
     )
     content = {
         "model": name,
@@ -71,7 +74,7 @@ def gallery_section(material: Material) -> Section | None:
 
 
 def _factors(pictures: Pictures) -> list[int]:
-    """Return by attack how much its differences are magnified."""
+    """Return for each attack the factor by which its differences are magnified."""
     moved = pictures.moved.astype(np.float32)
     return [magnification(images - moved[0]) for images in moved]
 

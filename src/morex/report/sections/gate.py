@@ -10,7 +10,7 @@ from morex.report.material import Material
 from morex.report.sections.base import Section
 
 _SURE = 0.8
-"""From this mean weight on a perturbation is said to go to an expert."""
+"""A perturbation goes to an expert whose mean weight is at least this."""
 
 
 def gate_section(material: Material) -> Section | None:
@@ -20,8 +20,9 @@ def gate_section(material: Material) -> Section | None:
     if not figures:
         return None
     intro = (
-        "A mixture's gate looks at the image and gives every expert a weight; they sum to 1. "
-        "Entropy is 0 bits where one expert has all of it, and largest where all have the same."
+        "The gate of a mixture looks at the image and gives each expert a weight; the weights sum "
+        "to 1. Their entropy is 0 bits if one expert has all the weight, and largest if all "
+        "experts have the same."
     )
     return Section("gate", "Where the gate puts its weight", intro, figures)
 
@@ -33,7 +34,7 @@ def _figure(name: str, gate: GateUsage) -> Figure:
         message=f"{name}: {_message(gate)}",
         note=(
             f"{gate.n} test images, attacked as the row says (PGD against the whole mixture). "
-            f"Entropy of all weights equal: {log2(len(gate.experts)):.2f} bits."
+            f"With equal weights the entropy is {log2(len(gate.experts)):.2f} bits."
         ),
         panels=[
             Panel(heat_chart(weights_chart(gate), f"{name}: mean weight"), "mean weight"),
@@ -55,7 +56,7 @@ def _figure(name: str, gate: GateUsage) -> Figure:
 
 
 def weights_chart(gate: GateUsage) -> Heat:
-    """Return the mean weights as a heat map, with their entropy where it is known."""
+    """Return the mean weights as a heat map, with their entropy if it was measured."""
     entropy = [f"{gate.entropy[row]:.2f} bits" for row in gate.weights if row in gate.entropy]
     complete = len(entropy) == len(gate.weights)
     return _heat(gate, gate.weights, "has a mean weight of", entropy if complete else ())
@@ -81,13 +82,13 @@ def _heat(
 
 
 def _message(gate: GateUsage) -> str:
-    """Say where the weight goes, or that one expert leads whatever happens."""
+    """Return where the weight goes, or that one expert leads under every perturbation."""
     tops = {row: max(zip(w, gate.experts, strict=True)) for row, w in gate.weights.items()}
     leaders = {expert for _, expert in tops.values()}
     least, most = min(tops.values())[0], max(tops.values())[0]
     if len(leaders) == 1 and len(tops) > 1:
         weights = f"{least:.2f} to {most:.2f} of the weight"
-        return f"{leaders.pop()} leads whatever the perturbation, with {weights}"
+        return f"{leaders.pop()} leads under every perturbation, with {weights}"
     sure: dict[str, list[str]] = {}
     for row, (weight, expert) in tops.items():
         if weight >= _SURE:

@@ -9,7 +9,7 @@ from morex.report.material import Material
 from morex.report.table import Table, description
 
 _CHANCE = 0.05
-"""A p-value above it is called chance."""
+"""A difference with a larger p-value may be chance."""
 
 Known = list[tuple[str, float]]
 """Models with a figure, the best first."""
@@ -28,20 +28,20 @@ def headline(material: Material) -> str:
 
 
 def result(material: Material) -> str:
-    """Return the run's result as one sentence, with what chance may explain of the union."""
+    """Return the run's result as one sentence, with a test of the lead in the union."""
     table = material.table
     means = ranked(table, table.mean)
     unions = ranked(table, table.values["union"])
     if not means:
-        return "No model is evaluated yet: this page shows what there is so far."
+        return "No model is evaluated yet. This page shows what is known so far."
     best, mean = means[0]
     rows = plural(len(table.rows), "row")
     first = f"{best} has the best mean over the {rows}, {percent(mean)}{_ahead(means)}"
     name, union = unions[0]
     if not union:
-        return f"{first}; no model keeps a single image under every attack at once."
-    same = "it also keeps" if name == best else f"{name} keeps"
-    second = f"{same} the most images under every attack at once, {percent(union)}"
+        return f"{first}; no model gets a single image right under every attack at once."
+    same = "it also gets" if name == best else f"{name} gets"
+    second = f"{same} the most images right under every attack at once, {percent(union)}"
     return f"{first}; {second}{_against_lead(material, name, unions)}."
 
 
@@ -56,7 +56,7 @@ def _ahead(ranking: Known) -> str:
         return ""
     (_, best), (second, value) = ranking[:2]
     ahead = 100 * (best - value)
-    return f", {ahead:.1f} points ahead of {second}" if ahead >= 0.05 else f", as has {second}"
+    return f", {ahead:.1f} points ahead of {second}" if ahead >= 0.05 else f", level with {second}"
 
 
 def _against_lead(material: Material, best: str, unions: Known) -> str:
@@ -90,8 +90,8 @@ def standing(material: Material) -> Figure | None:
     return Figure(
         message=_message(table),
         note=(
-            f"Mean: of the {len(table.rows)} rows, each counting the same. Union: the share of "
-            "images that are right under every one of them, with its 95% interval."
+            f"Mean: over the {len(table.rows)} rows, with equal weights. Union: the share of "
+            "images that a model gets right under every row, with its 95% interval."
         ),
         panels=[Panel(dot_chart(rows, "Mean and union of every model", title="test accuracy"))],
         numbers=DataTable(

@@ -25,7 +25,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class ShownRow:
-    """A line of the table with what its attack is."""
+    """A line of the table, with a description of its attack."""
 
     name: str
     about: str
@@ -63,7 +63,7 @@ def _section(id: str, title: str, table: Table) -> Section:
         "missing": table.source.missing,
         "rows": list(_rows(table)),
         "costs": list(_costs(table)),
-        "notes": ["framed and bold: best of its row", *caption(table)],
+        "notes": ["framed and bold: best in its row", *caption(table)],
     }
     return Section(id, title, _lead(table), part="table1.html", content=content)
 
@@ -71,8 +71,8 @@ def _section(id: str, title: str, table: Table) -> Section:
 def _lead(table: Table) -> str:
     paper = " Figures in parentheses are the paper's." if table.paper else ""
     return (
-        "Accuracy on the test images in percent, with 95% intervals: columns are models, rows are "
-        f"what is done to the images.{paper}"
+        "Accuracy on the test images in percent, with 95% intervals. Columns are models, rows are "
+        f"attacks.{paper}"
     )
 
 
@@ -100,7 +100,7 @@ def _costs(table: Table) -> Iterator[tuple[str, str, list[str]]]:
     """Yield a name, an explanation and a cell per model."""
     about = {
         "passes": "images sent forward or backward through single networks in training",
-        "passes in all": "the same, with everything that a model is made of or started from",
+        "passes in all": "the same, including every model that it is built from or started from",
     }
     for name, line in table.costs.items():
         yield name, about[name], [cost_cell(value) for value in line]

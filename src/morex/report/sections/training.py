@@ -20,11 +20,11 @@ from morex.report.sections.base import Section
 
 
 def training_section(material: Material) -> Section | None:
-    """Return how accuracy on validation images and loss went."""
+    """Return the accuracy on validation images and the loss of every training."""
     figures = [f for f in (_validations(material), _losses(material)) if f]
     if not figures:
         return None
-    intro = "Models are chosen on validation images that are cut from the training set."
+    intro = "Models are selected on validation images, which are held out of the training set."
     return Section("training", "Training", intro, figures)
 
 
@@ -42,7 +42,11 @@ def _validations(material: Material) -> Figure | None:
     several = [t for t in judged if sum(e.score is not None for e in t.epochs) > 1]
     shown = several or judged
     panels = [Panel(_validation(t, slots), _name(t)) for t in shown]
-    alone = "" if len(shown) == len(judged) else " What was judged once is in the numbers alone."
+    alone = (
+        ""
+        if len(shown) == len(judged)
+        else " Trainings that were validated once are listed only in the numbers."
+    )
     rows: list[list[Cell]] = [
         [_name(t), e.epoch, name, round(100 * value, 1)]
         for t in judged
@@ -52,8 +56,8 @@ def _validations(material: Material) -> Figure | None:
     return Figure(
         message=_still_rising(several),
         note=(
-            "Accuracy on validation images under each perturbation of the training (PGD in its few "
-            "steps). For the warm-up of a gate: how often it names the right expert."
+            "Accuracy on validation images under each perturbation of the training (PGD with as "
+            "few steps). For the warm-up of a gate: how often it chooses the right expert."
             f"{alone}"
         ),
         panels=panels,
@@ -85,10 +89,10 @@ def _validation(training: Training, slots: dict[str, int]) -> Markup:
 
 
 def _still_rising(judged: Sequence[Training]) -> str:
-    """Say of trainings that were judged several times how many were at their best at the end."""
+    """Return how many of the trainings that were validated several times ended at their best."""
     scores = [[e.score for e in t.epochs if e.score is not None] for t in judged if not t.warms_up]
     if not scores:
-        return "How accurate the models were on validation images"
+        return "Accuracy on validation images"
     rising = sum(s[-1] == max(s) for s in scores)
     return f"{rising} of {plural(len(scores), 'training')} were at their best when they ended"
 
@@ -103,8 +107,8 @@ def _losses(material: Material) -> Figure | None:
     return Figure(
         message=f"The loss ended below its start in {falls} of {of_all}",
         note=(
-            "Mean loss of every epoch, in nats, on what the objective made of the images; each "
-            "training has a scale of its own."
+            "Mean loss of each epoch, in nats, on the attacked images of the training. Each panel "
+            "has its own scale."
         ),
         panels=panels,
         numbers=DataTable(

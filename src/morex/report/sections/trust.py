@@ -1,4 +1,4 @@
-"""What the figures rest on: audits with their evidence, and where everything comes from."""
+"""Audits with their evidence, and the provenance of the figures."""
 
 import base64
 import json
@@ -16,14 +16,15 @@ _SIGNS = {"pass": "✓", "flag": "⚑", "does not apply": "–"}
 
 
 def audit_section(material: Material) -> Section | None:
-    """Return the verdicts of the audits in the run's folder, the flagged points first."""
+    """Return the findings of the audits in the run directory, flagged points first."""
     audits = {name: [*map(_finding, _flags_first(f))] for name, f in material.audits.items()}
     if not audits:
         return None
     flags = sum(f.verdict == "flag" for found in material.audits.values() for f in found)
     points = sum(map(len, audits.values()))
     verdict = f"{flags} of {points} points are flagged." if flags else "No sign of masking."
-    intro = f"Is it robust, or does it hide its gradients? Each point is a measurement. {verdict}"
+    question = "Is the model robust, or does it hide its gradients?"
+    intro = f"{question} Each point is a measurement. {verdict}"
     return Section("audit", "Audit", intro, part="audit.html", content={"audits": audits})
 
 
@@ -43,7 +44,7 @@ def _finding(f: Finding) -> dict[str, str]:
 
 
 def provenance_section(material: Material) -> Section:
-    """Return recipe, seed, versions, hardware, commit and command, and the raw figures."""
+    """Return recipe, seed, versions, hardware, commit, command, and the raw figures."""
     file = material.file
     made_by = file.provenance
     facts = {
@@ -61,7 +62,7 @@ def provenance_section(material: Material) -> Section:
         "downloads": list(_downloads(material)),
         "notes": material.notes,
     }
-    intro = "What a reader needs to repeat these figures, and the figures themselves."
+    intro = "Everything needed to reproduce these figures, and the figures themselves."
     return Section("provenance", "Provenance", intro, part="provenance.html", content=content)
 
 
@@ -70,7 +71,7 @@ def _joined(facts: Mapping[str, Any]) -> str:
 
 
 def _stages(stages: Mapping[str, StageEntry]) -> str:
-    """Say how many stages are done, how long they took, when the last ended, from which commits."""
+    """Return how many stages are finished, their time, the end of the last, and their commits."""
     if not stages:
         return ""
     seconds = sum(stage.seconds for stage in stages.values())
@@ -78,13 +79,14 @@ def _stages(stages: Mapping[str, StageEntry]) -> str:
     made_by = (stage.provenance.commit for stage in stages.values())
     commits = sorted({commit[:9] for commit in made_by if commit})
     return (
-        f"{plural(len(stages), 'stage')} done in {duration(seconds)} of work, the last at {last}"
+        f"{plural(len(stages), 'stage')} finished in {duration(seconds)} of work, "
+        f"the last at {last}"
         + (f", from {plural(len(commits), 'commit')} ({', '.join(commits)})" if commits else "")
     )
 
 
 def _downloads(material: Material) -> Iterator[tuple[str, str, str]]:
-    """Yield the name of a file, what it holds, and its ``data:`` address."""
+    """Yield the name of a file, its content in words, and its ``data:`` address."""
     tables = {"table": material.table, **material.suites}
     for name, table in tables.items():
         yield f"{name}.json", "all figures and provenance", _address("json", to_json(table))

@@ -1,5 +1,5 @@
 "use strict";
-// Hover, legend toggles and the gallery's filter. Without script everything is still there to read.
+// Hover texts, legend toggles and the gallery's filter. The page can be read without this script.
 (() => {
   const tip = document.getElementById("tip");
 
@@ -12,7 +12,7 @@
     tip.style.top = `${above > 0 ? above : event.clientY + room}px`;
   }
 
-  // What marks say on hover is in their <title>; the browser's own tooltip would come late and twice.
+  // The hover text of a mark is in its <title>, which is removed: the browser would show it as well.
   for (const mark of document.querySelectorAll(".chart-svg .mark")) {
     const title = mark.querySelector("title");
     if (!title || !title.textContent) continue;
