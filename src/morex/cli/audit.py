@@ -25,41 +25,46 @@ if TYPE_CHECKING:
 
 _SIGNS = {"pass": "pass", "flag": "FLAG", "does not apply": "n/a "}
 
+AuditExamples = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="How many test images to use; those that the model gets wrong are left out.",
+    ),
+]
+Steps = Annotated[int, typer.Option(min=1, metavar="N", help="The steps of PGD.")]
+Queries = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="The queries per image of attacks that use no gradients.",
+    ),
+]
+FindingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write the findings to this JSON file; the report page of a run shows those in "
+        "RUN/audits.",
+    ),
+]
+
 
 def audit(
     model: AnyModel,
     recipe: OtherRecipe = None,
     data: DataFolder = None,
-    examples: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="How many test images to use; those that the model gets wrong are left out.",
-        ),
-    ] = 100,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="The steps of PGD.")] = 20,
-    queries: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="The queries per image of attacks that use no gradients.",
-        ),
-    ] = 400,
+    examples: AuditExamples = 100,
+    steps: Steps = 20,
+    queries: Queries = 400,
     seed: Seed = 0,
     input_range: InputRange = "0..1",
     mean: Mean = "",
     std: Std = "",
     device: Device = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the findings to this JSON file; the report page of a run shows those in "
-            "RUN/audits.",
-        ),
-    ] = None,
+    out: FindingsFile = None,
 ) -> None:
     """Check whether a model is robust or only hides its gradients.
 
@@ -68,18 +73,8 @@ def audit(
 
     Example: `morex audit runs/digits/models/more-all`
     """
-    request = read_request(
-        model,
-        recipe,
-        data,
-        examples,
-        seed,
-        device,
-        out,
-        input_range=input_range,
-        mean=mean,
-        std=std,
-    )
+    pixels = {"input_range": input_range, "mean": mean, "std": std}
+    request = read_request(model, recipe, data, examples, seed, device, out, **pixels)
     findings = print_audit(request, examples, steps, queries, typer.echo)
     if any(finding.verdict == "flag" for finding in findings):
         raise typer.Exit(1)

@@ -21,27 +21,31 @@ if TYPE_CHECKING:
     from morex.artifacts.statistics import Proportion
     from morex.cli.load_model import EvaluationRequest
 
+PerturbationName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PERTURBATION", help="The name of a perturbation of the model's recipe."
+    ),
+]
+Factors = Annotated[
+    str,
+    typer.Option(metavar="F,F,...", help="The factors to multiply its strength by."),
+]
+PointsFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the points to this JSON file.")
+]
+
 
 def curve(
     model: AnyModel,
-    perturbation: Annotated[
-        str,
-        typer.Argument(
-            metavar="PERTURBATION", help="The name of a perturbation of the model's recipe."
-        ),
-    ],
-    factors: Annotated[
-        str,
-        typer.Option(metavar="F,F,...", help="The factors to multiply its strength by."),
-    ] = "0,0.25,0.5,0.75,1,1.25,1.5,2",
+    perturbation: PerturbationName,
+    factors: Factors = "0,0.25,0.5,0.75,1,1.25,1.5,2",
     recipe: OtherRecipe = None,
     data: DataFolder = None,
     examples: Examples = None,
     seed: Seed = 0,
     device: Device = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the points to this JSON file.")
-    ] = None,
+    out: PointsFile = None,
 ) -> None:
     """Show how a model's accuracy falls as a perturbation grows stronger.
 
@@ -65,11 +69,7 @@ def print_curve(
     Balls are searched by PGD (20 steps that add up to ten radii, 2 restarts); transforms are drawn
     once.
 
-    Args:
-        request: the model, and the recipe that has the perturbation.
-        name: the name of the perturbation.
-        factors: what to multiply its strength by.
-        say: given a line of text for every point.
+    Every point is given to ``say`` as a line of text.
 
     Raises:
         ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``; also if there is no

@@ -24,34 +24,46 @@ if TYPE_CHECKING:
     from morex.artifacts.statistics import BoolArray
     from morex.cli.load_model import EvaluationRequest
 
+SuiteName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SUITE",
+        help="The attacks: table1, quick, autoattack, adaptive, or a YAML file; by default "
+        "those of the recipe.",
+    ),
+]
+Corrupted = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Test on the published corruptions in this folder (CIFAR-10-C), without attacks.",
+    ),
+]
+Severities = Annotated[
+    list[int] | None,
+    typer.Option(
+        min=1,
+        max=5,
+        metavar="S",
+        help="Use only this severity of the corruptions, from 1 to 5; may be repeated.",
+    ),
+]
+OutcomesFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write the outcomes to this .npz file, and the figures, settings and versions to "
+        "a .json file beside it.",
+    ),
+]
+
 
 def evaluate(
     model: AnyModel,
     recipe: OtherRecipe = None,
-    suite: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SUITE",
-            help="The attacks: table1, quick, autoattack, adaptive, or a YAML file; by default "
-            "those of the recipe.",
-        ),
-    ] = None,
-    corrupted: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Test on the published corruptions in this folder (CIFAR-10-C), without attacks.",
-        ),
-    ] = None,
-    severity: Annotated[
-        list[int] | None,
-        typer.Option(
-            min=1,
-            max=5,
-            metavar="S",
-            help="Use only this severity of the corruptions, from 1 to 5; may be repeated.",
-        ),
-    ] = None,
+    suite: SuiteName = None,
+    corrupted: Corrupted = None,
+    severity: Severities = None,
     data: DataFolder = None,
     examples: Examples = None,
     seed: Seed = 0,
@@ -59,14 +71,7 @@ def evaluate(
     mean: Mean = "",
     std: Std = "",
     device: Device = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the outcomes to this .npz file, and the figures, settings and versions to "
-            "a .json file beside it.",
-        ),
-    ] = None,
+    out: OutcomesFile = None,
 ) -> None:
     """Attack a model with a suite and print its accuracies.
 
@@ -76,22 +81,11 @@ def evaluate(
 
     Example: `morex evaluate runs/digits/models/more-all --suite adaptive --examples 100`
     """
-    severities = {"severities": tuple(dict.fromkeys(severity))} if severity else {}
-    request = read_request(
-        model,
-        recipe,
-        data,
-        examples,
-        seed,
-        device,
-        out,
-        input_range=input_range,
-        mean=mean,
-        std=std,
-        suite=suite,
-        corrupted=corrupted,
-        **severities,
-    )
+    pixels = {"input_range": input_range, "mean": mean, "std": std}
+    rows: dict[str, Any] = {"suite": suite, "corrupted": corrupted}
+    if severity:
+        rows["severities"] = tuple(dict.fromkeys(severity))
+    request = read_request(model, recipe, data, examples, seed, device, out, **pixels, **rows)
     print_evaluation(request, typer.echo)
 
 
@@ -104,38 +98,22 @@ def print_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -
         ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``.
         DataError: if published corruptions do not belong to the test set.
     """
-    from morex.artifacts.outcomes import Outcomes
-    from morex.cli.evaluation_work import evaluation_work, partial_rows
+    from morex.cli.evaluation_work import do_work, evaluation_work, partial_rows
     from morex.cli.load_model import open_for_evaluation
-    from morex.evaluation.evaluate import evaluate as attack
-    from morex.run.cores import threads
 
     network, builder = open_for_evaluation(request, say)
-    images, seed = builder.test_data, request.seed
-    say(f"{len(images)} test images of {builder.data.name}, seed {seed}, on {request.device}")
+    count, data = len(builder.test_data), builder.data.name
+    say(f"{count} test images of {data}, seed {request.seed}, on {request.device}")
     work = evaluation_work(request, builder)
-    counts = {row.name: row.count(len(images)) for part in work for row in part.suite}
-    rows = partial_rows(request, network, builder, say)
+    kept = partial_rows(request, network, builder, say)
 
-    def keep(name: str, right: "BoolArray") -> None:
-        whole = len(right) == counts[name]
-        if rows:
-            rows.keep(name, right, whole=whole)
-        if whole:
-            say(_line(name, right))
+    def finished(row: str, right: "BoolArray") -> None:
+        say(_line(row, right))
 
-    right: dict[str, BoolArray] = {}
-    size = builder.recipe.evaluation.batch_size
-    with threads(builder.recipe.threads):
-        for part in work:
-            done = dict(rows.done) if rows else None
-            right |= attack(
-                network, part.read(), part.suite, seed=seed, batch_size=size, done=done, keep=keep
-            ).right
-    outcomes = Outcomes(right)
+    outcomes = do_work(network, builder, work, request.seed, kept, finished)
     _summarise(request, outcomes, say)
-    if rows:
-        rows.remove()
+    if kept:
+        kept.remove()
         say(f"outcomes are in {request.out}")
     return outcomes
 

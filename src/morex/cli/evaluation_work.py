@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,13 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.statistics import BoolArray
 from morex.attacks import WorstOfDraws
 from morex.cli.load_model import EvaluationRequest
 from morex.data import ImageSet, PublishedCorruptions
+from morex.evaluation.evaluate import evaluate
 from morex.evaluation.suite import Row, Suite
 from morex.perturbations import Clean
 from morex.recipe.components import described
 from morex.run import Builder
+from morex.run.cores import threads
 from morex.run.partial_results import PartialRows
 
 
@@ -65,6 +69,43 @@ def partial_rows(
         return None
     path = request.out.with_name(request.out.name + ".partial")
     return PartialRows(path, 30.0, notice, _settings_digest(request, network, builder))
+
+
+def do_work(
+    network: nn.Module,
+    builder: Builder,
+    work: Sequence[Work],
+    seed: int,
+    kept: PartialRows | None,
+    finished: Callable[[str, BoolArray], None],
+) -> Outcomes:
+    """Evaluate a network on all rows, and return the outcomes.
+
+    Args:
+        network: the model, on the device of the builder.
+        builder: decides threads and batch size.
+        work: the rows and their images.
+        seed: seed of the attacks.
+        kept: the rows done before, which also keeps those done now; None to keep nothing.
+        finished: called with the name and the outcomes of every row that is done now.
+    """
+    images = len(builder.test_data)
+    counts = {row.name: row.count(images) for part in work for row in part.suite}
+
+    def keep(name: str, right: BoolArray) -> None:
+        whole = len(right) == counts[name]
+        if kept:
+            kept.keep(name, right, whole=whole)
+        if whole:
+            finished(name, right)
+
+    right: dict[str, BoolArray] = {}
+    attack = partial(evaluate, seed=seed, batch_size=builder.recipe.evaluation.batch_size)
+    with threads(builder.recipe.threads):
+        for part in work:
+            done = dict(kept.done) if kept else None
+            right |= attack(network, part.read(), part.suite, done=done, keep=keep).right
+    return Outcomes(right)
 
 
 def _settings_digest(request: EvaluationRequest, network: nn.Module, builder: Builder) -> str:

@@ -19,39 +19,61 @@ from morex.cli.run import observing, show_results
 if TYPE_CHECKING:
     from morex.recipe import Recipe
 
+Added = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="PERTURBATION",
+        help="A perturbation to add: a kind such as rain, file.py:Class, or "
+        "'name: {kind: rain, drops: 100}'; may be repeated.",
+    ),
+]
+Experts = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=MODEL",
+        help="A trained expert for an added perturbation: rain=FOLDER, rain=NAME of a shipped "
+        "model, or rain=package.module:factory for any torch classifier; may be repeated.",
+    ),
+]
+ExtendedMixture = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The mixture to extend; by default the last one in the table."
+    ),
+]
+ExtendedRun = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="The new run directory; by default RUN-NAME, such as RUN-rain."
+    ),
+]
+Removed = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="An expert to remove from the mixture; may be repeated."),
+]
+ShrunkMixture = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The mixture to shrink; by default the last one in the table."
+    ),
+]
+ShrunkRun = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The new run directory; by default RUN-without-NAME, such as RUN-without-Msnow.",
+    ),
+]
+
 
 def extend(
     run: RunFolder,
     overrides: Overrides = None,
-    added: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with",
-            metavar="PERTURBATION",
-            help="A perturbation to add: a kind such as rain, file.py:Class, or "
-            "'name: {kind: rain, drops: 100}'; may be repeated.",
-        ),
-    ] = None,
-    expert: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=MODEL",
-            help="A trained expert for an added perturbation: rain=FOLDER, rain=NAME of a shipped "
-            "model, or rain=package.module:factory for any torch classifier; may be repeated.",
-        ),
-    ] = None,
-    mixture: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="The mixture to extend; by default the last one in the table."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", help="The new run directory; by default RUN-NAME, such as RUN-rain."
-        ),
-    ] = None,
+    added: Added = None,
+    expert: Experts = None,
+    mixture: ExtendedMixture = None,
+    out: ExtendedRun = None,
     data: DataFolder = None,
     device: Device = None,
     jobs: Jobs = None,
@@ -78,23 +100,9 @@ def extend(
 def shrink(
     run: RunFolder,
     overrides: Overrides = None,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="An expert to remove from the mixture; may be repeated."),
-    ] = None,
-    mixture: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="The mixture to shrink; by default the last one in the table."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="The new run directory; by default RUN-without-NAME, such as RUN-without-Msnow.",
-        ),
-    ] = None,
+    without: Removed = None,
+    mixture: ShrunkMixture = None,
+    out: ShrunkRun = None,
     data: DataFolder = None,
     device: Device = None,
     jobs: Jobs = None,

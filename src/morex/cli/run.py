@@ -26,44 +26,49 @@ if TYPE_CHECKING:
     from morex.recipe import Recipe
     from morex.run import Observer
 
+RunOut = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="The run directory; by default runs/NAME-OF-RECIPE."),
+]
+MoreSuites = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="One more suite to evaluate with, such as autoattack or adaptive; may be repeated.",
+    ),
+]
+SuiteExamples = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="How many test images to use in each of these suites; by default all that "
+        "the recipe uses.",
+    ),
+]
+CheckpointEvery = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="SECONDS", help="The seconds between two checkpoints of a training."
+    ),
+]
+WithEvents = Annotated[
+    bool,
+    typer.Option("--tensorboard", help="Write TensorBoard event files to RUN/events."),
+]
+
 
 def run(
     recipe: RecipeName,
     overrides: Overrides = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="The run directory; by default runs/NAME-OF-RECIPE."),
-    ] = None,
-    suite: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="One more suite to evaluate with, such as autoattack or adaptive; may be "
-            "repeated.",
-        ),
-    ] = None,
-    suite_examples: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="How many test images to use in each of these suites; by default all that "
-            "the recipe uses.",
-        ),
-    ] = None,
+    out: RunOut = None,
+    suite: MoreSuites = None,
+    suite_examples: SuiteExamples = None,
     data: DataFolder = None,
     device: Device = None,
-    checkpoint_every: Annotated[
-        float,
-        typer.Option(
-            min=0, metavar="SECONDS", help="The seconds between two checkpoints of a training."
-        ),
-    ] = 30.0,
+    checkpoint_every: CheckpointEvery = 30.0,
     jobs: Jobs = None,
-    tensorboard: Annotated[
-        bool,
-        typer.Option("--tensorboard", help="Write TensorBoard event files to RUN/events."),
-    ] = False,
+    tensorboard: WithEvents = False,
 ) -> None:
     """Train and evaluate everything in a recipe, and write its table and report page.
 
