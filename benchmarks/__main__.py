@@ -1,4 +1,4 @@
-"""Measure and say how it went.
+"""Run benchmarks and print their ratios.
 
 python -m benchmarks [NAME ...] [--out FILE]
 """
@@ -27,10 +27,20 @@ BENCHMARKS = {
 
 
 def main() -> None:
-    """Run what is asked for, print each ratio as it is there, and write all of them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
-    parser.add_argument("--out", type=Path, help="file for the results, as JSON")
+    """Run the named benchmarks, print each ratio as soon as it is measured, and write them all."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Run benchmarks and print their ratios.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"a benchmark: {', '.join(BENCHMARKS)} (default: all)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the ratios to this JSON file"
+    )
     options = parser.parse_args()
     console = Console(soft_wrap=True)
     measured: list[Measurement] = []
@@ -45,7 +55,7 @@ def main() -> None:
 
 
 def _write(measured: list[Measurement], names: list[str], path: Path) -> None:
-    """Write what has been measured so far, with where."""
+    """Write the ratios measured so far, with the hardware and versions."""
     content = {
         **provenance(torch.device("cpu")).content(),
         "command": " ".join(["python -m benchmarks", *names]),

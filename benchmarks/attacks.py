@@ -1,4 +1,4 @@
-"""Attacks against those of other libraries, on one network and the same images."""
+"""Attacks of other libraries against those of morex, on one network and the same images."""
 
 import os
 import warnings
@@ -20,17 +20,19 @@ from pyautoattack import AutoAttack
 _IMAGES = 400
 _L2, _LINF = L2(1.0), Linf(8 / 255)
 _STEPS = 50
-_STEPS_OF_FIXED_LENGTH = 60  # what PGD needs to find what 50 steps of APGD find
+_STEPS_OF_FIXED_LENGTH = 60  # PGD needs these to find as much as 50 steps of APGD
 
 Adversary = Callable[[], Tensor]
 
 
 def measure() -> Iterator[Measurement]:
-    """Attack the shipped network that was trained against Linf, on test images."""
+    """Attack test images of the shipped network that was trained against Linf."""
     try:
         data = load_data("cifar10").test
     except DataError as error:
-        warnings.warn(f"attacks are not measured without CIFAR-10: {error}", stacklevel=1)
+        warnings.warn(
+            f"the attacks are not measured, because CIFAR-10 is missing: {error}", stacklevel=1
+        )
         return
     model = morex.load("cifar10-small/minf")
     x, y = data.pixels(slice(0, _IMAGES)), data.labels[:_IMAGES]
@@ -98,6 +100,6 @@ def _pairs(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[str, Advers
 
 
 def _standing(model: nn.Module, moved: Tensor, y: Tensor) -> float:
-    """Return the accuracy in percent."""
+    """Return the accuracy on attacked images, in percent."""
     with torch.no_grad():
         return 100 * float((model(moved).argmax(1) == y).float().mean())

@@ -1,4 +1,4 @@
-"""Ratios that a noisy machine does not spoil, and what a benchmark says."""
+"""How a ratio is measured so that a noisy machine does not spoil it, and the goal it has."""
 
 import statistics
 import time
@@ -11,13 +11,13 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Measurement:
-    """A ratio and what is wanted of it.
+    """A ratio and its goal.
 
     Args:
         name: what is compared with what.
         value: the ratio.
-        goal: what it should be; None if nothing is asked.
-        most: whether the goal is an upper bound.
+        goal: a bound that it should keep; None if it has no goal.
+        most: whether the goal is an upper bound, not a lower one.
         about: the numbers behind it.
     """
 
@@ -36,7 +36,7 @@ class Measurement:
 
 
 def seconds(work: Work) -> float:
-    """Return how long a call takes."""
+    """Return how many seconds a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -45,8 +45,8 @@ def seconds(work: Work) -> float:
 def ratio(slow: Work, fast: Work, rounds: int = 5) -> tuple[float, dict[str, float]]:
     """Return the median over the rounds of time(slow) / time(fast), and the median times.
 
-    The two take turns, so that a machine that slows down slows both; the first turn of each does
-    not count.
+    The two take turns, so that a machine that slows down slows both. The first turn of each is a
+    warm-up and does not count.
     """
     slow(), fast()
     times = [(seconds(slow), seconds(fast)) for _ in range(rounds)]

@@ -1,4 +1,4 @@
-"""Peak memory of a training against that of one with eight times as many batches."""
+"""Whether the peak memory of a training grows with its number of batches."""
 
 import resource
 import subprocess
@@ -17,7 +17,7 @@ _BATCH = 64
 
 
 def measure() -> Iterator[Measurement]:
-    """Train in processes of their own, whose peaks the system knows."""
+    """Train in separate processes, whose peaks the system reports."""
     few, many = (_peak_of(epochs) for epochs in (2, 16))
     about = {"megabytes": round(many / 2**20), "against_megabytes": round(few / 2**20)}
     name = "peak memory of 16 epochs / of 2 (16 batches each)"

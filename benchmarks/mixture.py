@@ -1,4 +1,4 @@
-"""A mixture of nine experts and a gate, against ten networks one after the other."""
+"""A mixture of nine experts and a gate, against ten networks one after another."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,11 +12,11 @@ from morex.attacks import frozen
 
 _BATCH = 64
 _STEPS = 3
-"""Gradients per attack: folding is done once for all of them."""
+"""How many gradients an attack takes; convolutions are folded once for all of them."""
 
 
 def measure() -> Iterator[Measurement]:
-    """Compare forward pass and input gradient, in the number format of training."""
+    """Compare a forward pass and an input gradient, in the number format of training."""
     x, y = images(_BATCH)
     for width in (16, 64):
         experts = {f"expert {i}": resnet18(width, seed=i).eval() for i in range(9)}
@@ -38,7 +38,7 @@ def measure() -> Iterator[Measurement]:
 def _one_after_the_other(
     networks: list[ResNet], x: Tensor, y: Tensor, *, weights: bool
 ) -> Callable[[], None]:
-    """Return the usual way: ``loss.backward()``, or at least without gradients for the weights."""
+    """Return the usual way: ``loss.backward()``, with or without gradients for the weights."""
 
     def run() -> None:
         for network in networks:

@@ -1,4 +1,4 @@
-"""The bare passes that everything else is compared with."""
+"""The forward and backward passes that the benchmarks compare with."""
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ def forward(model: nn.Module, x: Tensor, precision: Precision = "auto") -> None:
 
 
 def input_gradient(model: nn.Module, x: Tensor, y: Tensor, precision: Precision = "auto") -> None:
-    """Differentiate the loss by the images."""
+    """Differentiate the loss with respect to the images."""
     moved = x.detach().requires_grad_()
     with autocast(precision, _CPU):
         loss = F.cross_entropy(model(moved).float(), y)
@@ -24,7 +24,7 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor, precision: Precision 
 
 
 def weight_gradient(model: nn.Module, x: Tensor, y: Tensor, precision: Precision = "auto") -> None:
-    """Differentiate the loss by the weights."""
+    """Differentiate the loss with respect to the weights."""
     with autocast(precision, _CPU):
         loss = F.cross_entropy(model(x).float(), y)
     loss.backward()  # type: ignore[no-untyped-call]

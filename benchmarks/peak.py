@@ -1,4 +1,4 @@
-"""How much of the machine's bfloat16 peak a network's training reaches."""
+"""What share of the machine's bfloat16 peak the training of a network reaches."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ _BATCH = 128
 
 
 def measure() -> Iterator[Measurement]:
-    """Compare the arithmetic of forward and backward pass with that of a matrix product."""
+    """Compare the operations per second of training passes with those of a matrix product."""
     for width in (64, 32, 16):
         model = resnet18(width).train()
         x, y = images(_BATCH)
@@ -32,6 +32,6 @@ def measure() -> Iterator[Measurement]:
 
 
 def _matrix_product(size: int = 2048) -> float:
-    """Return the operations per second of a product of two square matrices."""
+    """Return the operations per second of the product of two square matrices."""
     a, b = torch.randn(2, size, size, dtype=torch.bfloat16)
     return 2 * size**3 / seconds(lambda: a @ b)

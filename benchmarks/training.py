@@ -1,4 +1,4 @@
-"""The training loop, end to end, against the bare passes that it must do."""
+"""The whole training loop against the forward and backward passes that it must do."""
 
 from collections.abc import Iterator
 
@@ -16,8 +16,6 @@ from morex.training.objectives import Alternate, Average, Max, Objective, SideBy
 
 _BATCH, _STEPS, _WIDTH = 128, 4, 16
 _CLEAN = WorstOfDraws(Clean())
-
-
 _L2, _LINF = PGD(L2(1.0), steps=2), PGD(Linf(8 / 255), steps=2)
 
 _OBJECTIVES: dict[str, Objective] = {
@@ -30,11 +28,11 @@ _OBJECTIVES: dict[str, Objective] = {
     "alternate": Alternate((_CLEAN, _LINF)),
     "side by side": SideBySide((_CLEAN, _LINF)),
 }
-"""With two steps, since few passes make overhead show."""
+"""Most attacks take two steps only: with few passes, overhead shows."""
 
 
 def measure() -> Iterator[Measurement]:
-    """Compare the loop with its passes for every objective."""
+    """Compare the loop with its passes, for every objective."""
     for name, objective in _OBJECTIVES.items():
         yield _measured(name, objective)
 
@@ -57,7 +55,7 @@ def _measured(name: str, objective: Objective) -> Measurement:
 
 
 def _data() -> TrainingData:
-    """Return images for a few steps, and one to validate on."""
+    """Return training images for a few steps, and one validation image."""
     x, y = images(_BATCH * _STEPS + 1)
     whole = ImageSet((x * 255).round().byte(), y, tuple("0123456789"))
     train_rows, one = torch.arange(_BATCH * _STEPS), torch.tensor([_BATCH * _STEPS])
@@ -65,7 +63,7 @@ def _data() -> TrainingData:
 
 
 def _bare(model: nn.Module, objective: Objective, x: Tensor, y: Tensor) -> None:
-    """Do as many passes over as many images as the objective says that it needs."""
+    """Do as many passes over as many images as the objective declares."""
     cost, updates = objective.passes * _STEPS, objective.updates * _STEPS
     gradients = round(cost.backward) - updates
     with frozen(model):

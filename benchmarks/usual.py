@@ -1,4 +1,4 @@
-"""A step of PGD training as it is usually written, against morex's."""
+"""A step of PGD training as it is usually written, against a step of morex."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ _BATCH, _ATTACK_STEPS, _EPS = 64, 3, 8 / 255
 
 
 def measure() -> Iterator[Measurement]:
-    """Compare at the paper's width."""
+    """Compare the two at the paper's width."""
     x, y = images(_BATCH + 1)
     pixels = (x * 255).round().byte().contiguous()
     whole = ImageSet(pixels, y, tuple("0123456789"))
@@ -45,7 +45,7 @@ def measure() -> Iterator[Measurement]:
 def _usual_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, array: np.ndarray, y: Tensor
 ) -> None:
-    """Augment image by image, attack in training mode with weight gradients, update: float32."""
+    """Augment image by image, attack in training mode with weight gradients, update; in float32."""
     x = torch.stack([_augmented(image) for image in array])
     model.train()
     moved = (x + torch.empty_like(x).uniform_(-_EPS, _EPS)).clamp(0, 1)

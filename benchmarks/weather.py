@@ -21,7 +21,7 @@ _T, _LIGHT, _DARKNESS = 0.15, 0.6, 2.5
 
 
 def measure() -> Iterator[Measurement]:
-    """Compare on 256 images of 32x32 pixels."""
+    """Compare the two on 256 images of 32x32 pixels."""
     x, _ = images(256)
     generator = torch.Generator().manual_seed(0)
     fog, snow = Fog(_T, _LIGHT), Snow(_DARKNESS)
@@ -37,7 +37,7 @@ def measure() -> Iterator[Measurement]:
 
 
 def _loop(x: Tensor, change: Change) -> Tensor:
-    """Take every image to 8 bits and back, as code does that changes images one by one."""
+    """Convert every image to 8 bits and back, as code that changes images one by one does."""
     out = []
     for image in x:
         pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy()
@@ -46,7 +46,7 @@ def _loop(x: Tensor, change: Change) -> Tensor:
 
 
 def _foggy(image: Pixels) -> Pixels:
-    """Blend every pixel with the light, with a depth of one everywhere."""
+    """Blend every pixel with the light, at a depth of one everywhere."""
     transmission = np.exp(-np.log1p(math.exp(_T))) * np.ones(image.shape[:2])
     hazy = image / 255 * transmission[..., None] + _LIGHT * (1 - transmission[..., None])
     whole: Pixels = (hazy * 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A perturbation of one's own: hail. Use it in a recipe, and everything works on it.
+"""A new perturbation: hail. Named in a recipe, it is trained on and evaluated like any other.
 
 perturbations:
   hail: {kind: examples/hail.py:Hail, stones: 12}

@@ -1,8 +1,8 @@
-"""A mixture of one's own experts: build it, train its gate, attack it.
+"""A mixture of your own experts: build it, train its gate, attack it.
 
     python examples/own_experts.py
 
-The experts here are small torch modules that know nothing of morex. It takes some ten seconds.
+The experts are small torch modules that know nothing of morex. It takes about ten seconds.
 """
 
 import torch
@@ -15,7 +15,7 @@ from morex.training.objectives import SideBySide, Single
 
 
 class SmallNet(nn.Module):
-    """Any module will do that takes images in [0, 1] to logits and ends in a linear layer."""
+    """An expert: any module that takes images in [0, 1] to logits and ends in a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()

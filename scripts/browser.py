@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to through a pipe: for screenshots, and for tests of pages."""
+"""A headless Chromium, controlled through a pipe: for screenshots, and for tests of pages."""
 
 import base64
 import fcntl
@@ -28,13 +28,13 @@ _FLAGS = (
 
 
 def find_browser() -> str | None:
-    """Return the program of an installed browser."""
+    """Return the path of an installed browser, or None."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 @contextmanager
 def browser() -> Iterator["Browser"]:
-    """Start a browser with nothing in its profile, and end it.
+    """Start a browser with an empty profile, and end it after the block.
 
     Raises:
         FileNotFoundError: if none is installed.
@@ -67,7 +67,7 @@ def browser() -> Iterator["Browser"]:
 
 
 class Browser:
-    """One tab; ``events`` has everything that it has told since its start."""
+    """One tab; ``events`` holds the events that it reported since the page was opened."""
 
     def __init__(self, out: Any, into: Any) -> None:
         self.out, self.into = out, into
@@ -83,7 +83,7 @@ class Browser:
         """Call a method of the Chrome DevTools protocol and return its result.
 
         Raises:
-            RuntimeError: if the browser refuses, or has gone.
+            RuntimeError: if the browser reports an error, or has ended.
         """
         self.number += 1
         message: dict[str, Any] = {"id": self.number, "method": method, "params": params}
@@ -111,7 +111,7 @@ class Browser:
     def open(
         self, address: str, *, width: int = 1280, height: int = 900, dark: bool = False
     ) -> None:
-        """Open a page in a window of this size and wait until it is loaded."""
+        """Open a page in a window of the given size, and wait until it is loaded."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call(
@@ -127,7 +127,7 @@ class Browser:
             self.events.append(self._next())
 
     def evaluate(self, script: str) -> Any:
-        """Return the value of an expression of JavaScript.
+        """Return the value of a JavaScript expression.
 
         Raises:
             RuntimeError: if it throws.
@@ -138,7 +138,7 @@ class Browser:
         return found["result"].get("value")
 
     def told(self, *methods: str) -> list[dict[str, Any]]:
-        """Return what was told in events of these kinds since the page was opened."""
+        """Return the content of the events of these kinds since the page was opened."""
         return [event["params"] for event in self.events if event["method"] in methods]
 
     def screenshot(self, *, whole: bool = False, height: int | None = None) -> bytes:
@@ -152,6 +152,6 @@ class Browser:
         return base64.b64decode(answer["data"])
 
     def pdf(self) -> bytes:
-        """Return the page as it is printed."""
+        """Return the page as it is printed, a PDF."""
         options = {"preferCSSPageSize": True, "printBackground": False}
         return base64.b64decode(self.call("Page.printToPDF", **options)["data"])

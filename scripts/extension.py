@@ -43,7 +43,9 @@ BASELINES = ("MAX (all)", "AVG (all)")
 
 def main() -> None:
     """Write a JSON file and a Markdown file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--name", help="name of the files (default: the first run's recipe)")
     given = parser.parse_args()

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes requirements.lock (what morex needs) and requirements-dev.lock (what its tests add).
+# Write requirements.lock (what morex needs) and requirements-dev.lock (what its tests add).
+# usage: scripts/lock.sh PYTHON TORCH, such as scripts/lock.sh python3.11 torch
 set -eu
 python=$1
 torch=$2

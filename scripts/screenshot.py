@@ -1,9 +1,9 @@
-"""Pictures of a run's report page, for documents and for looking at it.
+"""Save a picture of a run's report page.
 
     python scripts/screenshot.py RUN docs/images/report-digits.png
     python scripts/screenshot.py RUN report.png --width 390 --dark --whole
 
-Needs an installed Chromium. The picture has 256 colours, to be small.
+Chromium must be installed. The picture has 256 colours, so that the file is small.
 """
 
 import argparse
@@ -17,14 +17,18 @@ from morex.report.page import write_report
 
 
 def main() -> None:
-    """Write the report, open it, and save what is seen."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=1800, help="how much of the page is shown")
-    parser.add_argument("--dark", action="store_true")
-    parser.add_argument("--whole", action="store_true", help="the page down to its end")
+    """Write the report page, open it, and save a picture of it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    parser.add_argument("target", type=Path, metavar="PNG", help="the file to write")
+    parser.add_argument("--width", type=int, default=1280, help="width of the window")
+    parser.add_argument(
+        "--height", type=int, default=1800, help="how many pixels of the page to show"
+    )
+    parser.add_argument("--dark", action="store_true", help="use the dark colours")
+    parser.add_argument("--whole", action="store_true", help="show the whole page")
     options = parser.parse_args()
     page = write_report(options.run).resolve()
     with browser() as tab:

@@ -29,8 +29,10 @@ ROOT = Path(__file__).parents[1]
 
 def main() -> None:
     """Publish results and models, or restore models."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--default", help="also ship the models; the name of the set opens this one")
     what.add_argument("--restore", metavar="NAME", help="make RUN from this shipped set")
@@ -58,7 +60,11 @@ def ship(run: Path, default: str, recipe: Recipe, table: Table) -> None:
         dtype = torch.bfloat16 if recipe.saved_precision == "bf16" else None
         save_again(run / "models" / slug(name), home / slug(name), dtype, beside)
     evaluated = recipe.of_evaluation()
-    about = {"description": table.title, "default": slug(default), "recipe": evaluated}
+    about = {
+        "description": table.title.removeprefix(f"{recipe.name}: "),
+        "default": slug(default),
+        "recipe": evaluated,
+    }
     (home / SET).write_text(json.dumps(about, indent=1) + "\n")
     copy_records(run, [*networks, *mixtures], ROOT / "results" / recipe.name / "stages")
     size = sum(path.stat().st_size for path in home.rglob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""Checks what the digits run must show: ``python scripts/verify_digits.py runs/digits``."""
+"""Check the figures of a digits run: ``python scripts/verify_digits.py runs/digits``."""
 
 import json
 import subprocess
@@ -15,13 +15,13 @@ ROWS = {
 }
 OURS = ["MoRE (all)", "MoRE+ (all)"]
 COLUMNS = ["clean", *ROWS, "MAX", "AVG", "MSD", "MoRE", "MAX (all)", "AVG (all)", *OURS]
-GAIN = 25  # points by which an expert must beat the clean one on its own rows, if there is room
+GAIN = 25  # points by which an expert must beat the clean one on its rows, where that is possible
 ROOM = 100 - GAIN
-WEAK = 40  # the clean expert must be below this, so that an attack means something
+WEAK = 40  # the clean expert must be below this under attack, or the attack shows nothing
 
 
 def problems(table: dict[str, Any]) -> Iterator[str]:
-    """Yield what the table falls short of."""
+    """Yield a sentence for every expectation that the table does not meet."""
     expected = {"clean"}.union(*ROWS.values())
     if table["columns"] != COLUMNS or set(table["rows"]) != expected:
         yield f"expected Table 1's columns and rows, got {table['columns']}, {[*table['rows']]}"
@@ -32,24 +32,24 @@ def problems(table: dict[str, Any]) -> Iterator[str]:
     mean = dict(zip(COLUMNS, table["mean"], strict=True))
     for ours, expert in product(OURS, ["clean", *ROWS]):
         if mean[ours] <= mean[expert]:
-            yield f"{ours} has mean {mean[ours]}, {expert} has {mean[expert]}"
+            yield f"{ours} has mean {mean[ours]}, expected more than the {mean[expert]} of {expert}"
 
 
 def shortfalls(row: str, expert: str, figures: dict[str, float]) -> Iterator[str]:
-    """Yield what the row of an expert falls short of."""
+    """Yield a sentence for every expectation that an expert does not meet on a row."""
     clean, own = figures["clean"], figures[expert]
     if row not in ("fog", "snow") and clean >= WEAK:
-        yield f"the clean expert stands at {clean}% on {row}, expected less than {WEAK}"
+        yield f"the clean expert has {clean}% on {row}, expected less than {WEAK}%"
     if clean <= ROOM and own < clean + GAIN:
-        yield f"{expert} has {own}% on {row}, the clean expert {clean}%, expected {GAIN} more"
+        yield f"{expert} has {own}% on {row}, expected {GAIN} more than the clean expert's {clean}%"
 
 
 def main() -> int:
-    """Print the problems; the exit code says whether there are any."""
+    """Print what is wrong; the exit code is 1 if anything is."""
     command = [sys.executable, "-m", "morex.cli", "table", sys.argv[1], "--format", "json"]
     table = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     found = list(problems(table))
-    sys.stdout.write("\n".join(found or ["the digits run shows what it must"]) + "\n")
+    sys.stdout.write("\n".join(found or ["all figures of the digits run are as expected"]) + "\n")
     return 1 if found else 0
 
 
