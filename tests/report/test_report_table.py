@@ -6,17 +6,23 @@ import json
 import re
 import subprocess
 import sys
-from importlib.resources import files
 
 import numpy as np
 import pytest
+from report_table import (
+    COST,
+    KINDS,
+    PAPER,
+    SMALL,
+    STAGES,
+    TABLE1,
+    write_outcomes,
+)
 
-from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import wilson_interval
 from morex.report import (
     FORMATS,
     make_table,
-    paper_figure,
     read_results,
     to_csv,
     to_json,
@@ -27,60 +33,12 @@ from morex.report.formats import cost_cell
 from morex.report.paper import paper_columns
 from morex.report.table import best
 
-TABLE1 = json.loads(files("morex.report").joinpath("table1.json").read_text())
-KINDS = {
-    "clean": {"kind": "clean"},
-    "l2": {"kind": "l2", "eps": 1.0},
-    "linf": {"kind": "linf", "eps": 8 / 255},
-    "fog": {"kind": "fog", "t": 0.15, "light": 0.6},
-    "snow": {"kind": "snow", "darkness": 2.5},
-}
-DIGITS = {"data": "digits", "data_note": "8x8", "network": "resnet10", "width": 8, "n_test": 8}
-PAPER = {"data": "cifar10", "data_note": "", "network": "resnet18", "width": 64, "n_test": 8}
 ANSI = "\x1b["
-
-
-def perturbation(row):
-    return KINDS[row.rsplit("-")[-1]]
-
-
-def write_run(run, right, *, setting=DIGITS, rows=None, missing=(), **changes):
-    """Write a run directory; ``right`` maps column -> row -> string of 0 and 1."""
-    (run / "outcomes").mkdir(parents=True)
-    for i, by_row in enumerate(right.values()):
-        outcomes = {row: np.array([c == "1" for c in text]) for row, text in by_row.items()}
-        Outcomes(outcomes).save(run / f"outcomes/{i}.npz")
-    names = rows or next(iter(right.values()))
-    content = {
-        "format": 1,
-        "name": "tiny",
-        "seed": 7,
-        "setting": setting,
-        "rows": {row: {"attack": "A()", "perturbation": perturbation(row)} for row in names},
-        "columns": {
-            name: {"outcomes": f"outcomes/{i}.npz", "seconds": 1.5, "training": COST}
-            for i, name in enumerate(right)
-        },
-        "missing": list(missing),
-        "stages": STAGES,
-        "provenance": {"hardware": {"cpu": "Abacus", "cores": 2}, "commit": "abc"},
-        **changes,
-    }
-    (run / "results.json").write_text(json.dumps(content))
-    return run
-
-
-STAGES = {"train-clean": {"kind": "train", "model": "clean", "seconds": 2.5}}
-COST = {"forward": 3, "backward": 2, "seconds": 0.5}
-SMALL = {
-    "clean": {"clean": "11111110", "pgd-l2": "00000000", "fog": "1100"},
-    "M2": {"clean": "11110000", "pgd-l2": "10110000", "fog": "1100"},
-}
 
 
 @pytest.fixture
 def table(tmp_path):
-    run = write_run(tmp_path / "run", SMALL, missing=["MoRE"])
+    run = write_outcomes(tmp_path / "run", SMALL, missing=["MoRE"])
     return make_table(read_results(run))
 
 
@@ -92,7 +50,7 @@ def full(tmp_path):
         column: {row: "".join(rng.choice(["0", "1"], 16)) for row in TABLE1["rows"]}
         for column in paper_columns()
     }
-    return make_table(read_results(write_run(tmp_path / "full", right, setting=PAPER)))
+    return make_table(read_results(write_outcomes(tmp_path / "full", right, setting=PAPER)))
 
 
 def percents(*counts):
@@ -130,13 +88,15 @@ def test_json_layout_is_that_of_the_papers_table(full):
 
 
 def test_json_lists_n_where_columns_differ(tmp_path):
-    run = write_run(tmp_path / "r", {"a": {"clean": "11"}, "b": {"clean": "101"}}, missing=["c"])
+    run = write_outcomes(
+        tmp_path / "r", {"a": {"clean": "11"}, "b": {"clean": "101"}}, missing=["c"]
+    )
     assert json.loads(to_json(make_table(read_results(run))))["n"]["clean"] == [2, 3, None]
 
 
 def test_a_model_that_lacks_a_row_has_no_union_and_no_mean(tmp_path):
     right = {"a": {"clean": "11", "fog": "10"}, "b": {"clean": "11"}}
-    found = json.loads(to_json(make_table(read_results(write_run(tmp_path / "r", right)))))
+    found = json.loads(to_json(make_table(read_results(write_outcomes(tmp_path / "r", right)))))
     assert found["rows"]["fog"] == [50.0, None]
     assert (found["union"], found["mean"]) == ([50.0, None], [75.0, None])
 
@@ -148,8 +108,8 @@ def test_union_is_at_most_every_row(full):
 
 def test_columns_take_the_papers_order_only_if_all_are_the_papers(tmp_path):
     row = {"clean": "1"}
-    known = write_run(tmp_path / "a", {"MSD": row, "clean": row}, missing=["M2"])
-    other = write_run(tmp_path / "b", {"mine": row, "clean": row}, missing=["M2"])
+    known = write_outcomes(tmp_path / "a", {"MSD": row, "clean": row}, missing=["M2"])
+    other = write_outcomes(tmp_path / "b", {"mine": row, "clean": row}, missing=["M2"])
     assert make_table(read_results(known)).columns == ("clean", "M2", "MSD")
     assert make_table(read_results(other)).columns == ("mine", "clean", "M2")
 
@@ -178,7 +138,7 @@ def test_csv_has_one_line_per_cell(table):
 def test_csv_quotes_awkward_names_and_has_the_papers_figures(full, tmp_path):
     lines = list(csv.reader(io.StringIO(to_csv(full))))
     assert ["pgd-linf", "MoRE (all)", "40.86"] in [[*line[:2], line[-1]] for line in lines]
-    run = write_run(tmp_path / "r", {'a, "b"': {"clean": "1"}})
+    run = write_outcomes(tmp_path / "r", {'a, "b"': {"clean": "1"}})
     rows = list(csv.reader(io.StringIO(to_csv(make_table(read_results(run))))))
     assert {len(row) for row in rows} == {7}
     assert rows[1][1] == 'a, "b"'
@@ -206,7 +166,7 @@ def test_markdown_is_a_pipe_table(table):
 
 def test_markdown_escapes_pipes_and_shows_the_paper(full, tmp_path):
     assert "(47.0)" in pipe_table(to_markdown(full))[5][-1]
-    run = write_run(tmp_path / "r", {"a|b": {"clean": "1"}})
+    run = write_outcomes(tmp_path / "r", {"a|b": {"clean": "1"}})
     assert pipe_table(to_markdown(make_table(read_results(run))))[0] == ["attack", "a\\|b"]
 
 
@@ -267,7 +227,7 @@ def test_text_is_plain_unless_styled(full, monkeypatch):
 
 
 def test_names_are_not_read_as_markup(tmp_path):
-    run = write_run(tmp_path / "r", {"[red]x": {"clean": "1"}}, name="[bold]n :smile:")
+    run = write_outcomes(tmp_path / "r", {"[red]x": {"clean": "1"}}, name="[bold]n :smile:")
     text = to_text(make_table(read_results(run)))
     assert "[red]x" in text
     assert "[bold]n :smile:" in text
@@ -295,102 +255,6 @@ def test_best_marks_ties_but_not_gaps_or_zeros():
     assert best([None]) == (False,)
 
 
-def test_paper_figures_are_those_of_table_1():
-    for row, figures in TABLE1["rows"].items():
-        found = [paper_figure(PAPER, row, perturbation(row), c) for c in TABLE1["columns"]]
-        assert found == figures
-
-
-@pytest.mark.parametrize(
-    ("setting", "row", "what", "column"),
-    [
-        ({**PAPER, "data": "digits"}, "clean", KINDS["clean"], "M2"),
-        ({**PAPER, "network": "resnet34"}, "clean", KINDS["clean"], "M2"),
-        ({**PAPER, "width": 16}, "clean", KINDS["clean"], "M2"),
-        ({}, "clean", KINDS["clean"], "M2"),
-        (PAPER, "apgd-l2", KINDS["l2"], "M2"),
-        (PAPER, "clean", KINDS["clean"], "mine"),
-        (PAPER, "pgd-l2", {"kind": "l2", "eps": 0.5}, "M2"),
-        (PAPER, "pgd-l2", {"kind": "linf", "eps": 1.0}, "M2"),
-        (PAPER, "pgd-l2", {"kind": "l2"}, "M2"),
-        (PAPER, "pgd-linf", {"kind": "linf", "eps": 0.0314}, "M2"),
-        (PAPER, "fog", {"kind": "fog", "t": 0.13, "light": 0.6}, "M2"),
-        (PAPER, "snow", {"kind": "snow", "darkness": 2.0}, "M2"),
-        (PAPER, "fog", KINDS["fog"], "MSD"),  # the paper has no figure there
-    ],
-)
-def test_no_figure_where_the_setting_differs(setting, row, what, column):
-    assert paper_figure(setting, row, what, column) is None
-
-
-def test_rounded_linf_radius_still_matches():
-    assert paper_figure(PAPER, "pgd-linf", {"kind": "linf", "eps": 0.0313725}, "M2") == 39.29
-
-
-def test_paper_figures_only_for_the_rows_that_match(tmp_path):
-    run = write_run(tmp_path / "r", SMALL, setting=PAPER)
-    content = json.loads((run / "results.json").read_text())
-    content["rows"]["pgd-l2"]["perturbation"]["eps"] = 0.5
-    (run / "results.json").write_text(json.dumps(content))
-    found = json.loads(to_json(make_table(read_results(run))))
-    assert found["paper"] == {"clean": [95.25, 80.73], "fog": [40.34, 20.88]}
-
-
-def test_no_run_and_no_results_are_told_apart(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no run directory .*gone.*morex run"):
-        read_results(tmp_path / "gone")
-    (tmp_path / "new").mkdir()
-    with pytest.raises(FileNotFoundError, match="new' has no results yet"):
-        read_results(tmp_path / "new")
-    run = write_run(tmp_path / "begun", SMALL, columns={})
-    with pytest.raises(FileNotFoundError, match="begun' has no results yet"):
-        read_results(run)
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"format": 1,', "\x00", "nonsense"])
-def test_damaged_results_are_named(tmp_path, text):
-    (tmp_path / "results.json").write_text(text)
-    with pytest.raises(ValueError, match=r"results\.json is damaged"):
-        read_results(tmp_path)
-
-
-@pytest.mark.parametrize("text", ['{"format": 2}', "{}", "[]", "3"])
-def test_unknown_formats_are_refused(tmp_path, text):
-    (tmp_path / "results.json").write_text(text)
-    with pytest.raises(ValueError, match=r"has format .*reads 1"):
-        read_results(tmp_path)
-
-
-def test_all_problems_of_a_results_file_come_with_their_place(tmp_path):
-    run = write_run(tmp_path / "r", SMALL, seed="x", columns={"clean": {}})
-    with pytest.raises(ValueError, match=r"seed: .*columns\.clean\.outcomes: "):
-        read_results(run)
-
-
-def test_rows_may_not_take_the_names_of_computed_ones(tmp_path):
-    rows = {"union": {"perturbation": {"kind": "clean"}}}
-    run = write_run(tmp_path / "r", SMALL)
-    content = json.loads((run / "results.json").read_text()) | {"rows": rows}
-    (run / "results.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"rows: .*union: reserved"):
-        read_results(run)
-
-
-def test_damaged_missing_and_foreign_outcomes_are_named(tmp_path):
-    run = write_run(tmp_path / "r", SMALL)
-    path = run / "outcomes/1.npz"
-    good = path.read_bytes()
-    path.write_bytes(good[:-30])
-    with pytest.raises(ValueError, match=r"1\.npz: not a readable"):
-        read_results(run)
-    path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"1\.npz, the outcomes of 'M2', is missing"):
-        read_results(run)
-    Outcomes({"snow": np.array([True])}).save(path)
-    with pytest.raises(ValueError, match=r"1\.npz holds rows .*snow"):
-        read_results(run)
-
-
 def test_report_imports_neither_torch_nor_scipy():
     code = "import sys, morex.report; sys.exit(bool({'torch', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -413,7 +277,7 @@ def test_costs_are_written_with_three_digits(count, text):
 
 
 def test_costs_stand_under_the_table(tmp_path):
-    table = make_table(read_results(write_run(tmp_path / "run", SMALL, missing=["MoRE"])))
+    table = make_table(read_results(write_outcomes(tmp_path / "run", SMALL, missing=["MoRE"])))
     assert table.costs == {"passes": (5, 5, None)}
     assert re.search(r"^ passes +5 +5 +-$", to_text(table), re.MULTILINE)
     assert "passes: images sent forward or backward" in to_text(table)

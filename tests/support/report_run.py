@@ -130,7 +130,7 @@ def gate(rows: dict[str, Any]) -> dict[str, Any]:
     return {
         "experts": EXPERTS,
         "weights": weights,
-        "leads": weights,
+        "leads": dict.fromkeys(rows, (0.25, 0.75)),
         "entropy": dict.fromkeys(rows, 0.5),
         "n": 20,
     }
