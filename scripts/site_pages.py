@@ -14,6 +14,7 @@ import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from site_commands import commands_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "results/*/*.md")
@@ -43,6 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for folder in sorted(ROOT.glob("results/*/*/")):
         place = folder.relative_to(ROOT).as_posix()
         files.append(File.generated(config, f"{place}/index.md", content=_listing(folder)))
+    files.append(File.generated(config, "reference/commands.md", content=commands_page()))
     return files
 
 

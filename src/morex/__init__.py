@@ -3,11 +3,13 @@
 Image classifiers that stand up to a union of perturbations and still do well on clean images. A
 model is a callable from images (N, C, H, W) in [0, 1] to logits (N, K); normalisation is inside it.
 
+=======================  =================================================
 ``load``                 a saved model
 ``Mixture``              experts weighted by a gate
 ``perturbations``        what may happen to an image
 ``attacks``              searches inside a perturbation
 ``train``, ``evaluate``  the one training loop and the one evaluation
+=======================  =================================================
 
 The names below are imported when they are first used, so that what needs no PyTorch (tables,
 ``morex --help``) starts without it.

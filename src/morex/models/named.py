@@ -167,8 +167,11 @@ def open_model(
 
     Args:
         name: as for ``find_model``; or ``package.module:factory``.
-        input_range, mean, std, last_layer: of a factory's classifier, as for ``ForeignConfig``;
-            for a saved model they have no effect.
+        input_range: the pixels that a factory's classifier wants, as for ``ForeignConfig``. This
+            and what follows has no effect on a saved model.
+        mean: what is subtracted from each channel.
+        std: what each channel is divided by.
+        last_layer: the dotted name of the classifier's last linear layer.
 
     Raises:
         ModelError, HubError, SetError: as ``FromFolder``.
