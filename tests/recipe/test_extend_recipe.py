@@ -357,7 +357,7 @@ def test_rows_of_damaged_outcomes_are_attacked_again(finished: Path, tmp_path: P
 
 
 def test_a_run_that_goes_on_from_itself_raises(finished: Path) -> None:
-    with pytest.raises(RunError, match="is the run to go on from"):
+    with pytest.raises(RunError, match="is the run to continue; give --out another folder"):
         go_on_from(finished, tiny(*FEW), finished)
 
 

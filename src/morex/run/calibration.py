@@ -1,4 +1,4 @@
-"""How fast a model is on this machine, and what it holds while it computes."""
+"""How fast a model is on this machine, and how much memory its passes take."""
 
 import time
 from collections.abc import Callable
@@ -14,15 +14,16 @@ from morex.run.builder import Builder
 from morex.training.batches import channels_last
 
 _LONG_ENOUGH = 0.2
-"""Seconds of a backward pass from which on more images do not make its timing better."""
+"""A backward pass of this many seconds is timed well enough; more images do not help."""
 
 
 @dataclass(frozen=True)
 class Speed:
     """Seconds and bytes per image.
 
-    ``forward`` and ``backward`` are those of attacks, ``update`` is both in training, with
-    gradients for the weights; ``..._bytes`` is what a forward pass keeps for the backward pass.
+    ``forward`` and ``backward`` are the passes of attacks. ``update`` is both passes in training,
+    with gradients of the weights. ``attack_bytes`` and ``update_bytes`` are what a forward pass
+    keeps for the backward pass.
     """
 
     forward: float
@@ -33,10 +34,10 @@ class Speed:
 
 
 def calibrate(builder: Builder, model: nn.Module, batch: int, precision: Precision) -> Speed:
-    """Time a model in attacks and in training, on few images if it is slow at them.
+    """Time a model in attacks and in training, on few images if it is slow.
 
-    The number of images is doubled up to a batch, or until a backward pass takes long enough to be
-    timed well: a large model's whole batch may need more memory than planning should.
+    The number of images is doubled until it reaches a batch, or a backward pass takes long enough
+    to be timed well: a whole batch of a large model may need more memory than planning should take.
     """
     device, images = builder.device, builder.training_data.train
     few, more = (channels_last(images.pixels(slice(0, n))) for n in (2, 4))
@@ -90,7 +91,7 @@ def _held(model: nn.Module, x: Tensor) -> int:
 
 
 def _seconds(work: Callable[[], None], device: torch.device, repeats: int = 3) -> float:
-    """Return the shortest time of a few repeats, after one that does not count."""
+    """Return the shortest time of a few repeats; the first one, a warm-up, does not count."""
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Where an unfinished training keeps its state: one file, atomic and with a checksum."""
+"""The state of an unfinished training in one file, written atomically and with a checksum."""
 
 import json
 import time
@@ -15,9 +15,9 @@ class FileCheckpoint:
     """Keeps a training's state in ``folder``, at most once in ``every`` seconds.
 
     Args:
-        folder: where the file is.
+        folder: the folder of the file.
         every: seconds between two writes; 0 writes after every step.
-        notice: told if the file turns out to be damaged, in which case training starts again.
+        notice: called with a message if the file is damaged; the training then starts again.
     """
 
     def __init__(self, folder: Path, every: float, notice: Callable[[str], None]) -> None:
@@ -27,7 +27,7 @@ class FileCheckpoint:
         self.last = time.monotonic()
 
     def due(self) -> bool:
-        """Say whether ``every`` seconds have gone by since the last write."""
+        """Return whether ``every`` seconds have passed since the last write."""
         return time.monotonic() - self.last >= self.every
 
     def save(self, snapshot: Snapshot) -> None:

@@ -1,4 +1,4 @@
-"""New runs that go on from a finished one and share with it all that they can."""
+"""New runs that continue a finished one and reuse its stages."""
 
 import os
 import shutil
@@ -14,27 +14,28 @@ _SHARED = ("models", "outcomes", "illustrations", "stages")
 
 
 def go_on_from(source: Path, recipe: Recipe, out: Path, **options: Any) -> None:
-    """Do ``recipe`` in ``out``, where all finished stages of the run ``source`` count.
+    """Do ``recipe`` in the new run ``out``, which reuses the finished stages of the run ``source``.
 
-    Files are linked, or copied where the file system cannot; they are never changed in place. What
-    is in ``out`` already stays: a call that was killed goes on where it was.
+    The files of ``source`` are linked, or copied where the file system has no links; they are never
+    changed in place. Files that ``out`` already has are kept, so the same call resumes a run that
+    was killed.
 
     Args:
         source: a run directory.
-        recipe: what to do; stages that the source's recipe has too are not done again.
+        recipe: what to do; stages that the recipe of ``source`` also has are not done again.
         out: the new run directory.
-        **options: as of ``run``.
+        **options: further arguments of ``run``.
 
     Raises:
-        RunError: if ``source`` and ``out`` are the same, or as ``run``.
+        RunError: if ``source`` and ``out`` are the same, and in all cases in which ``run`` does.
     """
     if source.resolve() == out.resolve():
-        raise RunError(f"{out} is the run to go on from; give --out another folder")
+        raise RunError(f"{out} is the run to continue; give --out another folder")
     out.mkdir(parents=True, exist_ok=True)
     with Store(out).locked():
         for part in _SHARED:
             if (source / part).is_dir():
-                shutil.copytree(source / part, out / part, copy_function=_share, dirs_exist_ok=True)
+                shutil.copytree(source / part, out / part, copy_function=_link, dirs_exist_ok=True)
     run(recipe, out, **options)
 
 
@@ -42,7 +43,7 @@ def recipe_of(source: Path) -> Recipe:
     """Return the recipe of a run.
 
     Raises:
-        RunError: if it is no run directory.
+        RunError: if ``source`` is not a run directory.
     """
     path = source / "recipe.yaml"
     if not path.is_file():
@@ -51,12 +52,13 @@ def recipe_of(source: Path) -> Recipe:
 
 
 def training_seconds(out: Path, model: str) -> float:
-    """Return how long a model, or its gate, was trained, its experts not included."""
+    """Return how long a model and its gate were trained, without its experts."""
     records = (Store(out).record(stage_id(kind, model)) for kind in ("gate", "train"))
     return sum(record.training_seconds for record in records if record)
 
 
-def _share(source: str, target: str) -> None:
+def _link(source: str, target: str) -> None:
+    """Link or copy a file, unless the target exists."""
     if os.path.exists(target):
         return
     try:

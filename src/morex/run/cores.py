@@ -1,4 +1,4 @@
-"""How a run shares the cores of a machine: threads of torch, and stages at a time."""
+"""The cores of a machine: how many stages to do at a time, and threads per stage."""
 
 import os
 import sys
@@ -14,7 +14,8 @@ from morex.recipe import Recipe
 def default_jobs(recipe: Recipe, device: torch.device) -> int:
     """Return how many stages to do at a time.
 
-    As many as there are cores for the recipe's ``threads``; one if it sets none, or on a GPU.
+    This is the number of cores divided by the recipe's ``threads``; one if the recipe sets none,
+    or on a GPU.
     """
     if recipe.threads is None or device.type != "cpu":
         return 1
@@ -22,7 +23,7 @@ def default_jobs(recipe: Recipe, device: torch.device) -> int:
 
 
 def cores() -> int:
-    """Return how many cores this process may use: affinity and a container's quota count."""
+    """Return how many cores this process may use, given its affinity and its container's quota."""
     if hasattr(os, "sched_getaffinity"):
         available = len(os.sched_getaffinity(0))
     else:
@@ -31,7 +32,7 @@ def cores() -> int:
 
 
 def _quota(group: Path) -> int:
-    """Return the cores that a control group of Linux allows, a very large number if it does not."""
+    """Return the cores that a Linux control group allows; a very large number without a limit."""
     try:
         quota, period = (group / "cpu.max").read_text().split()  # version 2
     except (OSError, ValueError):
@@ -45,7 +46,7 @@ def _quota(group: Path) -> int:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Let torch use ``count`` threads in this process for a while; None leaves it as it is."""
+    """Let torch use ``count`` threads for the length of a block; None changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

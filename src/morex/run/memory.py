@@ -1,4 +1,4 @@
-"""How much memory a stage takes at its peak."""
+"""The peak memory of a stage."""
 
 import sys
 from contextlib import suppress
@@ -10,9 +10,9 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def forget_peak(device: torch.device) -> None:
-    """Begin to measure: what follows counts, what was before does not.
+    """Forget the peak memory so far, so that ``peak_memory`` returns the peak from here on.
 
-    Where the system cannot forget (it can on Linux), the peak stays that of the whole process.
+    Only Linux can forget; on other systems the peak remains that of the whole process.
     """
     with suppress(OSError):
         _RESET.write_text("5")
@@ -21,7 +21,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Return the largest resident memory of this process, and what was allocated on a GPU."""
+    """Return the largest resident memory of this process and the largest use of a GPU, in bytes."""
     peaks = {"peak_memory_bytes": _resident()}
     if device.type == "cuda":
         peaks["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated(device)

@@ -1,4 +1,4 @@
-"""What is known of an unfinished evaluation: whole rows, and the first examples of one."""
+"""The results of an unfinished evaluation: whole rows, and the first examples of one row."""
 
 import time
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from morex.core.files import write_atomically
 
 
 class PartialRows:
-    """Rows in a file, written when one is whole and now and then before.
+    """Rows in a file that is written after each whole row, and regularly within a row.
 
     Args:
-        path: of the file.
+        path: the file.
         every: seconds between two writes within a row.
-        notice: told if the file is damaged, in which case the evaluation starts again.
+        notice: called with a message if the file is damaged; the evaluation then starts again.
         settings: what decides the outcomes; rows that were kept under other settings are dropped.
     """
 
@@ -39,13 +39,13 @@ class PartialRows:
         return self.label.is_file() and self.label.read_text() == settings
 
     def keep(self, name: str, right: BoolArray, *, whole: bool) -> None:
-        """Add to a row; write when it is whole, and now and then before."""
+        """Replace a row; write the file if the row is whole, or if the last write is long ago."""
         self.done[name] = right
         if whole or time.monotonic() - self.last >= self.every:
             Outcomes(self.done).save(self.path)
             self.last = time.monotonic()
 
     def remove(self) -> None:
-        """Remove what was written."""
+        """Remove the files."""
         self.path.unlink(missing_ok=True)
         self.label.unlink(missing_ok=True)

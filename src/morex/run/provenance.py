@@ -1,4 +1,4 @@
-"""Where figures come from: versions, hardware, commit and command."""
+"""Where results come from: versions, hardware, commit and command."""
 
 import os
 import platform
@@ -42,9 +42,9 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 @cache
 def commit() -> str | None:
-    """Return the git commit of the source that runs, with ``+`` if it is changed, if there is one.
+    """Return the git commit of the running source, followed by ``+`` if files were changed since.
 
-    None for an installed package, also where that lies inside the repository of something else.
+    None for an installed package, even if it lies inside the repository of something else.
     """
     source = Path(__file__).parents[1]
     try:

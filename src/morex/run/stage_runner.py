@@ -68,7 +68,7 @@ class StageRunner:
         forget_peak(self.builder.device)
         started = time.monotonic()
         action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
-        work = self.store.work(stage, key)
+        work = self.store.work_folder(stage, key)
         about, text = action.get(stage.kind, self._train)(stage, work)
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {

@@ -1,13 +1,13 @@
-"""A run's directory: its lock, its finished stages, and what is still in the works.
+"""A run's directory: its lock, its finished stages, and the data of unfinished ones.
 
 recipe.yaml            what the run does
-results.json           what is known so far, for tables and reports
+results.json           the results so far, for tables and reports
 models/NAME/           a trained model: model.json, model.safetensors
 outcomes/NAME.npz      one boolean per row and test image
-illustrations/NAME.npz what the report page shows of a model
+illustrations/NAME.npz the pictures and curves of a model on the report page
 test-labels.json       the true classes of the test images
 stages/STAGE.json      a finished stage: its key, its files with checksums, cost, provenance
-work/STAGE-KEY/        an unfinished stage: checkpoint, rows evaluated so far
+work/STAGE-KEY/        an unfinished stage: its checkpoint, or the rows evaluated so far
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,18 @@ from morex.core.files import digest_of, write_atomically
 from morex.run.stages import Stage
 
 _KEY = "[0-9a-f]" * 16
-"""How the names of unfinished stages end."""
+"""The pattern of the part of a key that ends the name of a folder in ``work``."""
 
 
 class RunError(RuntimeError):
-    """A run that cannot be started or go on."""
+    """A run cannot start or cannot continue."""
 
 
 class Store:
-    """Reads and writes a run directory; the only place that knows its layout."""
+    """Reads and writes a run directory; no other class knows its layout.
+
+    ``damaged`` collects what is wrong with files that were checked.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -43,49 +46,53 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the run directory for this process; the lock goes with the process.
+        """Lock the run directory for this process; the lock is lost when the process ends.
 
         Raises:
-            RunError: if another process holds it, or it cannot be made.
+            RunError: if another process holds the lock, the directory cannot be made or written,
+                or it holds something that is not a run.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make the run directory {self.root}: {error}") from None
-        lock = FileLock(self.root / ".lock", timeout=0)
+        with self._acquire_lock():
+            self._check_is_run()
+            for part in self._partial_files():
+                part.unlink()
+            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            write_atomically(self.root / ".owner.json", json.dumps(owner).encode())
+            yield
+
+    def _acquire_lock(self) -> AbstractContextManager[object]:
+        """Acquire the lock and return the context that releases it."""
         try:
-            lock.acquire()
+            return FileLock(self.root / ".lock", timeout=0).acquire()
         except Timeout:
             raise RunError(
                 f"{self.root} is in use by {self._owner()}; wait for it or choose another --out"
             ) from None
         except OSError as error:
             raise RunError(f"cannot write in the run directory {self.root}: {error}") from None
-        with lock:
-            self._check_ours()
-            for torn in self._torn():  # a process was killed while it wrote
-                torn.unlink()
-            owner = {"pid": os.getpid(), "host": socket.gethostname()}
-            write_atomically(self.root / ".owner.json", json.dumps(owner).encode())
-            yield
 
-    def _check_ours(self) -> None:
-        """Refuse a folder that holds something else: a run removes what it does not need."""
-        strangers = sorted(path.name for path in self.root.iterdir() if path.name != ".lock")
-        if strangers and not (self.root / ".owner.json").is_file():
+    def _check_is_run(self) -> None:
+        """Raise if the folder holds something else, because a run removes files."""
+        others = sorted(path.name for path in self.root.iterdir() if path.name != ".lock")
+        if others and not (self.root / ".owner.json").is_file():
             (self.root / ".lock").unlink(missing_ok=True)
             raise RunError(
-                f"{self.root} is not a run directory: it holds {strangers[0]!r}; "
+                f"{self.root} is not a run directory: it holds {others[0]!r}; "
                 "give --out a new or empty folder"
             )
 
-    def _torn(self) -> Iterator[Path]:
-        """Yield what was left half written in the places of the run."""
+    def _partial_files(self) -> Iterator[Path]:
+        """Yield the files that a process was writing when it was killed."""
         yield from self.root.glob(".*.part")
-        for place in ("models", "outcomes", "illustrations", "stages", "work"):
-            yield from (self.root / place).rglob(".*.part")
+        for folder in ("models", "outcomes", "illustrations", "stages", "work"):
+            yield from (self.root / folder).rglob(".*.part")
 
     def _owner(self) -> str:
+        """Return which process holds the lock, for a message."""
         try:
             owner = json.loads((self.root / ".owner.json").read_bytes())
             return f"process {owner['pid']} on {owner['host']}"
@@ -111,7 +118,10 @@ class Store:
         return record if record.key == key and self._undamaged(record) else None
 
     def _undamaged(self, record: StageRecord) -> bool:
-        """Return whether all files of a stage match their checksums; note the first that do not."""
+        """Return whether all files of a stage match their checksums.
+
+        The first file that does not is added to ``damaged``.
+        """
         for name, digest in record.files.items():
             path = self.root / name
             if not path.is_file():
@@ -125,7 +135,7 @@ class Store:
     def finish(
         self, stage: Stage, key: str, files: tuple[str, ...], about: Mapping[str, Any]
     ) -> StageRecord:
-        """Write the record of a finished stage, and clear its place in the works."""
+        """Write the record of a finished stage, and remove its unfinished work."""
         digests = {name: digest_of(self.root / name) for name in files}
         record = StageRecord(stage=stage.id, key=key, files=digests, **about)
         path = self._record_path(stage.id)
@@ -133,25 +143,25 @@ class Store:
         content = record.content()
         sealed = content | {"checksum": _checksum(content)}
         write_atomically(path, json.dumps(sealed, indent=1).encode())
-        for leftover in self._works(stage):
-            shutil.rmtree(leftover)
+        for folder in self._work_folders(stage):
+            shutil.rmtree(folder)
         return record
 
     def tidy(self) -> None:
-        """Clear the works when the run is complete: nobody will go on with what is left there."""
-        works = self.root / "work"
-        for leftover in works.glob("*-" + _KEY):
-            shutil.rmtree(leftover)
-        with suppress(OSError):  # there are none, or a stranger's
-            works.rmdir()
+        """Remove all unfinished work, once the run is complete."""
+        work = self.root / "work"
+        for folder in work.glob("*-" + _KEY):
+            shutil.rmtree(folder)
+        with suppress(OSError):  # it does not exist, or holds files that are not the run's
+            work.rmdir()
 
-    def work(self, stage: Stage, key: str) -> Path:
-        """Return a folder for what the unfinished stage wants to find again, made if needed.
+    def work_folder(self, stage: Stage, key: str) -> Path:
+        """Return a folder for the data of an unfinished stage; make it if it does not exist.
 
-        What was left there under another key is of no use any more and is removed.
+        The stage's data under other keys is removed: nothing can resume from it.
         """
         folder = self.root / "work" / f"{stage.id}-{key[:16]}"
-        for stale in self._works(stage):
+        for stale in self._work_folders(stage):
             if stale != folder:
                 shutil.rmtree(stale)
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,8 +173,9 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
 
-    def _works(self, stage: Stage) -> list[Path]:
-        """Return the stage's folders in the works; ``train-a-*`` would also be ``train-a-b``'s."""
+    def _work_folders(self, stage: Stage) -> list[Path]:
+        """Return the stage's folders in ``work``, under all keys."""
+        # not f"{stage.id}-*": train-a-* would also match the folders of train-a-b
         return [*(self.root / "work").glob(f"{stage.id}-" + _KEY)]
 
     def _record_path(self, stage_id: str) -> Path:
@@ -190,5 +201,5 @@ def _read(path: Path) -> StageRecord:
 
 
 def _checksum(record: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a record's JSON, which does not change when it is written and read."""
+    """Return the SHA-256 of a record's JSON, which is the same after writing and reading it."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
