@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from morex.core.units import plural
 from morex.report.charts.svg import Scale, element, nice_ticks, picture, segment, text, width_of
 
 _ROW, _STEP, _BARS, _SIZES = 22, 24, 120, 84
@@ -62,9 +63,8 @@ def _set_row(
 
 def _overlap(overlap: Overlap, x: float, up: Scale, rows: dict[str, float]) -> Iterator[Markup]:
     broken_by = ", ".join(overlap.sets)
-    tip = f"{overlap.count} images are broken by {broken_by} and nothing else"
-    if not overlap.sets:
-        tip = f"{overlap.count} images survive every attack"
+    fate = f"broken by {broken_by} and nothing else" if overlap.sets else "right under every attack"
+    tip = f"{plural(overlap.count, 'image')} {fate}"
     y, base = up(overlap.count), up(0)
     class_ = "mark bar" if overlap.sets else "mark bar good"
     bar = element("title", tip)
