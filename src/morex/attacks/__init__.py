@@ -1,4 +1,22 @@
-"""Attacks: searches inside a perturbation for images that a model gets wrong."""
+"""Attacks: searches inside a perturbation for images that a model gets wrong.
+
+=================  ===================================================================
+``base``           what all attacks share; a model is frozen while it is attacked
+``pgd``            projected gradient descent, in one ball or in a union (MSD)
+``losses``         what it maximises
+``targeted``       PGD towards one wrong class
+``batched``        several PGD searches at once
+``deepfool``       the walk to the nearest decision boundary
+``rays``           RayS, a search that uses only decisions
+``autoattack``     AutoAttack, through pyautoattack
+``draws``          draws of transforms, grids, and random noise
+``sequence``       the worst of several attacks
+``gate_steering``  adaptive attacks on the gate of a mixture
+``gate_losses``    what they maximise
+``transfer``       attacks on the experts, tried on the mixture
+``composed``       a ball around the result of a transform
+=================  ===================================================================
+"""
 
 from morex.attacks.autoattack import AutoAttack
 from morex.attacks.base import Attack, Freezer, Model, Passes, frozen, is_right

@@ -1,13 +1,14 @@
 """AutoAttack (Croce & Hein 2020) through ``pyautoattack``, the version that RobustBench uses.
 
-The attacks themselves are the library's. Ours is what surrounds them: examples that have fallen are
-not attacked again, few classes are allowed, nothing is left behind in random states or gradients,
-and x' is put back into ball and box to the last bit before it is judged.
+The attacks are the library's. This module adds that fooled examples are not attacked again, that
+few classes are allowed, that random states and gradients are restored, and that x' is projected on
+ball and box before it is judged.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,23 +24,24 @@ _NORMS: dict[type[Ball], str] = {Linf: "Linf", L2: "L2", L1: "L1"}
 _FEWEST_CLASSES = {"apgd-ce": 2, "apgd-t": 4, "fab-t": 2, "square": 2}
 """The targeted difference of logits ratio compares with the third and fourth largest logit."""
 
-_TARGETS = {"Linf": 9, "L2": 9, "L1": 5}
+_TARGETS, _FAB_TARGETS = {"Linf": 9, "L2": 9, "L1": 5}, 9
+"""At most this many targets: of APGD, by norm, and of FAB."""
 
 
 @dataclass(frozen=True)
 class AutoAttack(Attack):
     """AutoAttack's ensemble, or some of its attacks, in their standard configuration.
 
-    ``apgd-t`` needs four classes; with fewer it is left out, which ``fab-t`` makes up for.
+    ``apgd-t`` needs four classes. With fewer it is skipped, and ``fab-t`` takes its place.
 
     Args:
         perturbation: an Linf, L2 or L1 ball.
-        attacks: which ones, in this order; the default is the standard version.
+        attacks: which ones, in this order; the default is the standard ensemble.
         steps: of APGD and FAB.
         queries: of Square, per example.
 
     Raises:
-        ValueError: if a name or a number is not one of those, or one is given twice.
+        ValueError: if a name is unknown or given twice, or a number is below 1.
         ImportError: when it is used without ``pyautoattack``.
     """
 
@@ -55,7 +57,10 @@ class AutoAttack(Attack):
         known = get_args(AttackName)
         repeated = len(set(self.attacks)) < len(self.attacks)
         if not self.attacks or repeated or not set(self.attacks) <= set(known):
-            raise ValueError(f"AutoAttack knows {', '.join(known)}, got {self.attacks}")
+            raise ValueError(
+                f"AutoAttack knows {', '.join(known)}; expected at least one of them and none "
+                f"twice, got {self.attacks}"
+            )
         if self.steps < 1 or self.queries < 1:
             raise ValueError(
                 f"AutoAttack needs steps and queries >= 1, got {self.steps} and {self.queries}"
@@ -63,19 +68,18 @@ class AutoAttack(Attack):
 
     @property
     def norm(self) -> str:
-        """The norm as AutoAttack calls it."""
+        """AutoAttack's name of the norm."""
         return _NORMS[type(self.perturbation)]
 
     @property
     def passes(self) -> Passes:
-        """The standard budgets for ten classes: examples that fall early cost less."""
+        """The most that the standard budgets cost with ten classes; fooled examples cost less."""
         targets = _TARGETS[self.norm]
-        restarts = 5 if self.norm == "L1" else 1
         run = Passes(self.steps + 1, self.steps + 1)
         costs = {
-            "apgd-ce": run * restarts,
+            "apgd-ce": run * _restarts(self.norm == "L1"),
             "apgd-t": run * targets,
-            "fab-t": run * 9,
+            "fab-t": run * _FAB_TARGETS,
             "square": Passes(forward=self.queries),
         }
         return sum((costs[name] for name in self.attacks), Passes())
@@ -107,30 +111,40 @@ class AutoAttack(Attack):
         self, name: str, model: Model, classes: int, device: torch.device, seed: int
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the ``perturb`` of one of the library's attacks."""
-        library = _library()
-        common = {"norm": self.norm, "eps": self.perturbation.eps, "seed": seed, "device": device}
-        sparse = {"use_largereps": True} if self.norm == "L1" else {}
-        if name == "apgd-ce":
-            restarts = 5 if self.norm == "L1" else 1
-            made = library.APGDAttack(
-                model, n_iter=self.steps, n_restarts=restarts, loss="ce", **common, **sparse
-            )
-        elif name == "apgd-t":
-            targets = min(_TARGETS[self.norm], classes - 1)
-            made = library.APGDAttack_targeted(
-                model, n_iter=self.steps, n_target_classes=targets, **common, **sparse
-            )
-        elif name == "fab-t":
-            targets = min(9, classes - 1)
-            made = library.FABAttack_PT(
-                model, n_iter=self.steps, targeted=True, n_target_classes=targets, **common
-            )
-        else:
-            made = library.SquareAttack(
-                model, n_queries=self.queries, p_init=0.8, resc_schedule=False, **common
-            )
+        library, sparse = _library(), self.norm == "L1"
+        large = {"use_largereps": True} if sparse else {}
+        targets = min(_TARGETS[self.norm], classes - 1)
+        kinds: dict[str, Callable[..., Any]] = {
+            "apgd-ce": partial(
+                library.APGDAttack,
+                n_iter=self.steps,
+                n_restarts=_restarts(sparse),
+                loss="ce",
+                **large,
+            ),
+            "apgd-t": partial(
+                library.APGDAttack_targeted, n_iter=self.steps, n_target_classes=targets, **large
+            ),
+            "fab-t": partial(
+                library.FABAttack_PT,
+                n_iter=self.steps,
+                targeted=True,
+                n_target_classes=min(_FAB_TARGETS, classes - 1),
+            ),
+            "square": partial(
+                library.SquareAttack, n_queries=self.queries, p_init=0.8, resc_schedule=False
+            ),
+        }
+        made = kinds[name](
+            model, norm=self.norm, eps=self.perturbation.eps, seed=seed, device=device
+        )
         perturb: Callable[[Tensor, Tensor], Tensor] = made.perturb
         return perturb
+
+
+def _restarts(sparse: bool) -> int:
+    """Return the restarts of APGD on the cross-entropy; L1 balls need more."""
+    return 5 if sparse else 1
 
 
 def _library() -> Any:
@@ -146,7 +160,7 @@ def _library() -> Any:
 
 @contextmanager
 def _isolated(device: torch.device) -> Iterator[None]:
-    """Keep the global random states, which the library seeds anew."""
+    """Restore the global random states on exit: the library reseeds them."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield

@@ -1,4 +1,4 @@
-"""What every attack shares: how it is called, and that it leaves no trace on the model."""
+"""What all attacks share: how they are called, and that they leave no trace on the model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -18,9 +18,9 @@ Model = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Passes:
-    """What a search or a training step costs: passes through the network per example.
+    """The cost of a search or a training step, in passes through the network per example.
 
-    ``backward`` counts gradients, whether with respect to the input or to the weights.
+    ``backward`` counts gradients with respect to the input or to the weights.
     """
 
     forward: float = 0.0
@@ -43,18 +43,18 @@ class Attack(ABC):
     """
 
     perturbation: Perturbation | tuple[Perturbation, ...]
-    """What is searched; several stand for their union."""
+    """What is searched; a tuple stands for the union."""
 
     @property
     @abstractmethod
     def passes(self) -> Passes:
-        """What the attack costs at most, per example."""
+        """The highest cost per example."""
 
     @abstractmethod
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return x' inside the perturbation of ``x``, for a model that is already ``frozen``.
 
-        This is the bare search, without checks, for callers in a hot loop; others call the attack.
+        This is the search without checks, for hot loops. Other callers call the attack itself.
         """
 
     def __call__(
@@ -62,14 +62,15 @@ class Attack(ABC):
     ) -> Tensor:
         """Attack ``model`` on ``x`` and return x', (N, C, H, W) in [0, 1].
 
-        The model is attacked in evaluation mode. Its mode, weights, buffers, ``.grad`` and the
-        global random state are afterwards what they were.
+        The model is attacked in evaluation mode. Afterwards its mode, weights, buffers and
+        ``.grad`` and the global random state are the same as before.
 
         Args:
             model: images (N, C, H, W) in [0, 1] to logits (N, K).
             x: images in [0, 1].
             y: true labels, (N,), int64.
-            generator: randomness, on the device of ``x``; by default one with a fixed seed.
+            generator: source of randomness, on the device of ``x``; by default one with a fixed
+                seed.
 
         Raises:
             ValueError: if ``x`` is not a float batch in [0, 1] or ``y`` does not fit it.
@@ -94,7 +95,7 @@ def check_batch(x: Tensor, y: Tensor) -> None:
     if len(x) and not (x.amin() >= 0 and x.amax() <= 1):  # also catches NaN
         raise ValueError(
             f"images: expected values in [0, 1], got [{x.amin():.4g}, {x.amax():.4g}]; "
-            "scale pixels to [0, 1] and move any normalisation into the model"
+            "scale pixels to [0, 1] and do any normalisation inside the model"
         )
 
 
@@ -106,14 +107,14 @@ def is_right(model: Model, x: Tensor, y: Tensor) -> Tensor:
 
 
 class Freezer:
-    """Freezes one module again and again, as ``frozen`` does; what it is made of is listed once.
+    """Freezes one model repeatedly, as ``frozen`` does, but lists its modules only once.
 
-    In a mixture of small networks walking through all modules takes as long as a convolution, and
-    a training freezes its model in every step.
+    Training freezes its model in every step, and in a mixture of small networks a walk through all
+    modules takes as long as a convolution.
 
     Args:
-        model: what is to be frozen; a callable that is not an ``nn.Module`` is left alone. It must
-            not get or lose modules or parameters later.
+        model: the model to freeze; a callable that is not an ``nn.Module`` is left alone. Its
+            modules and parameters must stay the same ones.
     """
 
     def __init__(self, model: Model) -> None:
@@ -123,13 +124,15 @@ class Freezer:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Freeze for the length of a block."""
+        """Freeze the model inside a ``with`` block."""
         training = [module for module in self._modules if module.training]
         trained = [p for p in self._parameters if p.requires_grad]
         unfolded = [pair for pair in self._pairs if not pair.folded]
         try:
             for module in training:
-                module.training = False  # as it wants it set: TorchScript keeps it elsewhere
+                module.training = (
+                    False  # an assignment, because TorchScript stores the flag elsewhere
+                )
             for p in trained:
                 p.requires_grad_(False)
             for pair in unfolded:
@@ -147,8 +150,8 @@ class Freezer:
 def frozen(model: Model) -> AbstractContextManager[None]:
     """Put a module in evaluation mode with no weight gradients; restore everything on exit.
 
-    Without weight gradients the backward pass of an attack only computes what reaches the input,
-    and convolutions are folded with their normalisation. The weights must not change meanwhile.
+    Without weight gradients the backward pass of an attack computes only what reaches the input.
+    Convolutions are folded with their normalisation, so the weights must not change inside.
     A callable that is not an ``nn.Module`` is left alone.
     """
     return Freezer(model)()

@@ -1,8 +1,8 @@
 """Several searches at once, each on its own images.
 
-PGD in different balls takes the same passes. Where budget and loss are the same too, it is one PGD
-in a ball of slices: every step asks the model once for all of them, which takes less time than once
-for each where slices are small.
+PGD searches in different balls need the same passes through the model. If budget and loss are the
+same too, they are run as one PGD in a ball of slices, with one call of the model per step for all
+of them. For small slices that is faster than one call for each.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from morex.perturbations import Ball
 
 @dataclass(frozen=True)
 class _Slices(Ball):
-    """Some images in one ball, those after them in the next, and so on.
+    """A batch cut into slices of images, each with its own ball.
 
-    Lengths are in radii: of a step, whose size each ball multiplies by its own, and of norms.
+    Lengths (of steps, and norms) are in units of each ball's radius.
 
     Args:
-        eps: 1 radius.
+        eps: 1, in radii.
         balls: one per slice.
         sizes: how many images each slice has.
     """
@@ -35,16 +35,16 @@ class _Slices(Ball):
     sizes: tuple[int, ...] = ()
 
     def scaled(self, factor: float) -> Self:
-        """Return the same slices of the scaled balls; a radius stays 1."""
+        """Return the same slices with scaled balls; eps stays 1."""
         return replace(self, balls=tuple(ball.scaled(factor) for ball in self.balls))
 
     def norm(self, delta: Tensor) -> Tensor:
-        """Return the norm of every image in radii of its ball."""
+        """Return the norm of every image, in radii of its ball."""
         parts = zip(self.balls, _parts(delta, self.sizes), strict=True)
         return torch.cat([ball.norm(part) / ball.eps for ball, part in parts])
 
     def dual_norm(self, gradient: Tensor) -> Tensor:
-        """Return the dual norm of every image in radii of its ball."""
+        """Return the dual norm of every image, in radii of its ball."""
         parts = zip(self.balls, _parts(gradient, self.sizes), strict=True)
         return torch.cat([ball.dual_norm(part) * ball.eps for ball, part in parts])
 
@@ -59,7 +59,7 @@ class _Slices(Ball):
         return torch.cat([ball.steepest_step(g, size * ball.eps, z) for ball, g, z in parts])
 
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw every image's start from its own ball."""
+        """Draw a start for every image in its own ball."""
         parts = zip(self.balls, _parts(x, self.sizes), strict=True)
         return torch.cat([ball.random_start(part, generator) for ball, part in parts])
 
@@ -78,11 +78,11 @@ def search_slices(
     """Return what every attack finds for its own images, as ``attack.search`` does.
 
     Args:
-        attacks: those that are PGD with the same budget and loss are done as one.
-        model: as of ``Attack.search``.
+        attacks: PGD searches with the same budget and loss are run as one.
+        model: images to logits, already ``frozen``.
         xs: for each attack its images (N_i, C, H, W) in [0, 1].
         ys: for each attack the labels of these, (N_i,).
-        generator: as of ``Attack.search``.
+        generator: source of randomness, on the device of the images.
     """
     found: dict[int, Tensor] = {}
     for which in _groups(attacks):
@@ -94,7 +94,7 @@ def search_slices(
 
 
 def _groups(attacks: Sequence[Attack]) -> list[list[int]]:
-    """Return which attacks can be done as one, by their places."""
+    """Return groups of attacks that can be run as one, by index."""
     groups: list[list[int]] = []
     for i, attack in enumerate(attacks):
         together = (group for group in groups if _go_together(attacks[group[0]], attack))
@@ -106,7 +106,7 @@ def _groups(attacks: Sequence[Attack]) -> list[list[int]]:
 
 
 def _go_together(one: Attack, other: Attack) -> bool:
-    """Say whether two attacks differ in nothing but their ball, and look at all images alike."""
+    """Return whether two attacks are PGD on all images and differ only in their ball."""
     if not isinstance(one, PGD) or not isinstance(other, PGD) or one.stop_when_fooled:
         return False
     single = len(one.balls) == len(other.balls) == 1

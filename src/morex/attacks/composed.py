@@ -1,4 +1,4 @@
-"""Attacks on compositions: any attack on a ball, around what a transform makes of the images."""
+"""Attacks on compositions: any attack on a ball, centred on the transformed images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from morex.perturbations import Around, Ball, Perturbation, Transform
 class SearchAround(Attack):
     """Draw the transform once per image, then search the ball around the result.
 
-    The transform draws first, so an equal generator gives equal centres.
+    The transform draws first, so equal generators give equal centres.
 
     Args:
         perturbation: the transform and the ball.
-        attack: on the ball.
+        attack: the search in that ball.
 
     Raises:
-        ValueError: if ``attack`` searches something else.
+        ValueError: if ``attack`` searches another perturbation.
     """
 
     perturbation: Around
     attack: Attack
 
     def __post_init__(self) -> None:
-        """Check that both speak of the same ball."""
+        """Check that the attack searches the composition's ball."""
         if self.attack.perturbation != self.perturbation.ball:
             raise ValueError(
                 f"SearchAround: the attack searches {self.attack.perturbation}, expected "
@@ -38,11 +38,11 @@ class SearchAround(Attack):
 
     @property
     def passes(self) -> Passes:
-        """Those of the attack."""
+        """The cost of the attack."""
         return self.attack.passes
 
     def centres(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what the transform makes of the images: where the ball is."""
+        """Return the transformed images, which are the centres of the ball."""
         with torch.no_grad():
             return self.perturbation.transform(x, generator=generator)
 
@@ -52,10 +52,10 @@ class SearchAround(Attack):
 
 
 def attack_on(perturbation: Perturbation, make: Callable[[Perturbation], Attack]) -> Attack:
-    """Return the attack that ``make`` gives for a perturbation, or for the ball of a composition.
+    """Return ``make(perturbation)``; for a composition, that attack on its ball.
 
     Raises:
-        ValueError: if that attack does not work on that kind of perturbation.
+        ValueError: if the attack does not work on that kind of perturbation.
     """
     if isinstance(perturbation, Around):
         return SearchAround(perturbation, make(perturbation.ball))
@@ -63,10 +63,10 @@ def attack_on(perturbation: Perturbation, make: Callable[[Perturbation], Attack]
 
 
 def search_of(perturbation: Perturbation, in_ball: Callable[[Ball], Attack]) -> Attack:
-    """Return one draw of a transform, what ``in_ball`` gives for a ball, or both in a composition.
+    """Return one draw for a transform, ``in_ball(ball)`` for a ball, and both for a composition.
 
     Raises:
-        TypeError: if the perturbation is neither, nor a composition of them.
+        TypeError: if the perturbation is none of these.
     """
 
     def search(part: Perturbation) -> Attack:

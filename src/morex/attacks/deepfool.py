@@ -3,8 +3,8 @@
     k* = argmin_k |f_k - f_y| / ||w_k||_*,   w_k = grad_x (f_k - f_y)
     r <- r + (|f_k* - f_y| / ||w_k*||_*) * argmax {<w_k*, d> : ||d|| <= 1}
 
-||.||_* is the dual of the ball's norm. The walk knows no radius: it ends where the model is
-fooled, and its end counts as an attack at eps only if it still fools after projection on the ball.
+||.||_* is the dual of the ball's norm. The walk ignores the radius. It ends where the model is
+fooled, and counts as an attack at eps only if its end still fools after projection on the ball.
 """
 
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from morex.attacks.losses import most_likely_wrong
 from morex.perturbations import L2, Ball, Linf
 
 _NUDGE = 1e-4
-"""Added to every step, in the ball's norm, so that a point on a boundary crosses it (as in the
-authors' code)."""
+"""Added to every step, in the ball's norm, so that a point on a boundary crosses it. As in the
+authors' code."""
 
 
 @dataclass(frozen=True)
 class DeepFool(Attack):
-    """DeepFool, projected on the ball at its end ("DeepFool at eps").
+    """DeepFool whose end is projected on the ball ("DeepFool at eps").
 
     Images that are already misclassified come back unchanged.
 
     Args:
         perturbation: an Linf or L2 ball.
-        steps: most linearisations per example; an example stops once it is fooled.
-        overshoot: the walk goes ``1 + overshoot`` times as far as the linearisations say.
-        candidates: only boundaries between the classes that are the most likely at x, the true one
-            among them, are considered; None for all classes.
+        steps: at most this many linearisations per example; it stops once it is fooled.
+        overshoot: the walk is ``1 + overshoot`` times as long as the linearisations ask for.
+        candidates: number of classes whose boundaries are considered: the true class and the most
+            likely others at x; None for all classes.
 
     Raises:
         ValueError: if the ball is of another norm or a number is out of its range.
@@ -56,23 +56,23 @@ class DeepFool(Attack):
 
     @property
     def passes(self) -> Passes:
-        """Two forward passes per step and one backward pass per rival class, at most.
+        """At most two forward passes per step and one backward pass per rival class.
 
-        With ``candidates=None`` the number of classes decides, and the bound is infinite.
+        With ``candidates=None`` the number of classes is unknown, and the bound is infinite.
         """
         rivals = float("inf") if self.candidates is None else self.candidates - 1
         return Passes(forward=1 + 2 * self.steps, backward=rivals * self.steps)
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the end of the walk projected on the ball; nothing in it is random."""
+        """Return the end of the walk projected on the ball; nothing is random."""
         return self.perturbation.project(self.nearest(model, x, y), x)
 
     @torch.no_grad()
     def nearest(self, model: Model, x: Tensor, y: Tensor) -> Tensor:
-        """Return the end of the walk in [0, 1] whatever its distance from x, (N, C, H, W).
+        """Return the end of the walk in [0, 1], at any distance from x, (N, C, H, W).
 
-        ``ball.norm(nearest - x)`` estimates an example's distance to the decision boundary; on a
-        linear model away from the box it is ``(1 + overshoot) * (distance + 1e-4)`` exactly.
+        ``ball.norm(nearest - x)`` estimates an example's distance to the decision boundary. For a
+        linear model and away from the box it is exactly ``(1 + overshoot) * (distance + 1e-4)``.
 
         Args:
             model: images to logits, already ``frozen``.
@@ -102,7 +102,7 @@ class DeepFool(Attack):
         return most_likely_wrong(logits, y, count - 1)
 
     def _step(self, model: Model, moved: Tensor, y: Tensor, rivals: Tensor) -> Tensor:
-        """Return the shortest step to a linearised boundary; backward once per rival class."""
+        """Return the shortest step to a linearised boundary, with one backward pass per rival."""
         ball = self.perturbation
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():

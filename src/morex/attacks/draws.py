@@ -1,10 +1,10 @@
-"""Searches that only draw or list candidates: no gradient is asked for.
+"""Searches that draw or enumerate candidates, without gradients.
 
 ====================  ======================================================================
 ``WorstOfDraws``      several draws of a transform, the one with the largest loss
 ``WorstOfStrengths``  several draws at each of several strengths, the first that fools
 ``GridSearch``        every point of a grid over a spatial transformation
-``RandomNoise``       uniform points of a ball: what no other attack should be weaker than
+``RandomNoise``       uniform points of a ball: no other attack should be weaker
 ====================  ======================================================================
 """
 
@@ -26,7 +26,7 @@ from morex.perturbations import Ball, Spatial, Transform
 class WorstOfDraws(Attack):
     """Draw a transform ``draws`` times and return each example's image with the largest loss.
 
-    One draw, the default, is the plain transform and never asks the model.
+    One draw, the default, is the plain transform and never calls the model.
 
     Raises:
         ValueError: if ``draws`` is below 1, or the perturbation is not a transform.
@@ -44,7 +44,7 @@ class WorstOfDraws(Attack):
 
     @property
     def passes(self) -> Passes:
-        """One forward pass per draw, none for a single draw."""
+        """One forward pass per draw, and none for a single draw."""
         return Passes(forward=self.draws if self.draws > 1 else 0)
 
     @torch.no_grad()
@@ -68,8 +68,8 @@ class WorstOfStrengths(Attack):
 
     Args:
         perturbation: the transform at its full strength.
-        draws: at every strength.
-        strengths: factors on the strength, the last one in the result where nothing fools.
+        draws: number of draws at every strength.
+        strengths: factors on the strength. Where nothing fools, the result has the last one.
 
     Raises:
         ValueError: if it is not a transform, ``draws`` is below 1, or a factor is not in [0, 1].
@@ -92,7 +92,7 @@ class WorstOfStrengths(Attack):
 
     @property
     def passes(self) -> Passes:
-        """A decision on the image itself and on every draw."""
+        """One decision on the image itself and one on every draw."""
         return Passes(forward=1 + self.draws * len(self.strengths))
 
     @torch.no_grad()
@@ -117,7 +117,7 @@ class GridSearch(Attack):
 
     Args:
         perturbation: a spatial transformation.
-        points: per parameter, the two ends among them.
+        points: number of values per parameter, both ends included.
 
     Raises:
         ValueError: if ``points`` is below 2, or the perturbation is not spatial.
@@ -135,12 +135,12 @@ class GridSearch(Attack):
 
     @property
     def passes(self) -> Passes:
-        """A decision on the image itself and on every point of the grid."""
+        """One decision on the image itself and one on every point of the grid."""
         return Passes(forward=1 + self.points**self.perturbation.parameters)
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return each example's first point that fools, or the last one of the grid."""
+        """Return each example's first point that fools, or the last point of the grid."""
         return first_that_fools(model, x, y, self._searches())
 
     def _searches(self) -> Iterator[Search]:
@@ -155,11 +155,11 @@ def _applied(transform: Spatial, point: tuple[float, ...], x: Tensor, y: Tensor)
 
 @dataclass(frozen=True)
 class RandomNoise(Attack):
-    """Uniform draws from the ball; each example's last one that fools, or the image itself.
+    """Uniform draws from the ball: each example's last draw that fools, or the image itself.
 
     Args:
         perturbation: the ball.
-        draws: how many.
+        draws: number of draws.
 
     Raises:
         ValueError: if ``draws`` is below 1.
@@ -175,12 +175,12 @@ class RandomNoise(Attack):
 
     @property
     def passes(self) -> Passes:
-        """A forward pass per draw."""
+        """One forward pass per draw."""
         return Passes(forward=self.draws)
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return what fools, where something does."""
+        """Return the last fooling draw of every example, or the image itself."""
         found = x
         for _ in range(self.draws):
             moved = self.perturbation.random_start(x, generator)

@@ -2,10 +2,9 @@
 
     max over x' in the ball of   CE(f(x'), y) + lambda log w_j(x')        for every expert j
 
-An expert j that gives way to the perturbation is of no harm while the gate gives it no weight. So
-the attacker pushes the weight w_j to it as well. Every expert and lambda is a search of its own,
-and so is, per expert, a pure phase on the gate (log w_j alone) with a phase on the class after it.
-The per-example worst counts.
+A weak expert j does no harm while the gate gives it no weight. So the attacker also pushes the
+weight w_j up. There is one search per expert and lambda, and one per expert in two phases: first on
+the gate alone (log w_j), then on the class. The worst result per example counts.
 """
 
 from collections.abc import Iterator
@@ -24,19 +23,19 @@ from morex.perturbations import Ball
 
 @dataclass(frozen=True)
 class DrawnSteering(Attack):
-    """PGD in which every example pushes the gate to an expert of its own: for training.
+    """PGD in which every example pushes the gate towards an expert drawn for it; for training.
 
-    Of a mixture of m experts each is drawn with probability 1 / (m + 1); the rest of the examples
-    does not push. A model without a gate gets plain PGD.
+    In a mixture of m experts each expert is drawn with probability 1 / (m + 1). The remaining
+    examples do not push. A model without a gate gets plain PGD.
 
     Args:
         perturbation: the ball to search.
         steps: PGD steps.
-        relative_step: the length of a step, as in ``PGD``.
-        push: lambda.
+        relative_step: the length of all steps together, in radii, as in ``PGD``.
+        push: lambda, the weight of log w_j.
 
     Raises:
-        ValueError: if ``push`` is not positive, or the budget is not one of PGD.
+        ValueError: if ``push`` is not positive, or PGD does not accept the budget.
     """
 
     perturbation: Ball
@@ -52,14 +51,14 @@ class DrawnSteering(Attack):
 
     @property
     def passes(self) -> Passes:
-        """That of PGD; the gate is asked twice."""
+        """The cost of PGD; the gate is evaluated twice, which is not counted."""
         return self._plain().passes
 
     def _plain(self) -> PGD:
         return PGD(self.perturbation, self.steps, self.relative_step)
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return each example's iterate with the largest loss of its own."""
+        """Return each example's iterate with the largest value of its loss."""
         if not isinstance(model, Gated) or not len(x):
             return self._plain().search(model, x, y, generator)
         with torch.no_grad():
@@ -72,19 +71,19 @@ class DrawnSteering(Attack):
 
 @dataclass(frozen=True)
 class GateSteering(Attack):
-    """PGD that steers the gate to each expert in turn; plain PGD for models without a gate.
+    """PGD that steers the gate towards each expert in turn; plain PGD for models without a gate.
 
-    On a mixture of m experts that is m (len(pushes) + 1) searches, the last m of them in two
-    phases. A model without a gate gets len(pushes) + 1 restarts of plain PGD.
+    A mixture of m experts gets m (len(pushes) + 1) searches, the last m of them in two phases. A
+    model without a gate gets len(pushes) + 1 restarts of plain PGD.
 
     Args:
         perturbation: the ball to search.
-        steps: of every search, and of each of two phases.
-        relative_step: as of ``PGD``.
+        steps: number of steps per search, or per phase.
+        relative_step: the same as for ``PGD``.
         pushes: the lambdas.
 
     Raises:
-        ValueError: if there is no lambda or one is not positive, or the budget is not one of PGD.
+        ValueError: if there is no lambda, one is not positive, or PGD does not accept the budget.
     """
 
     perturbation: Ball
@@ -100,7 +99,7 @@ class GateSteering(Attack):
 
     @property
     def passes(self) -> Passes:
-        """The cost without a gate; with one, that times the number of experts, and gate passes."""
+        """The cost without a gate; with one it is multiplied by the number of experts."""
         return self._plain().passes * (len(self.pushes) + 1)
 
     def _plain(self) -> PGD:
@@ -126,7 +125,7 @@ class GateSteering(Attack):
     def _in_two_phases(
         self, model: Model, expert: int, generator: torch.Generator, x: Tensor, y: Tensor
     ) -> Tensor:
-        """Push the gate alone to an expert, then search for another class from there."""
+        """Push the gate towards an expert, then search for another class from there."""
         loss = TowardsExpert(expert, fool=False)
         router = replace(self._plain(), loss=loss, stop_when_fooled=False)
         steered = router.search(model, x, y, generator)

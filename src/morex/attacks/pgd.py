@@ -3,8 +3,8 @@
     x_0 drawn in the ball;  x_{k+1} = P(x_k + step(grad_x L(f(x_k), y)))
 
 P projects on ball and box, ``step`` is the steepest step of the ball's norm (Madry et al. 2018).
-Over several balls this is MSD (Maini et al. 2020, Algorithm 1): each ball proposes its own
-projected step, and every example takes the proposal with the largest loss.
+Over several balls this is MSD (Maini et al. 2020, Algorithm 1): each ball proposes a projected
+step, and every example takes the proposal with the largest loss.
 """
 
 from dataclasses import dataclass
@@ -25,25 +25,26 @@ Keep = Literal["best", "last"]
 class PGD(Attack):
     """PGD in a ball; returns, for every example, the iterate with the largest loss.
 
-    All iterates count: the start, every step and the last one, of all restarts. With
-    ``keep="last"`` it returns the last one unseen (Madry et al. 2018), which saves a forward pass:
-    for trainings whose searches are short.
+    All iterates of all restarts count, from the start to the last one. With ``keep="last"`` PGD
+    returns the last iterate without evaluating it (Madry et al. 2018). That saves a forward pass,
+    which matters in training, where searches are short.
 
     Args:
         perturbation: the ball to search; a tuple of balls makes it MSD over their union.
         steps: gradient steps per restart.
-        relative_step: how many radii all steps of a restart add up to: a step has the length
-            ``relative_step * eps / steps``. 2.5 lets an iterate cross the ball (Madry et al. 2018).
+        relative_step: the length of all steps of a restart together, in radii: each step has the
+            length ``relative_step * eps / steps``. With 2.5 an iterate can cross the ball (Madry et
+            al. 2018).
         restarts: number of runs, each from a new start.
         random_start: start from a uniform draw in the ball; otherwise from x.
-        stop_when_fooled: end an example's search as soon as it is misclassified and go on with
-            those still standing; for evaluation, where only the decision counts.
-        loss: what to maximise, by default the cross-entropy of the logits.
-        keep: which iterate counts, the ``best`` of all or the ``last``.
+        stop_when_fooled: end an example's search as soon as it is misclassified, and continue with
+            the others; for evaluation, where only the decision counts.
+        loss: what to maximise; the cross-entropy of the logits by default.
+        keep: the iterate to return, the ``best`` of all or the ``last``.
 
     Raises:
-        ValueError: if a number is out of its range, the perturbation is not made of balls, or the
-            last iterate is to be kept of several restarts or of a search that stops early.
+        ValueError: if a number is out of its range, the perturbation is not made of balls, or
+            ``keep="last"`` is combined with several restarts or with stopping early.
     """
 
     perturbation: Ball | tuple[Ball, ...]
@@ -67,18 +68,21 @@ class PGD(Attack):
         if self.keep not in get_args(Keep):
             raise ValueError(f"keep: expected {' or '.join(get_args(Keep))}, got {self.keep!r}")
         if self.keep == "last" and (self.restarts > 1 or self.stop_when_fooled):
-            raise ValueError("keep: only one whole run has a last iterate; it keeps the best")
+            raise ValueError(
+                'keep="last" needs restarts=1 and stop_when_fooled=False, got '
+                f'{self.restarts} and {self.stop_when_fooled}; use keep="best"'
+            )
 
     @property
     def balls(self) -> tuple[Ball, ...]:
-        """The members of the union, one for plain PGD."""
+        """The members of the union; one for plain PGD."""
         return self.perturbation if isinstance(self.perturbation, tuple) else (self.perturbation,)
 
     @property
     def passes(self) -> Passes:
-        """One forward and backward pass per step, and one to see the last iterate.
+        """One forward and backward pass per step, and a forward pass for the last iterate.
 
-        MSD also tries every ball's proposal.
+        MSD also evaluates every ball's proposal.
         """
         proposals = len(self.balls) if len(self.balls) > 1 else 0
         step = Passes(1 + proposals, 1)
@@ -92,7 +96,7 @@ class PGD(Attack):
     def go_on(
         self, model: Model, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Search from the images ``moved`` instead of a new start, and without restarts."""
+        """Search once, starting from the images ``moved``."""
         return self._restart(model, x, y, moved, 1, generator)
 
     def _restart(
@@ -170,7 +174,7 @@ class PGD(Attack):
     def _step(
         self, loss: Loss, model: Model, x: Tensor, y: Tensor, moved: Tensor, gradient: Tensor
     ) -> Tensor:
-        """Take the steepest step of the ball, or of the ball where the loss is then largest."""
+        """Take the steepest step; of several balls, the one that leads to the largest loss."""
         steps = [
             ball.project(
                 moved
@@ -187,14 +191,14 @@ class PGD(Attack):
 
 
 class _Best:
-    """The image with the largest score that was found for every example so far."""
+    """The image with the largest score found so far, for every example."""
 
     def __init__(self, x: Tensor) -> None:
         self.x = x.clone()
         self.score = x.new_full(x.shape[:1], -torch.inf, dtype=torch.float32)
 
     def standing(self) -> Tensor:
-        """Return the rows whose score is not infinite yet."""
+        """Return the rows whose score is still finite."""
         return torch.nonzero(self.score < torch.inf).flatten()
 
     def update(self, rows: Tensor, moved: Tensor, score: Tensor) -> None:

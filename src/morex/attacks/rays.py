@@ -2,8 +2,8 @@
 
     min over s in {-1, +1}^D of r(s),   r(s) = min {||z - x|| : z = clamp(x + t s), f(z) wrong}
 
-Only the decision f(z) is used. A search that flips ever smaller blocks of signs keeps a flip if
-the flipped ray fools within the best radius so far, and then bisects for the new radius.
+Only the decision f(z) is used. The search flips smaller and smaller blocks of signs. It keeps a
+flip if the flipped ray fools within the best radius so far, and then bisects for the new radius.
 """
 
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from morex.attacks.base import Attack, Model, Passes
 from morex.perturbations import L2, Ball, Linf
 
 _SATURATIONS = 6
-"""Rounds of ``_stride`` in L2; fewer than needed only make a ray a little shorter than allowed."""
+"""Rounds of ``_stride`` in L2. Too few only make a ray slightly shorter than allowed."""
 
 
 @dataclass(frozen=True)
 class RayS(Attack):
-    """Ray search with nothing but the model's decisions.
+    """Ray search that uses only the model's decisions.
 
-    An example ends with the first fooling image inside the ball, or with its budget; one that ends
-    without gets the end of its best ray inside the ball. All examples ask the model once in every
-    round, each at its own place in its own search, so a call of the model is never a small batch
-    while many stand. The search is deterministic.
+    An example's search ends at the first fooling image inside the ball, or when the budget is
+    spent; then the result is the end of its best ray inside the ball. In every round each remaining
+    example makes one query at its own stage of the search, so that batches stay as large as
+    possible. The search is deterministic.
 
-    Three departures from the authors' code save decisions. No radius below eps is asked for before
-    eps itself. A flip that only equals the best radius, within the tolerance, is kept. In L2 a
-    radius is measured after the clipping to [0, 1]: pixels that are black or white cost nothing.
+    Three departures from the authors' code save queries. No radius below eps is tried before eps
+    itself. A flip that only equals the best radius, within the tolerance, is kept. In L2 a radius
+    is measured after clipping to [0, 1]: black or white pixels cost nothing.
 
     Args:
         perturbation: an Linf or L2 ball.
-        queries: decisions that may be asked per example, the one at x included.
-        tolerance: a ray's radius is bisected down to this length, in the ball's norm.
+        queries: at most this many decisions per example, including the one at x.
+        tolerance: a ray's radius is bisected to this length, in the ball's norm.
 
     Raises:
         ValueError: if the ball is of another norm or a number is out of its range.
@@ -61,7 +61,7 @@ class RayS(Attack):
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a fooling image in the ball for every example where the budget finds one."""
+        """Return an image in the ball for every example, a fooling one where it is found."""
         end = x.clone()
         rows = torch.nonzero(model(x).argmax(1) == y).flatten()
         rays, y = _Rays(self.perturbation, x[rows], self.tolerance), y[rows]
@@ -80,7 +80,7 @@ class RayS(Attack):
 
 
 class _Rays:
-    """The search of N examples, each at its own place; D pixels per image.
+    """The search of N examples, each at its own stage; D pixels per image.
 
     An example either *tests* its best ray with one block of signs flipped, within the best radius
     so far, or *bisects* the radius of a ray that passed this test.
@@ -103,11 +103,11 @@ class _Rays:
         self.low, self.high, self.reached = (torch.zeros_like(self.radius) for _ in range(3))
 
     def ask(self) -> Tensor:
-        """Return the image (N, C, H, W) at which each example wants the next decision."""
+        """Return the images (N, C, H, W) of each example's next query."""
         first, last = self.blocks[self.block].unsqueeze(2).unbind(1)
         flipped = (first <= self.pixel) & (self.pixel < last)
         self.tried = torch.where(flipped, -self.signs, self.signs)
-        # A radius of eps is enough: a bisection asks there before it asks about anything below.
+        # A radius of eps is enough: a bisection tries it before anything smaller.
         goal = torch.where(self.bisecting, self.enough, self.radius)
         reach, middle = self._stride(self.tried, goal), (self.low + self.high) / 2
         middle = torch.where(self.high > reach, torch.maximum(middle, reach), middle)
@@ -116,7 +116,7 @@ class _Rays:
         return moved.clamp(0, 1)
 
     def learn(self, z: Tensor, fooled: Tensor) -> Tensor:
-        """Take the decisions at ``z`` and return which examples are fooled inside the ball."""
+        """Use the decisions at ``z``; return which examples are fooled inside the ball."""
         length = self.ball.norm(z - self.x)
         self.low = torch.where(fooled, self.low * self.bisecting, self.stride)
         self.high = torch.where(fooled, self.stride, self.high)
@@ -132,7 +132,7 @@ class _Rays:
         return fooled & (length <= self.ball.eps)
 
     def keep(self, rows: Tensor) -> None:
-        """Forget all examples but ``rows``."""
+        """Keep only the examples ``rows``."""
         self.x, self.signs, self.radius = self.x[rows], self.signs[rows], self.radius[rows]
         self.block, self.bisecting = self.block[rows], self.bisecting[rows]
         self.low, self.high, self.reached = self.low[rows], self.high[rows], self.reached[rows]
@@ -144,8 +144,8 @@ class _Rays:
     def _stride(self, signs: Tensor, radius: Tensor) -> Tensor:
         """Return the t in [0, 1] at which clamp(x + t s) - x has the length ``radius``.
 
-        In L2 it solves sum_i min(t, room_i)^2 = radius^2, from below: pixels without room for the
-        current t saturate, the others share what remains of the radius.
+        In L2 it solves sum_i min(t, room_i)^2 = radius^2 from below: pixels without room for the
+        current t saturate, and the others share the rest of the radius.
         """
         if isinstance(self.ball, Linf):
             return radius.clamp(max=1)
@@ -160,10 +160,10 @@ class _Rays:
 
 
 def _schedule(pixels: int, device: torch.device) -> tuple[Tensor, int]:
-    """Return the blocks to flip, rows [first, last), and where its finest level begins.
+    """Return the blocks to flip, rows [first, last), and where the finest level begins.
 
-    The first block is empty: it tests the initial ray. Level l then cuts the flattened image into
-    2^l blocks; the finest level, of single pixels, is the one to repeat.
+    The first block is empty, to test the initial ray. Level l then cuts the flattened image into
+    2^l blocks. The finest level, of single pixels, is repeated.
     """
     blocks, begin, level = [torch.zeros(1, 2, dtype=torch.int64, device=device)], 1, 0
     while True:

@@ -1,4 +1,4 @@
-"""The worst of several attacks per example: each tries what those before it left standing."""
+"""The worst of several attacks per example: each one attacks what is not fooled yet."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from morex.attacks.base import Attack, Model, Passes, is_right
 from morex.perturbations import Perturbation
 
 Search = Callable[[Tensor, Tensor], Tensor]
-"""Images (N, C, H, W) and labels (N,) to x' of the same shape."""
+"""Images (N, C, H, W) and labels (N,) to x' of the same shape as the images."""
 
 
 def first_that_fools(model: Model, x: Tensor, y: Tensor, searches: Iterable[Search]) -> Tensor:
     """Return for every example the first x' that fools the model, or else the last one.
 
-    A search only sees the examples that are still classified right. Images that the model gets
-    wrong as they are come back unchanged.
+    Each search gets only the examples that are still classified correctly. Images that the model
+    gets wrong without any attack come back unchanged.
 
     Args:
         model: images to logits, already ``frozen``.
         x: images in [0, 1], (N, C, H, W).
         y: true labels, (N,).
-        searches: done one after the other, until no example stands.
+        searches: run one after the other, until all examples are fooled.
     """
     found = x.clone()
     rows = torch.nonzero(is_right(model, x, y)).flatten()
@@ -39,10 +39,10 @@ def first_that_fools(model: Model, x: Tensor, y: Tensor, searches: Iterable[Sear
 
 @dataclass(frozen=True)
 class InTurn(Attack):
-    """Several attacks, in the order given, each on the examples that the others left standing.
+    """Several attacks, in the order given, each on the examples that are not fooled yet.
 
     Args:
-        attacks: at least one; all search the same perturbation, or parts of it.
+        attacks: at least one.
 
     Raises:
         ValueError: if there is none.
@@ -51,13 +51,13 @@ class InTurn(Attack):
     attacks: tuple[Attack, ...]
 
     def __post_init__(self) -> None:
-        """Check that there is something to do."""
+        """Check that there is an attack."""
         if not self.attacks:
             raise ValueError("InTurn needs at least one attack, got none")
 
     @property
     def perturbation(self) -> Perturbation | tuple[Perturbation, ...]:  # type: ignore[override]
-        """What is searched: the perturbation that all share, or all of them."""
+        """The perturbation that all attacks search, or a tuple of the different ones."""
         parts: list[Perturbation] = []
         for attack in self.attacks:
             own = attack.perturbation
@@ -67,7 +67,7 @@ class InTurn(Attack):
 
     @property
     def passes(self) -> Passes:
-        """All attacks, and a decision after each."""
+        """All attacks, one decision after each, and one before."""
         decisions = Passes(forward=1 + len(self.attacks))
         return sum((attack.passes for attack in self.attacks), decisions)
 

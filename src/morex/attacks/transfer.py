@@ -1,6 +1,6 @@
-"""Transfer: what fools a part of a mixture is tried on the whole.
+"""Transfer: images that fool a part of a mixture are tried on the whole mixture.
 
-x' is made on every single expert, and on the mean of the experts' logits, and counts where it fools
+x' is found on every single expert and on the mean of the experts' logits. It counts where it fools
 f itself. A white-box attack that is weaker than this has been misled by the gate.
 """
 
@@ -20,11 +20,11 @@ from morex.perturbations import Ball
 
 @runtime_checkable
 class HasExperts(Protocol):
-    """A model that is made of others with the same classes."""
+    """A model that is made of other models with the same classes."""
 
     @property
     def experts(self) -> Iterable[Callable[[Tensor], Tensor]]:
-        """The others: images to logits (N, K)."""
+        """The models: images to logits (N, K)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return logits (N, K)."""
@@ -34,16 +34,16 @@ class HasExperts(Protocol):
 class ExpertTransfer(Attack):
     """PGD on every expert and on their mean, judged by the whole model.
 
-    A model that has no ``experts`` is its own and only one: it is attacked by plain PGD, so that a
-    row of this attack can be compared between networks and mixtures.
+    A model without ``experts`` is attacked by plain PGD, so that networks and mixtures can be
+    compared in one row.
 
     Args:
         perturbation: the ball to search.
         steps: of PGD on each part.
-        relative_step: as of ``PGD``.
+        relative_step: the same as for ``PGD``.
 
     Raises:
-        ValueError: if the budget is not one of PGD.
+        ValueError: if PGD does not accept the budget.
     """
 
     perturbation: Ball
@@ -56,7 +56,7 @@ class ExpertTransfer(Attack):
 
     @property
     def passes(self) -> Passes:
-        """PGD on all the experts is about one PGD on the whole; so is PGD on their mean."""
+        """Twice PGD: on all experts together and on their mean, each about one PGD on the whole."""
         return self._attack().passes * 2
 
     def _attack(self) -> PGD:

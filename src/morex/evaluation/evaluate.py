@@ -1,8 +1,8 @@
 """Evaluation: every model under every attack of a suite, one boolean per example and attack.
 
-Nothing here knows how a model was made: it is a callable from images in [0, 1] to logits. Every
-attack sees the whole model in evaluation mode, and every image that it returns is checked before it
-counts: is it one that the perturbation allows?
+A model is a callable from images in [0, 1] to logits, however it was made. Every attack sees the
+whole model in evaluation mode. Every image that it returns is checked: the perturbation must allow
+it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,25 +34,25 @@ def evaluate(
 ) -> Outcomes:
     """Attack ``model`` on ``data`` with every row of ``suite`` and return where it is still right.
 
-    An image that the model gets wrong as it is counts as wrong in every ball without an attack: the
-    image itself is in the ball.
+    An image that the model gets wrong without any attack counts as wrong in every ball, because
+    the image itself is in the ball.
 
     Args:
         model: images (N, C, H, W) in [0, 1] to logits (N, K), on the device of the data.
         data: the test images; rows of fewer examples take the first ones.
         suite: the attacks; ``table1()`` by default.
-        seed: of the attacks' random draws; those of transforms are the same for every model.
+        seed: of all random draws; transforms are drawn alike for every model.
         batch_size: images attacked at a time; random draws depend on it.
-        done: what is already known, by name of the row: what ``keep`` was given last.
-        keep: called after every batch with the name of the row and what is known of it, which is
-            its first examples, and in the end all of them.
+        done: results of an earlier, interrupted evaluation, by row: what ``keep`` got last.
+        keep: called after every batch with the name of the row and its results so far, which cover
+            its first examples and finally all of them.
 
     Returns:
         One boolean per row and example: True where the model is right.
 
     Raises:
-        ValueError: if ``batch_size`` is below 1, there is no row, two rows have one name, or a
-            name is not one that ``Outcomes`` takes.
+        ValueError: if ``batch_size`` is below 1, there is no row, two rows have the same name, or
+            ``Outcomes`` does not accept a name.
         InfeasibleError: if an attack returns an image outside its ball or [0, 1].
     """
     suite = table1() if suite is None else suite
@@ -60,7 +60,9 @@ def evaluate(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if len({row.name for row in suite}) < len(suite):
         raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
-    Outcomes({row.name: np.ones(1, np.bool_) for row in suite})  # refuse bad names before the work
+    Outcomes(
+        {row.name: np.ones(1, np.bool_) for row in suite}
+    )  # raises for bad names before any work
     right = dict(done or {})
     with exact_float32(), frozen(model):
         right_as_they_are = _clean(model, data, batch_size)
@@ -75,7 +77,7 @@ def evaluate(
 
 
 def _clean(model: Model, data: ImageSet, batch_size: int) -> Tensor:
-    """Return which images the model gets right as they are, (N,)."""
+    """Return which images the model gets right without an attack, (N,)."""
     starts = range(0, len(data), batch_size)
     rows = [slice(start, start + batch_size) for start in starts]
     return torch.cat([is_right(model, data.pixels(r), data.labels[r]) for r in rows])
@@ -90,7 +92,7 @@ def _attacked(
     seed: int,
     batch_size: int,
 ) -> Iterator[BoolArray]:
-    """Attack the batches that are not known; yield where the model is right, as far as is known."""
+    """Attack the remaining batches; after each yield where the model is right so far."""
     n = row.count(len(data))
     right = right_as_they_are[:n].clone()
     known = known[:n]
@@ -99,7 +101,7 @@ def _attacked(
     all_of_them = torch.arange(n, device=data.device)
     attacked = all_of_them[right_as_they_are[:n]] if balls else all_of_them
     batches = torch.split(attacked, batch_size)
-    # the end of a batch's examples is that of the images up to the next batch
+    # a batch covers all images up to the first one of the next batch
     ends = [*(int(following[0]) for following in batches[1:]), n]
     for batch, (rows, end) in enumerate(zip(batches, ends, strict=True)):
         if end <= len(known):
@@ -107,7 +109,7 @@ def _attacked(
         x, y = data.pixels(rows), data.labels[rows]
         draw = partial(generator_for, seed, "evaluation", row.name, batch, device=data.device)
         moved = row.attack(model, x, y, generator=draw())
-        # against the data's own images: the attack may have changed those that it was given
+        # pixels are read again: the attack may have changed the images that it was given
         right[rows] = _judged(model, row, data.pixels(rows), y, moved, draw())
         so_far: BoolArray = right[:end].cpu().numpy()
         yield so_far
@@ -118,8 +120,8 @@ def _judged(
 ) -> Tensor:
     """Check x' and return where the model is right, (N,).
 
-    In a composition the centre of the ball is what the transform makes of x, drawn once more from a
-    generator equal to the attack's. It is in the ball itself, so it has to be right as well.
+    In a composition the centre of the ball is the transformed x, drawn again from a generator equal
+    to the attack's. The centre is in the ball too, so the model must be right about it as well.
     """
     attack = row.attack
     if not isinstance(attack, SearchAround):

@@ -1,4 +1,4 @@
-"""Is what an attack returned an image that the perturbation allows?"""
+"""Checks that an attack returned only images that its perturbation allows."""
 
 import torch
 from torch import Tensor
@@ -6,11 +6,11 @@ from torch import Tensor
 from morex.perturbations import Ball, Perturbation
 
 TOLERANCE = 1e-5
-"""How far, relative to eps, rounding may carry an image out of its ball."""
+"""How far outside its ball rounding may put an image: this, plus this times eps."""
 
 
 class InfeasibleError(RuntimeError):
-    """An attack returned an image that it may not return."""
+    """An attack returned an image that its perturbation does not allow."""
 
 
 def check_feasible(
@@ -19,7 +19,7 @@ def check_feasible(
     """Check that every x' is finite, in [0, 1], and, for balls, in one of the balls.
 
     Raises:
-        InfeasibleError: otherwise, with the worst offender.
+        InfeasibleError: if not; the message has the largest violation.
     """
     if moved.shape != x.shape or not bool(moved.isfinite().all()):
         raise InfeasibleError(f"{name}: returned images that are not finite or of another shape")
@@ -30,14 +30,14 @@ def check_feasible(
     balls = balls_of(perturbation)
     if balls and len(moved):
         beyond = torch.stack([b.norm(moved - x) - b.eps * (1 + TOLERANCE) for b in balls])
-        farthest = float(beyond.amin(0).amax())  # of each image to the nearest ball
+        farthest = float(beyond.amin(0).amax())  # from each image to its nearest ball
         if farthest > TOLERANCE:
             union = " and ".join(map(str, balls))
             raise InfeasibleError(f"{name}: returned an image {farthest:.4g} outside {union}")
 
 
 def balls_of(perturbation: Perturbation | tuple[Perturbation, ...]) -> tuple[Ball, ...]:
-    """Return the balls whose union is searched; none if a transform is among what is searched."""
+    """Return the balls whose union is searched; none if the perturbation has a transform."""
     parts = perturbation if isinstance(perturbation, tuple) else (perturbation,)
     balls = tuple(part for part in parts if isinstance(part, Ball))
     return balls if len(balls) == len(parts) else ()

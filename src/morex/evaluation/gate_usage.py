@@ -1,4 +1,4 @@
-"""What the gate of a mixture does: the mean weight of every expert under every perturbation."""
+"""Gate usage: the mean weight that a gate gives every expert under every perturbation."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,18 +24,18 @@ def gate_usage(
     seed: int = 0,
     batch_size: int = 256,
 ) -> GateUsage:
-    """Measure the gate's weights on images that attacks have made from the first test images.
+    """Measure the gate's weights on the first test images, attacked by the rows of a suite.
 
-    Of the suite the rows with PGD (one restart, to its last step) and draws of transforms count;
-    the attacks are on the whole mixture, as in an evaluation.
+    Only rows with PGD or draws of transforms are measured. PGD runs one restart, without stopping
+    early. Attacks are on the whole mixture, as in an evaluation.
 
     Args:
         mixture: the model, on the device of the data.
         data: test images.
         suite: the attacks.
-        examples: how many images at most.
+        examples: at most this many images.
         seed: of the attacks.
-        batch_size: images at a time.
+        batch_size: images attacked at a time.
     """
     images = data.first(examples)
     weights, leads, entropy = {}, {}, {}
@@ -54,7 +54,7 @@ def gate_usage(
 
 
 def one_run(attack: Attack) -> Attack | None:
-    """Return one run of an attack to its end; None for attacks that are left out."""
+    """Return one full run of PGD, or the draws of a transform; None for other attacks."""
     if isinstance(attack, PGD):
         return replace(attack, restarts=1, stop_when_fooled=False)
     if isinstance(attack, SearchAround):
@@ -71,20 +71,20 @@ def moved_batches(
     seed: int,
     batch_size: int,
 ) -> Iterator[Tensor]:
-    """Yield what an attack makes of the images, batch by batch, (batch, C, H, W).
+    """Yield the attacked images, batch by batch, (batch, C, H, W).
 
     Args:
-        model: what is attacked.
-        images: all of them.
-        attack: what is done.
-        place: where in the work this is, for the random draws.
+        model: the model to attack.
+        images: the images to attack.
+        attack: the attack.
+        place: a name for the random draws, which depend on it and on the seed.
         seed: of the attack.
-        batch_size: images at a time.
+        batch_size: images attacked at a time.
     """
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
         generator = generator_for(seed, *place, start, device=images.device)
-        with torch.enable_grad():  # whatever the caller does with the images
+        with torch.enable_grad():  # even if the caller has switched gradients off
             moved = attack(model, images.pixels(rows), images.labels[rows], generator=generator)
         yield moved
 

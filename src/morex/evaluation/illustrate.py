@@ -1,4 +1,4 @@
-"""Makes illustrations: a model's answers, curves and pictures on a few test images."""
+"""Illustrations for the report: a model's answers, curves and pictures on a few test images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,18 +20,18 @@ from morex.models.answers import ExpertAnswers, expert_answers
 from morex.perturbations import Clean, Perturbation
 
 _QUERIES = 100
-"""Of attacks that only see decisions, for pictures: they are asked for one image at a time."""
+"""The budget of attacks on decisions when they make pictures, which are few."""
 
 
 @dataclass(frozen=True)
 class Illustrator:
-    """What illustrations show, the same for all models of a run.
+    """The settings of illustrations, the same for all models of a run.
 
     Args:
         suite: the attacks of the table.
-        perturbations: what curves are drawn of, by name.
-        factors: the strengths of the curves.
-        examples: how many of the first test images answers and curves rest on.
+        perturbations: those that get a curve, by name.
+        factors: factors on their strength, the points of the curves.
+        examples: how many of the first test images answers and curves use.
         pictures: how many of those are shown.
         steps: of PGD in the curves.
         seed: of all attacks, and of the choice of pictures.
@@ -49,20 +49,20 @@ class Illustrator:
 
     @property
     def answered(self) -> Suite:
-        """The attacks of the answers: the quick ones of the table."""
+        """The attacks behind the answers: the quick ones of the table."""
         return tuple(
             Row(row.name, _modest(row.attack)) for row in self.suite if one_run(row.attack)
         )
 
     @property
     def shown(self) -> Suite:
-        """The attacks of the pictures: none at first, then all of the table."""
+        """The attacks behind the pictures: first none, then all of the table."""
         others = (row for row in self.suite if not isinstance(row.attack.perturbation, Clean))
         modest = (Row(row.name, _modest(row.attack)) for row in others)
         return (Row("clean", WorstOfDraws(Clean())), *modest)
 
     def curve_suites(self) -> dict[str, tuple[tuple[float, ...], Suite]]:
-        """Return by perturbation the factors that it can take, and the suite that takes them."""
+        """Return for every perturbation its valid factors and the suite with a row for each."""
         suites = {}
         for name, perturbation in self.perturbations.items():
             if not isinstance(perturbation, Clean):
@@ -72,7 +72,7 @@ class Illustrator:
         return suites
 
     def illustrate(self, model: nn.Module, data: ImageSet, *, gallery: bool) -> Illustration:
-        """Attack ``model`` on the first test images and return what there is to see.
+        """Attack ``model`` on the first test images and return its illustration.
 
         Args:
             model: images in [0, 1] to logits, on the device of the data.
@@ -92,7 +92,7 @@ class Illustrator:
 
     @torch.no_grad()
     def _answers(self, model: nn.Module, images: ImageSet, row: Row) -> Tensor:
-        """Return the classes that a model names under one attack, (n,)."""
+        """Return the classes that a model predicts under one attack, (n,)."""
         place = ("illustration", row.name)
         moved = moved_batches(model, images, row.attack, place, self.seed, self.batch_size)
         return torch.cat([model(x).argmax(1) for x in moved])
@@ -145,15 +145,15 @@ class Illustrator:
 
 
 def drawn_half_and_half(right: Tensor, count: int, seed: int) -> Tensor:
-    """Draw ``count`` examples, half of them right and half wrong as far as there are such.
+    """Draw ``count`` examples, half of them right and half wrong if there are enough of each.
 
     Args:
         right: where a model is right under everything, (n,), on the CPU.
         count: how many to draw; all examples if there are fewer.
-        seed: of the draw, which is all that chooses among the right and among the wrong.
+        seed: of the draw.
 
     Returns:
-        Their indices, the right ones first.
+        The indices of the examples, the right ones first.
     """
     order = torch.randperm(len(right), generator=generator_for(seed, "pictures"))
     good, bad = order[right[order]], order[~right[order]]
@@ -163,7 +163,7 @@ def drawn_half_and_half(right: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _modest(attack: Attack) -> Attack:
-    """Return an attack that shows what it does, with less effort than a table needs."""
+    """Return the attack with a smaller budget, which is enough to show what it does."""
     if isinstance(attack, PGD):
         return replace(attack, restarts=1)
     if isinstance(attack, RayS):

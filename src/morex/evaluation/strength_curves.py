@@ -1,4 +1,4 @@
-"""Accuracy against strength: the suite whose rows are one perturbation, weaker and stronger."""
+"""Accuracy against strength: a suite with one perturbation at several strengths."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,19 +11,19 @@ from morex.perturbations import Clean, Perturbation
 def curve_suite(
     perturbation: Perturbation, factors: Sequence[float], *, steps: int = 20, restarts: int = 2
 ) -> Suite:
-    """Return a row per factor on the strength of a perturbation, called ``at-`` and the factor.
+    """Return a row for every factor on the strength of a perturbation, named ``at-<factor>``.
 
-    Balls are searched by PGD, with steps that add up to ten radii; transforms are drawn once; at 0
-    times its strength nothing happens.
+    Balls are searched by PGD, whose steps add up to ten radii. Transforms are drawn once. A factor
+    of 0 stands for clean images.
 
     Args:
-        perturbation: at its full strength.
-        factors: on it.
+        perturbation: the perturbation at its full strength.
+        factors: factors on the strength.
         steps, restarts: of PGD.
 
     Raises:
-        ValueError: if the perturbation has no such strength.
-        TypeError: if it is neither a ball nor a transform, nor a composition of them.
+        ValueError: if the perturbation is not valid at such a strength.
+        TypeError: if the perturbation is not a ball, a transform or a composition of them.
     """
     scaled = ((factor, perturbation.scaled(factor) if factor else Clean()) for factor in factors)
     pgd = partial(PGD, steps=steps, relative_step=10, restarts=restarts, stop_when_fooled=True)
@@ -31,12 +31,15 @@ def curve_suite(
 
 
 def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[float]:
-    """Yield the factors at which the perturbation has a meaning and is not as at one before."""
+    """Yield the factors at which the perturbation is valid and differs from those before."""
     seen = set()
     for factor in factors:
         try:
             scaled = str(perturbation.scaled(factor))
-        except (ValueError, NotImplementedError):  # opaque fog; one's own, without a strength
+        except (
+            ValueError,
+            NotImplementedError,
+        ):  # opaque fog; a user's perturbation that cannot be scaled
             continue
         if scaled not in seen:  # severities of corruptions are whole numbers
             seen.add(scaled)

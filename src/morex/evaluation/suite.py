@@ -1,4 +1,4 @@
-"""Suites: which attacks a model is evaluated under, on how many images."""
+"""Suites: the attacks that a model is evaluated under, and on how many images."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ class Row:
 
     Args:
         name: the row's name in tables.
-        attack: what is done to the images.
-        examples: how many of the first test images it is done to; None for all.
+        attack: the attack on the images.
+        examples: how many of the first test images are attacked; None for all.
 
     Raises:
         ValueError: if ``examples`` is below 1.
@@ -31,7 +31,7 @@ class Row:
             raise ValueError(f"row {self.name!r}: examples must be at least 1, got {self.examples}")
 
     def count(self, available: int) -> int:
-        """Return how many examples the row covers of those that there are."""
+        """Return how many of the available examples the row covers."""
         return available if self.examples is None else min(self.examples, available)
 
 
@@ -58,7 +58,7 @@ def table1(
         snow: the snow.
         steps: of PGD.
         queries: of RayS, per example.
-        rays_examples: number of images for RayS, by far the slowest; None for all.
+        rays_examples: number of images for RayS, by far the slowest attack; None for all.
     """
     return (
         Row("clean", WorstOfDraws(Clean())),
