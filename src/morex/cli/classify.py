@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from morex.core.units import percent
 from morex.data import DataError, read_pictures
 from morex.models.answers import ExpertAnswers, expert_answers
 from morex.models.named import NamedModel
@@ -59,7 +60,7 @@ def _predictions(experts: ExpertAnswers, classes: Sequence[str]) -> list[tuple[E
 def in_words(prediction: Prediction) -> str:
     """Return a line with the file, the class, its probability, and a mixture's gate weights."""
     name, share = prediction.classes[0]
-    line = f"{prediction.source}: {name} ({100 * share:.1f}%)"
+    line = f"{prediction.source}: {name} ({percent(share)})"
     weights = [f"{e.name} {e.weight:.2f}" for e in prediction.experts if e.weight is not None]
     return line + ("; gate: " + ", ".join(weights) if weights else "")
 

@@ -5,14 +5,12 @@ from typing import Any
 import numpy as np
 
 from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.results import COMPUTED_ROWS
 from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
 from morex.recipe.models import AnyModel, MixtureModel, RobustGate, TrainedModel
 from morex.recipe.schema import Recipe, slug
-
-_COMPUTED_ROWS = ("union", "mean")
-"""Rows that tables compute from the others."""
 
 
 def problems_of(recipe: Recipe) -> list[str]:
@@ -169,7 +167,7 @@ def _wrong_rows(recipe: Recipe) -> list[str]:
     """Return which rows have a name that results cannot take, or an attack that cannot be built."""
     problems = []
     for key, row in recipe.rows().items():
-        if key in _COMPUTED_ROWS:
+        if key in COMPUTED_ROWS:
             problems.append(f"evaluation.rows.{key}: this name is that of a computed row")
         try:
             Outcomes({key: np.ones(1, np.bool_)})

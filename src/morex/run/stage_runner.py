@@ -14,6 +14,7 @@ from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.records import Epoch, Passes, StageRecord
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import digest_of
+from morex.core.units import percent
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.gate_usage import gate_usage
 from morex.models.folder import DESCRIPTION, WEIGHTS
@@ -94,7 +95,7 @@ class StageRunner:
         if phase := phase_of(self.recipe, stage.model, stage.kind):
             about = self._fit(stage, phase, model, work)
             judged, loss = about["validation"], about["history"][-1].loss
-            text = f"loss {loss:.3f}" if judged is None else f"validation {100 * judged:.1f}%"
+            text = f"loss {loss:.3f}" if judged is None else f"validation {percent(judged)}"
         folder = self.store.root / stage.folder
         dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
         label = self._label(stage.model)
@@ -110,7 +111,7 @@ class StageRunner:
                 text += f", loss {progress.loss:.3f}"
                 values["loss"] = progress.loss
             if progress.validation is not None:
-                text += f", validation {100 * progress.validation:.1f}%"
+                text += f", validation {percent(progress.validation)}"
                 values["validation"] = progress.validation
             self.observer(Progressed(stage, progress.epoch / progress.epochs, text))
             self.observer(Measured(stage, progress.step, values))
@@ -160,7 +161,7 @@ class StageRunner:
 
         def keep(name: str, right: BoolArray) -> None:
             rows.keep(name, right, whole=len(right) == counts[name])
-            progress(f"{name} {100 * float(right.mean()):.1f}%")
+            progress(f"{name} {percent(float(right.mean()))}")
 
         progress("")
         model = self._ready(stage)
@@ -180,7 +181,7 @@ class StageRunner:
         about = {"rows": keys} | (self._gate_usage(model) if has_gate else {})
         return (
             about,
-            f"mean {100 * outcomes.mean():.1f}%, union {100 * outcomes.union().mean():.1f}%",
+            f"mean {percent(outcomes.mean())}, union {percent(outcomes.union().mean())}",
         )
 
     def _ready(self, stage: Stage) -> nn.Module:
