@@ -129,7 +129,7 @@ def test_without_an_attack_on_the_gate_known_balls_are_left_out_of_its_warm_up()
 def test_what_a_gate_that_goes_on_is_attacked_with_is_all_that_is_said_of_it() -> None:
     raw = extended(tiny(*FEW), "MoRE", RAIN).model_dump(mode="json")
     for key, value in (("start", "Minf"), ("experts", {"rain": ["Mrain"]})):
-        with pytest.raises(RecipeError, match="has a gate already"):
+        with pytest.raises(RecipeError, match="names only new experts; remove start and experts"):
             parse_recipe(changed(raw, f"models.{GROWN}.robust_gate.{key}", value))
 
 

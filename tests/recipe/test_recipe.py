@@ -148,11 +148,11 @@ ROBUST = {"start": "Minf", "experts": {"linf": ["Minf", "clean"]}, "inner": {"st
         ("robust_gate.start", "MAX", "robust_gate.start: 'MAX' is not in experts"),
         ("robust_gate.experts", {"snow": ["clean"]}, "'snow' is not in against"),
         ("robust_gate.experts", {"fog": ["MAX"]}, "'MAX' is not in experts"),
-        ("robust_gate.inner.push", 1.0, "attacks nothing but the gate"),
+        ("robust_gate.inner.push", 1.0, "attacks only the gate; remove push"),
         ("robust_gate.experts", {"fog": []}, "robust_gate.experts.fog"),
         ("experts", ["clean", "Minf", "Mfog", "Mrain"], "no model 'Mrain'"),
-        ("objective", "max", "learnt side by side, not by max"),
-        ("gate_warmup", None, "robust_gate: is learnt in a warm-up"),
+        ("objective", "max", "robust_gate: needs the objective side-by-side, got max"),
+        ("gate_warmup", None, "robust_gate: needs a warm-up; set gate_warmup"),
     ],
 )
 def test_a_robust_gate_is_checked(path: str, value: Any, problem: str) -> None:
@@ -175,7 +175,7 @@ def test_a_robust_gate_that_starts_as_an_expert_has_its_shape() -> None:
 
 def test_a_warm_up_after_a_warm_start_needs_a_new_expert() -> None:
     raw = changed(raw_recipe(), "models.MoRE.warm_start", "MoRE (in turn)")
-    with pytest.raises(RecipeError, match="no new expert to learn; set gate_warmup to null"):
+    with pytest.raises(RecipeError, match="no new expert to name; set gate_warmup to null"):
         parse_recipe(changed(raw, "models.MoRE.experts", ["clean", "Minf"]))
 
 

@@ -80,7 +80,7 @@ def test_shares_decide_a_network_that_learns_from_several_members_at_once() -> N
     assert isinstance(objective, SideBySide)
     assert objective.shares == (3, 1)
     wrong = changed(raw_recipe("clean"), "models.clean.shares", {"clean": 2})
-    with pytest.raises(RecipeError, match="single has none, only side-by-side has"):
+    with pytest.raises(RecipeError, match="shares: need the objective side-by-side, got single"):
         parse_recipe(wrong)
 
 
@@ -102,9 +102,17 @@ def test_a_push_makes_the_training_of_a_mixture_steer_its_gate(out: Path) -> Non
     [
         ("models.Minf.inner", {"push": 1}, r"models\.Minf\.inner\.push: a network has no gate"),
         ("models.MoRE.inner", {"push": -1}, r"models\.MoRE\.inner\.push"),
-        ("models.MoRE.inner", {"push": 1, "restarts": 2}, "has no restarts"),
+        (
+            "models.MoRE.inner",
+            {"push": 1, "restarts": 2},
+            "push: steering needs random_start: true and restarts: 1",
+        ),
         ("models.MoRE.inner", {"push": 1, "keep": "last"}, "steering keeps the best iterate"),
-        ("models.Minf.inner", {"keep": "last", "restarts": 2}, "of 2 restarts none has the last"),
+        (
+            "models.Minf.inner",
+            {"keep": "last", "restarts": 2},
+            "keep: last needs a single restart, got 2 restarts",
+        ),
         ("models.Minf.inner", {"keep": "first"}, "models.Minf.inner.keep"),
     ],
 )
@@ -118,7 +126,7 @@ def test_wrong_searches_are_named(path: str, value: Any, message: str) -> None:
     [
         ("models.MoRE.shares", {"hail": 2}, r"models\.MoRE\.shares: 'hail' is not in against"),
         ("models.MoRE.shares", {"clean": 0}, r"models\.MoRE\.shares\.clean"),
-        ("models.MoRE.objective", "alternate", "alternate has none"),
+        ("models.MoRE.objective", "alternate", "need the objective side-by-side, got alternate"),
     ],
 )
 def test_wrong_shares_are_named(path: str, value: Any, message: str) -> None:

@@ -86,13 +86,15 @@ def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
     problems = _experts_missing(recipe, key, model) if model.gate_warmup else []
     if model.warm_start and model.gate_warmup and not joined_experts(recipe, model):
         problems.append(
-            f"models.{key}: its gate has no new expert to learn; set gate_warmup to null"
+            f"models.{key}: its gate has no new expert to name; set gate_warmup to null"
         )
     if not (model.training or model.gate_warmup):
         problems.append(f"models.{key}: nothing trains; set gate_warmup or training")
     joined = joined_experts(recipe, model)
     if joined and model.experts[-len(joined) :] != joined:
-        problems.append(f"models.{key}.experts: those that join come last ({', '.join(joined)})")
+        problems.append(
+            f"models.{key}.experts: experts that join must come last ({', '.join(joined)})"
+        )
     if model.robust_gate:
         problems += _wrong_gate(recipe, f"models.{key}.robust_gate", model, model.robust_gate)
     return problems
@@ -102,14 +104,14 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
     """Return what is wrong with a robust gate."""
     problems = []
     if not model.gate_warmup:
-        problems.append(f"{path}: is learnt in a warm-up; set gate_warmup")
+        problems.append(f"{path}: needs a warm-up; set gate_warmup")
     if model.warm_start and (gate.start or gate.experts):
         problems.append(
-            f"{path}: a mixture with a warm start has a gate already, which names new experts "
-            "alone; leave out start and experts"
+            f"{path}: the gate of the warm start goes on, and names only new experts; remove start "
+            "and experts"
         )
     if gate.inner.push:
-        problems.append(f"{path}.inner.push: this search attacks nothing but the gate")
+        problems.append(f"{path}.inner.push: this search attacks only the gate; remove push")
     if gate.start and gate.start not in model.experts:
         problems.append(f"{path}.start: {gate.start!r} is not in experts")
     elif gate.start and gate.start not in recipe.networks:
@@ -117,7 +119,7 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
     elif gate.start and recipe.gate and recipe.gate != recipe.network:
         problems.append(f"{path}.start: gate has another shape than the experts")
     if model.objective != "side-by-side" and not model.warm_start:
-        problems.append(f"{path}: is learnt side by side, not by {model.objective}")
+        problems.append(f"{path}: needs the objective side-by-side, got {model.objective}")
     for name, experts in gate.experts.items():
         if name not in model.against:
             problems.append(f"{path}.experts: {name!r} is not in against")
@@ -129,7 +131,7 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
 def _wrong_shares(key: str, model: TrainedModel) -> list[str]:
     """Return which shares have no effect."""
     if model.objective != "side-by-side":
-        return [f"models.{key}.shares: {model.objective} has none, only side-by-side has"]
+        return [f"models.{key}.shares: need the objective side-by-side, got {model.objective}"]
     unknown = [name for name in model.shares if name not in model.against]
     return [f"models.{key}.shares: {name!r} is not in against" for name in unknown]
 
@@ -168,7 +170,7 @@ def _wrong_rows(recipe: Recipe) -> list[str]:
     problems = []
     for key, row in recipe.rows().items():
         if key in COMPUTED_ROWS:
-            problems.append(f"evaluation.rows.{key}: this name is that of a computed row")
+            problems.append(f"evaluation.rows.{key}: this name is reserved for a computed row")
         try:
             Outcomes({key: np.ones(1, np.bool_)})
         except ValueError as error:
@@ -232,6 +234,6 @@ def _same_slugs(recipe: Recipe) -> list[str]:
         if not any(letter.isalnum() for letter in key):
             problems.append(f"models: {key!r} needs at least one letter or digit")
         if slug(key) in owner:
-            problems.append(f"models: {owner[slug(key)]!r} and {key!r} differ too little")
+            problems.append(f"models: {owner[slug(key)]!r} and {key!r} give the same folder")
         owner[slug(key)] = key
     return problems

@@ -1,7 +1,7 @@
 """How perturbations and attacks are written in a recipe.
 
-Their schemas are made from the classes themselves: a new perturbation or attack only needs a line
-in ``PERTURBATIONS`` or ``ATTACKS`` to be usable in recipes; one's own needs none (``custom.py``).
+Their schemas are built from the classes: to use a new perturbation or attack in recipes, add it to
+``PERTURBATIONS`` or ``ATTACKS``. A custom perturbation needs no entry (``custom.py``).
 """
 
 import dataclasses
@@ -99,10 +99,10 @@ ATTACKS: dict[str, type[Attack]] = {
     "grid": GridSearch,
 }
 COMPOSITION = "compose"
-"""The kind of perturbations one after the other; their parts are named, or written out."""
+"""The kind of a sequence of perturbations, whose parts are named or written out."""
 
 _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep"}
-"""Fields of an attack that a row does not set: it names the perturbation, and keeps the best."""
+"""Fields of an attack that a row does not set. A row always keeps the best iterate."""
 
 
 Number = Annotated[float, BeforeValidator(read_number)]
@@ -164,10 +164,10 @@ def _attack_schema(name: str, cls: type[Attack]) -> Any:
 
 
 def named_parts(perturbations: Any) -> Any:
-    """Replace, in perturbations as they are written, the names of parts by what they stand for.
+    """Return perturbations as written, with the names of parts replaced by the parts themselves.
 
     Raises:
-        ValueError: if a name stands for nothing, or a composition is a part of itself.
+        ValueError: if a name is unknown, or a composition is a part of itself.
     """
 
     def resolved(spec: Any, within: tuple[str, ...]) -> Any:
@@ -191,7 +191,7 @@ def named_parts(perturbations: Any) -> Any:
 
 
 def _sort(value: Any) -> str:
-    """Return which schema a perturbation has."""
+    """Return the tag of the schema that a perturbation as written has."""
     kind = value.get("kind") if isinstance(value, dict) else None
     if kind == COMPOSITION:
         return COMPOSITION

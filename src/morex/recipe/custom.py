@@ -1,4 +1,4 @@
-"""Perturbations of one's own, from a Python file: ``kind: path/to/file.py:Name``."""
+"""Custom perturbations from a Python file: ``kind: path/to/file.py:Name``."""
 
 import dataclasses
 import hashlib
@@ -14,23 +14,23 @@ from morex.perturbations.validate import check_perturbation
 from morex.recipe.errors import RecipeError
 
 _CODE = "code"
-"""Beside the numbers of a perturbation of one's own: which version of its file made it."""
+"""The key, in a described custom perturbation, of the version of its file."""
 
 _origins: dict[type, tuple[str, str]] = {}
 """Where classes come from: the kind that recipes give them, and a checksum of their file."""
 
 
 def is_own(kind: object) -> bool:
-    """Say whether a kind names a class in a file."""
+    """Return whether a kind names a class in a file."""
     return isinstance(kind, str) and ".py:" in kind
 
 
 def make_own(spec: dict[str, Any]) -> Perturbation:
-    """Return the perturbation that a recipe describes, tried on a few images.
+    """Return the custom perturbation that a recipe describes, checked on a few images.
 
     Raises:
         RecipeError: if the file or class cannot be used, or a number does not fit.
-        PerturbationError: if it does what a perturbation may not do.
+        PerturbationError: if it breaks a rule for perturbations.
     """
     kind = spec["kind"]
     cls = load_class(kind)
@@ -47,7 +47,7 @@ def make_own(spec: dict[str, Any]) -> Perturbation:
 
 
 def read_number(value: Any) -> Any:
-    """Read ``8/255`` and ``1e-3``, which YAML takes for text, as numbers; leave all else."""
+    """Return ``8/255`` and ``1e-3``, which YAML reads as text, as numbers; keep other values."""
     if not isinstance(value, str):
         return value
     try:
@@ -60,8 +60,8 @@ def load_class(kind: str) -> type[Perturbation]:
     """Return the class ``Name`` of ``path/to/file.py:Name``.
 
     Raises:
-        RecipeError: if there is no such file or class, or it is no frozen dataclass of a
-            perturbation.
+        RecipeError: if there is no such file or class, or the class is not a frozen dataclass
+            derived from a perturbation.
     """
     file, _, name = kind.rpartition(":")
     path = Path(file)
@@ -86,7 +86,7 @@ def _imported(name: str, path: Path, kind: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look for their module there
+    sys.modules[name] = module  # where dataclasses look up their module
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe or a suite."""
+"""The error for a recipe or a suite that is wrong."""
 
 
 class RecipeError(ValueError):

@@ -1,8 +1,8 @@
-"""Recipes that go on from a trained mixture: with a further perturbation, or with fewer experts.
+"""Recipes that go on from a trained mixture: with one more perturbation, or with fewer experts.
 
-A recipe with a new perturbation has three things more: an expert for it, a mixture that starts from
-the old one and has that expert too, and rows that attack with it. All else is as it was, so nothing
-that is trained is trained again.
+For a new perturbation a recipe gains three things: an expert for it, a mixture that starts from the
+old one and also has that expert, and rows that attack with it. Everything else stays the same, so
+no trained model is trained again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ _SHORT: Mapping[str, Mapping[str, float]] = {
     "gate_warmup": {"epochs": 1.2, "batch_size": 0.6},
     "training": {"epochs": 0.02, "learning_rate": 0.1},
 }
-"""Factors on the training of the expert that a new one starts from, the warm-up of the old gate,
-and the training of the old mixture: what has been learnt before need not be learnt again. None is
-validated, which would cost more than it: there is nothing to choose between."""
+"""Factors on the training of the expert that a new one starts from, on the warm-up of the old gate,
+and on the training of the old mixture. Each starts from something trained, so a short training is
+enough. None is validated: that would cost more than the training, and nothing has to be chosen."""
 
 _QUICKLY: Mapping[str, Any] = {
     "optimizer": "adamw",
@@ -32,19 +32,19 @@ _QUICKLY: Mapping[str, Any] = {
     "weight_decay": 0,
     "schedule": [[0, 0], [0.1, 1], [1, 0]],
 }
-"""How a new expert learns in few steps, whatever trained the one that it starts from."""
+"""How a new expert learns in few steps, however the expert that it starts from was trained."""
 
 _BESIDE: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0}
-"""How the network beside a gate learns, whatever trained the gate."""
+"""How the network beside a gate learns, however the gate was trained."""
 
 _ATTACKED: Mapping[str, Any] = {"inner": {"steps": 1, "relative_step": 2, "keep": "last"}}
-"""What it learns to stand up to: a step that leads the gate from the known experts to the new."""
+"""The attack that it learns under: one step that leads the gate from known experts to the new."""
 
 _ONE_STEP: Mapping[str, Any] = {"steps": 1, "relative_step": 1.25, "restarts": 1, "keep": "last"}
-"""The search of a new expert's training in known balls: it is robust there, and stays so."""
+"""The search in known balls while a new expert trains: it starts robust there, and stays so."""
 
 _TWO_STEPS: Mapping[str, Any] = {"steps": 2, "relative_step": 2}
-"""The search of an expert for a new ball, at most: it is robust elsewhere."""
+"""The longest search of an expert for a new ball, since it starts robust in other balls."""
 
 
 def extended(
@@ -53,23 +53,23 @@ def extended(
     new: Mapping[str, Mapping[str, Any]],
     trained: Mapping[str, str] | None = None,
 ) -> Recipe:
-    """Return ``recipe`` with perturbations, an expert for each, and a mixture that has them too.
+    """Return ``recipe`` with new perturbations, an expert for each, and a mixture that has them.
 
-    A new expert starts from the mixture's expert for the most balls and goes on training in all
-    balls of the mixture beside the new perturbation: an expert that gives way to small changes
-    would be one more to which an attacker can steer the gate. The gate gets a network beside it
+    A new expert starts from the mixture's expert that was trained on the most balls. It trains on
+    the new perturbation and on all balls of the mixture: an expert that is not robust would be one
+    more to which an attacker can steer the gate. The gate gets a network beside it
     (``models/extend.py``), which learns under attack.
 
     Args:
         recipe: of a run.
         mixture: the model to extend.
         new: perturbations as recipes write them, by name.
-        trained: for some of them an expert that is trained already: a saved model, or
-            ``package.module:factory``.
+        trained: trained experts for some of them, by the name of the perturbation: a saved model,
+            or ``package.module:factory``.
 
     Raises:
-        RecipeError: if the mixture is none, a name is taken, a perturbation is wrong, or an expert
-            is for none of them.
+        RecipeError: if there is no such mixture, a name is taken, a perturbation is wrong, or a
+            trained expert is for no new perturbation.
     """
     trained = trained or {}
     if strangers := [name for name in trained if name not in new]:
@@ -81,7 +81,7 @@ def extended(
             raise RecipeError(f"{name!r} is in the recipe already; choose another name")
     raw = recipe.model_dump(mode="json")
     raw["perturbations"] |= {name: dict(spec) for name, spec in new.items()}
-    recipe = parse_recipe(raw, source)  # which says what is wrong with the perturbations
+    recipe = parse_recipe(raw, source)  # raises if a perturbation is wrong
     for name, expert in experts.items():
         given = {"kind": "saved", "model": trained.get(name), "against": [name]}
         raw["models"][expert] = given if name in trained else _expert(recipe, base, name)
@@ -103,10 +103,11 @@ def extended(
 def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
     """Return ``recipe`` with a mixture that starts from ``mixture`` and lacks some of its experts.
 
-    Perturbations that only those experts are for are trained against no more; their rows stay.
+    The new mixture no longer trains on perturbations that only those experts are for; their rows
+    stay.
 
     Raises:
-        RecipeError: if the mixture is none, it has no such expert, or none would be left.
+        RecipeError: if there is no such mixture or expert, or no expert would be left.
     """
     raw, base = recipe.model_dump(mode="json"), _mixture(recipe, mixture)
     if strangers := [name for name in without if name not in base.experts]:
@@ -129,7 +130,7 @@ def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
 
 
 def _show(raw: dict[str, Any], *models: str) -> None:
-    """Add models to the table, and to what the page shows if the recipe says what that is."""
+    """Add models to the table, and to the report page if the recipe names the models on it."""
     raw["columns"] += models
     if (raw["report"] or {}).get("models") is not None:
         raw["report"]["models"] += models
@@ -161,8 +162,8 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
     start = _start(recipe, trained_whole(recipe, base) or base)
     if not start:
         raise RecipeError(
-            f"no expert of the mixture was trained here that one for {name!r} could "
-            "start from; give a trained one"
+            f"an expert for {name!r} needs a start, but no expert of the mixture was trained in "
+            "this run; give a trained expert"
         )
     model = recipe.model_dump(mode="json")["models"][start]
     inner = model["inner"]
@@ -174,7 +175,7 @@ def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
         "kind": "network",
         "objective": "side-by-side" if balls else "single",
         "against": [name, *balls],
-        "shares": {name: 4} if balls else {},  # what is new is what it must learn most
+        "shares": {name: 4} if balls else {},  # it must learn the new perturbation most
         "warm_start": start,
         "inner": inner,
         "training": _scaled(model["training"], "expert", _QUICKLY),
@@ -206,13 +207,13 @@ def _scaled(
 
 
 def _root(recipe: Recipe, name: str) -> dict[str, Any]:
-    """Return the mixture, trained at full length, that ``name`` went on from step by step."""
+    """Return the mixture, trained at full length, that ``name`` goes on from by warm starts."""
     mixture = _mixture(recipe, name)
     return (trained_whole(recipe, mixture) or mixture).model_dump(mode="json")
 
 
 def _short(recipe: Recipe, name: str) -> dict[str, Any]:
-    """Return a mixture as a recipe writes it that goes on from a trained one."""
+    """Return a mixture that goes on from the trained mixture ``name``, as a recipe writes it."""
     root, mixture = _root(recipe, name), _mixture(recipe, name).model_dump(mode="json")
     training = _scaled(root["training"] or root["gate_warmup"], "training")
     as_it_is = {"warm_start": name, "gate_warmup": None, "robust_gate": None}

@@ -35,10 +35,12 @@ Shares = dict[str, Annotated[int, Field(ge=1)]]
 
 
 class InnerSearch(Strict):
-    """The PGD of training and validation, for every ball; transforms are drawn once.
+    """The PGD of training and validation in every ball; transforms are drawn once.
 
-    With a ``push`` the examples steer the gate of a mixture as well, each to an expert that is
-    drawn for it (``DrawnSteering``). ``keep`` says which iterate counts, as in ``PGD``.
+    Args:
+        steps, relative_step, random_start, restarts, keep: as for ``PGD``.
+        push: if positive, each example also steers the gate of a mixture, to an expert that is
+            drawn for it (``DrawnSteering``).
     """
 
     steps: int = Field(default=10, ge=1)
@@ -51,15 +53,15 @@ class InnerSearch(Strict):
     @model_validator(mode="after")
     def _can_steer(self) -> "InnerSearch":
         if self.push and not (self.random_start and self.restarts == 1):
-            raise ValueError("push: steering starts at random and has no restarts")
+            raise ValueError("push: steering needs random_start: true and restarts: 1")
         if self.push and self.keep != "best":
-            raise ValueError("push: steering keeps the best iterate; leave out keep")
+            raise ValueError("push: steering keeps the best iterate; remove keep")
         return self
 
     @model_validator(mode="after")
     def _has_a_last(self) -> "InnerSearch":
         if self.keep == "last" and self.restarts > 1:
-            raise ValueError(f"keep: of {self.restarts} restarts none has the last iterate")
+            raise ValueError(f"keep: last needs a single restart, got {self.restarts} restarts")
         return self
 
     @property

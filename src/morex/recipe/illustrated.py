@@ -9,8 +9,8 @@ _ENOUGH = 5
 def illustrated(recipe: Recipe) -> tuple[str, ...]:
     """Return the models with curves and confusions, in the order of the columns.
 
-    The recipe's own choice; else the first column, the last mixture, and the networks that were
-    trained against everything the mixture was, or against the most of it.
+    They are those that the recipe names; by default the first column, the last mixture, and the
+    networks that were trained against the most perturbations.
     """
     if recipe.report is None:
         return ()

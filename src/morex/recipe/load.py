@@ -15,7 +15,7 @@ from morex.recipe.errors import RecipeError
 from morex.recipe.schema import Recipe
 
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
-"""Sections that models inherit: the recipe's own, and those of a model that start from it."""
+"""The sections of a recipe that models inherit, and the sections of a model that inherit them."""
 
 _NOT_TRAINED = ("saved", "mean-of-experts", "largest-logit")
 """Kinds of models that inherit nothing."""
@@ -35,8 +35,8 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe of a shipped name or a YAML file, with ``a.b=value`` overrides applied.
 
     Raises:
-        RecipeError: if there is no such recipe, or it or an override is wrong. All wrong keys and
-            types are reported together, each with its path.
+        RecipeError: if there is no such recipe, or if it or an override is wrong. All wrong keys
+            and types are reported together, each with its path.
     """
     return parse_recipe(with_overrides(_read(name_or_path), overrides), name_or_path)
 
@@ -45,7 +45,7 @@ def with_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
     """Return a copy of a recipe that was read with ``a.b=value`` overrides applied.
 
     Raises:
-        RecipeError: if one is not of that form, or not a place in the recipe.
+        RecipeError: if one does not have that form, or names no place in the recipe.
     """
     copy = deepcopy(dict(raw))
     for override in overrides:
@@ -54,7 +54,15 @@ def with_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str
 
 
 def parse_recipe(raw: Mapping[str, Any], source: str = "recipe") -> Recipe:
-    """Validate a recipe that was read already; see ``load_recipe``."""
+    """Return the recipe that ``raw`` holds.
+
+    Args:
+        raw: the content of a recipe file.
+        source: where it comes from, for messages.
+
+    Raises:
+        RecipeError: as for ``load_recipe``.
+    """
     content = _with_defaults(raw)
     try:
         recipe = Recipe.model_validate(content)
@@ -122,7 +130,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
 
 
 def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Let the models inherit the recipe's own training and inner sections."""
+    """Return a copy in which the models inherit the sections ``training`` and ``inner``."""
     content = deepcopy(dict(raw))
     models = content.get("models")
     for model in models.values() if isinstance(models, dict) else ():
@@ -139,7 +147,7 @@ def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problems(error: ValidationError, content: Mapping[str, Any]) -> list[str]:
-    """Return one line per mistake; what is inherited is only reported where it was written."""
+    """Return one line per mistake; mistakes in inherited values only where they were written."""
     problems = error.errors()
     paths = [_path(problem, content) for problem in problems]
     at_source = {(*p, _mistake(problem)) for p, problem in zip(paths, problems, strict=True)}
@@ -151,7 +159,7 @@ def _problems(error: ValidationError, content: Mapping[str, Any]) -> list[str]:
 
 
 def _path(problem: Any, content: Any) -> list[str]:
-    """Drop from pydantic's location what is not in the recipe itself: the tags of unions."""
+    """Return pydantic's location without the tags of unions, which are not in the recipe."""
     path: list[str] = []
     for position, key in enumerate(problem["loc"]):
         inside = isinstance(content, dict) and key in content
@@ -165,7 +173,7 @@ def _path(problem: Any, content: Any) -> list[str]:
 
 
 def _origin(path: list[str]) -> list[str]:
-    """Return where the recipe's own section would hold what a model has at ``path``, if it can."""
+    """Return the path in the recipe from which a model would inherit the value at ``path``."""
     for section, heirs in _DEFAULTS.items():
         if path[:1] == ["models"] and path[2:3] and path[2] in heirs:
             return [section, *path[3:]]
@@ -173,7 +181,7 @@ def _origin(path: list[str]) -> list[str]:
 
 
 def _mistake(problem: Any) -> str:
-    """Return the message; of a whole section less its value, which varies with the heirs."""
+    """Return the message, for a whole section without its value, which differs between models."""
     message = _message(problem)
     return message.partition(", got")[0] if problem["type"] == "value_error" else message
 

@@ -21,7 +21,13 @@ ObjectiveName = Literal["single", "max", "average", "msd", "one-drawn", "alterna
 class NetworkModel(Model):
     """One network trained by one objective: an expert, or a baseline such as MAX.
 
-    ``shares`` gives members of ``against`` more than one part of every batch.
+    Args:
+        objective: how the perturbations in ``against`` make a batch.
+        against: the perturbations that it trains on.
+        shares: parts of a batch for members of ``against``; by default one each.
+        warm_start: a network to start from.
+        inner: the search of the training.
+        training: how long and how fast it trains.
     """
 
     can_be_expert: ClassVar[bool] = True
@@ -171,14 +177,14 @@ class UngatedModel(Model):
 
 
 class SavedModel(Model):
-    """A network that was trained elsewhere: an expert to take in.
+    """A network that was trained elsewhere, to be used as an expert.
 
     Args:
         model: its folder, or the name of a shipped one; or ``package.module:factory``, which makes
             a torch classifier of any architecture.
         against: what it was trained on, for mixtures whose gate is to name it.
         last_layer: the dotted name of the last linear layer of a factory's classifier.
-        input_range, mean, std: the pixels that it wants.
+        input_range, mean, std: the range and normalisation of its input.
     """
 
     can_be_expert: ClassVar[bool] = True
@@ -241,7 +247,7 @@ def _decided_by(
 
 
 def _kind(value: Any) -> str:
-    """Return which schema a model has; what is no model at all is left to the network's."""
+    """Return the tag of a model's schema; a value that is no model gets that of a network."""
     kind = value.kind if isinstance(value, AnyModel) else "network"
     if isinstance(value, dict):
         kind = value.get("kind", kind)

@@ -17,8 +17,8 @@ from morex.training.config import TrainingConfig
 class DataConfig(Strict):
     """Where the images come from, how many of them choose the models, and augmentation.
 
-    ``folder`` and the columns say how to find the data; they do not decide results, the data does.
-    ``note`` is said beside the data's name wherever results are shown.
+    ``folder`` and the columns tell where the data is; results depend on the data, not on these.
+    ``note`` is shown beside the data's name wherever results are shown.
     """
 
     name: str
@@ -49,16 +49,16 @@ class NetworkSpec(Strict):
 
 
 class SuiteUse(Strict):
-    """A further suite: on how many test images, and its file if it is not a shipped one."""
+    """One more suite: its number of test images, and its file unless it is a shipped one."""
 
     examples: int | None = Field(default=None, ge=1)
     file: str | None = None
 
 
 class Evaluation(Strict):
-    """The suite: named rows, and how many test images they see.
+    """The attacks of the table, by row, and the number of test images.
 
-    ``suites`` names further ones, which give tables of their own, over the same perturbations.
+    ``suites`` names more suites over the same perturbations, each with a separate table.
     """
 
     examples: int | None = Field(default=None, ge=1)
@@ -73,11 +73,11 @@ class Report(Strict):
     """What the report page shows of some models beside the table.
 
     Args:
-        models: whose curves and confusions are shown; None leaves the choice to morex.
-        examples: test images that those rest on.
-        steps: of PGD in the curves.
-        factors: strengths in the curves, as factors on those of the table.
-        pictures: how many test images the gallery has.
+        models: the models whose curves and confusions are shown; None leaves the choice to morex.
+        examples: number of test images for curves and confusions.
+        steps: PGD steps in the curves.
+        factors: strengths in the curves, relative to those of the table.
+        pictures: number of test images in the gallery.
     """
 
     models: Names | None = None
@@ -95,14 +95,27 @@ class Report(Strict):
 
 
 class Recipe(Strict):
-    """A whole run: data, networks, perturbations, models, and what they are attacked with.
+    """A whole run: data, networks, perturbations, models, and the attacks on them.
 
-    ``columns`` are the models that are evaluated, in the order of the table. ``threads`` is the
-    number of threads of a stage on the CPU: small networks gain nothing from several, and stages
-    are then done side by side. It decides the order of sums, hence the last bits of a result; None
-    leaves it to PyTorch. ``saved_precision`` is the number format of finished models on disk. All
-    that follows, other models included, reads them from there: what is measured is what was saved.
-    ``report: null`` leaves out what the report page shows beside the tables.
+    Args:
+        name: of the recipe.
+        description: one line about it.
+        seed: decides every random draw.
+        threads: CPU threads of a stage. Small networks gain nothing from several; with one, stages
+            run side by side. The number decides the order of sums, hence the last bits of results;
+            None leaves it to PyTorch.
+        saved_precision: number format of finished models on disk. Evaluations and other models
+            read them from there, so what is measured is what was saved.
+        data: where the images come from.
+        network: the shape of networks.
+        gate: the shape of gates; by default that of networks.
+        perturbations: by name.
+        inner: the inner search that models inherit.
+        training: the training that models inherit.
+        models: by name.
+        columns: the models that are evaluated, in the order of the table.
+        evaluation: the attacks on them.
+        report: what the report page shows beside the table; null for the table alone.
     """
 
     name: str
@@ -161,7 +174,7 @@ class Recipe(Strict):
         return {name: self.perturbations[name] for name in names}
 
     def of_evaluation(self) -> dict[str, Any]:
-        """Return what of the recipe an evaluation needs, as JSON values."""
+        """Return the parts of the recipe that an evaluation needs, as JSON values."""
         needed = {"threads", "data", "perturbations", "evaluation"}
         return self.model_dump(mode="json", include=needed)
 

@@ -1,9 +1,9 @@
-"""Suites: lists of attacks for whatever perturbations there are, as YAML.
+"""Suites: lists of attacks for any set of perturbations, as YAML.
 
-A suite's row says ``over`` which perturbations it goes: a kind (``l2``, ``fog``, ``clean``, ...),
-``balls`` (compositions that end in one among them), ``transforms`` (all but ``clean``), or a list
-of those. It becomes a row for each of the
-perturbations, whose name takes the place of ``*`` in the row's own.
+A row of a suite names under ``over`` what it attacks: a kind of perturbation (``l2``, ``fog``,
+``clean``, ...), ``balls`` (including compositions that end in one), ``transforms`` (all but
+``clean``), or a list of these. The row is repeated for each matching perturbation, whose name
+replaces ``*`` in the name of the row.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def _as_tuple(value: object) -> object:
 
 
 class SuiteSpec(Strict):
-    """A suite as it is written; ``rows`` are checked when they meet perturbations."""
+    """A suite as written in YAML; ``rows`` are checked once the perturbations are known."""
 
     name: str
     description: str = ""

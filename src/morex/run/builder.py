@@ -1,4 +1,4 @@
-"""From the words of a recipe to the objects that do the work."""
+"""From a recipe to the data, models, objectives and attacks that it describes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -89,7 +89,10 @@ class Builder:
 
     @property
     def test_rows(self) -> Tensor:
-        """Which test images are used, in an order drawn once for all: every prefix is a sample."""
+        """Indices of the test images that are used, in an order that is the same for all recipes.
+
+        The order is random, so that every prefix is a random sample.
+        """
         order = torch.randperm(len(self.data.test), generator=generator_for(0, "test order"))
         return order[: self.recipe.evaluation.examples]
 
@@ -140,7 +143,7 @@ class Builder:
                 return UNGATED[model.kind]({n: expert(n) for n in model.experts})
 
     def network(self, name: str) -> ResNet:
-        """Return a new network for the classes of the data, drawn for the model ``name``."""
+        """Return a network with new weights for the model ``name``."""
         config = self.network_config(self.recipe.network, len(self.data.train.classes))
         return ResNet(config, seed=derived_seed(self.recipe.seed, name, "weights"))
 
@@ -148,7 +151,7 @@ class Builder:
         """Return a network that was trained elsewhere.
 
         Raises:
-            ModelError: if there is none, it is a mixture, or its classes are not the data's.
+            ModelError: if it does not exist, is a mixture, or has other classes than the data.
             ForeignModelError: if a classifier cannot be made, or does not return logits.
             ValueError: if it has no such last layer.
         """
@@ -174,7 +177,7 @@ class Builder:
         return regrouped(mixture, (*known, *joined), joined) if joined else mixture
 
     def _ungrown(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
-        """Return a mixture of experts none of which joined later."""
+        """Return a mixture that no expert joined later."""
         start = experts.get((model.robust_gate and model.robust_gate.start) or "")
         if isinstance(start, ResNet):
             gate = start.with_outputs(len(experts))
@@ -224,10 +227,10 @@ class Builder:
         )
 
     def illustrator(self) -> Illustrator:
-        """Return what makes the report's illustrations.
+        """Return the illustrator for the report page.
 
         Raises:
-            ValueError: if the recipe wants none.
+            ValueError: if the recipe has ``report: null``.
         """
         recipe, wanted = self.recipe, self.recipe.report
         if wanted is None:
@@ -241,5 +244,5 @@ class Builder:
         )
 
     def ready(self, model: nn.Module) -> nn.Module:
-        """Put a model on the device with its channels innermost in memory."""
+        """Return a model on the device, with its channels innermost in memory."""
         return model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -23,29 +23,29 @@ from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage
 
 _ENDS_EARLY = 5
-"""By what the passes of an evaluation usually stay below their bound (measured: 3 to 7)."""
+"""How many times fewer passes an evaluation usually takes than its bound (measured: 3 to 7)."""
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """How many images go through the model of a stage, at most."""
+    """The largest number of images that go through the model of a stage."""
 
     forward: float
     backward: float
 
     @property
     def total(self) -> float:
-        """All passes, weighing a backward pass as two forward ones."""
+        """All passes; a backward pass counts as two forward passes."""
         return self.forward + 2 * self.backward
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A stage, what it costs, and what that means on this machine.
+    """A stage, its passes, and the time and memory that they take on this machine.
 
     ``seconds`` is an upper bound for evaluations, whose attacks end early where they succeed.
-    ``bytes`` is the peak of weights, gradients, optimizer state and activations; the data, and what
-    torch itself takes (some 0.4 GB per process), come on top.
+    ``bytes`` is the peak of weights, gradients, optimizer state and activations; the data and torch
+    itself (about 0.4 GB per process) come on top.
     """
 
     stage: Stage
@@ -56,7 +56,7 @@ class Estimate:
 
 
 def stage_passes(builder: Builder, stage: Stage) -> StageCost:
-    """Return how many images a stage sends through its model, at most."""
+    """Return the largest number of images that a stage sends through its model."""
     spec = builder.recipe.models[stage.model]
     if stage.kind == "evaluate":
         n = len(builder.test_data)
@@ -74,7 +74,7 @@ def stage_passes(builder: Builder, stage: Stage) -> StageCost:
 
 
 def _judged(builder: Builder, config: TrainingConfig) -> int:
-    """Return how many validation images a training is judged on, of each perturbation."""
+    """Return how many validation images a training is scored on, under each perturbation."""
     if config.validate_every is None:
         return 0
     times = math.ceil(config.epochs / config.validate_every)
@@ -87,7 +87,7 @@ def _examples(builder: Builder, config: TrainingConfig) -> int:
 
 
 def network_passes(builder: Builder, stage: Stage) -> StageCost:
-    """Return how many images a stage sends through single networks, at most.
+    """Return the largest number of images that a stage sends through single networks.
 
     What goes through a mixture goes through each of its experts and its gate, unless only the gate
     is asked. A gate that experts joined is two networks; its warm-up asks only one of them.
@@ -124,14 +124,16 @@ def _illustration_passes(builder: Builder, spec: AnyModel, stage: Stage) -> Stag
     curves = tuple(row for _, suite in draws.curve_suites().values() for row in suite)
     n = min(draws.examples, len(builder.test_data))
     total = _suite_passes(builder, spec, (*draws.answered, *curves), n)
-    total += Passes(forward=n * len(draws.curve_suites()))  # which are right as they are
+    total += Passes(
+        forward=n * len(draws.curve_suites())
+    )  # for finding the images that are right unattacked
     if stage.model == in_pictures(builder.recipe):
         total += _suite_passes(builder, spec, draws.shown, min(draws.pictures, n))
     return StageCost(total.forward, total.backward)
 
 
 def _suite_passes(builder: Builder, spec: AnyModel, suite: Suite, n: int) -> Passes:
-    """Return how many images a suite sends through a model at most, of ``n`` that there are."""
+    """Return the largest number of images that a suite sends through a model, for ``n`` images."""
     total = Passes()
     for row in suite:
         attack = row.attack.attack if isinstance(row.attack, SearchAround) else row.attack
@@ -159,7 +161,7 @@ def estimate(recipe: Recipe, device: torch.device) -> list[Estimate]:
 
 
 def _estimated(builder: Builder, stage: Stage, speeds: dict[tuple[object, ...], Speed]) -> Estimate:
-    """Return what a stage costs; ``speeds`` has what was timed for the stages before."""
+    """Return what a stage costs; what was timed is looked up in ``speeds``, and added to it."""
     model, conditions = _example(builder, stage.model), _conditions(builder, stage)
 
     def speed_of(part: nn.Module, *shape: object) -> Speed:
@@ -169,7 +171,7 @@ def _estimated(builder: Builder, stage: Stage, speeds: dict[tuple[object, ...], 
         return speeds[shape]
 
     cost, alone = stage_passes(builder, stage), _gate_passes(builder, stage)
-    # the gate learns alone in its warm-up, and is searched alone if it is robust
+    # in a warm-up only the gate learns; if it is robust, only the gate is attacked
     taught = searched = speed_of(model, *_shape(builder, stage.model))
     if alone.forward and isinstance(model, Mixture):
         taught = speed_of(model.gate, "gate")
@@ -180,7 +182,7 @@ def _estimated(builder: Builder, stage: Stage, speeds: dict[tuple[object, ...], 
     seconds += conditions.updates * (taught.update - taught.forward - taught.backward)
     weights = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in ClassOfImage().parameters(model))
-    # float32 weights; of what learns also gradient, momentum, average and the best so far
+    # float32; parameters that learn also have a gradient, momentum, an average and a best copy
     tensors = 4 * (weights + (4 * learning if conditions.updates else 0))
     attack = conditions.batch * searched.attack_bytes
     update = conditions.updates_per_step * taught.update_bytes
@@ -189,7 +191,7 @@ def _estimated(builder: Builder, stage: Stage, speeds: dict[tuple[object, ...], 
 
 @dataclass(frozen=True)
 class _Conditions:
-    """The batch and number format of a stage, and how many images its weights learn from."""
+    """Batch size and number format of a stage, and how many images its weights learn from."""
 
     batch: int
     precision: Precision

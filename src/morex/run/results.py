@@ -20,7 +20,7 @@ from morex.run.builder import Builder
 from morex.run.stages import Stage, stage_id
 
 _OF_RECORD = StageEntry.model_fields.keys() & StageRecord.model_fields.keys()
-"""What the entry of a stage takes over from its record."""
+"""The fields that the entry of a stage copies from its record."""
 
 
 def results(
@@ -30,14 +30,14 @@ def results(
     made_by: Provenance,
     suite: str = "",
 ) -> ResultsFile:
-    """Return what is known so far.
+    """Return the results of all finished stages.
 
     Args:
         builder: the recipe and its data.
         stages: all stages of the run.
         records: the records of the finished ones, by id.
         made_by: the provenance of the process that writes.
-        suite: a further suite, for a table of its own.
+        suite: a suite other than that of the table.
     """
     recipe = builder.recipe
     evaluated = [name for name in recipe.columns if stage_id("evaluate", name, suite) in records]
@@ -115,7 +115,7 @@ def _cost(ids: list[str], records: Mapping[str, StageRecord]) -> Cost:
 
 
 def _ancestry(ids: list[str], stages: list[Stage]) -> list[str]:
-    """Return the stages ``ids`` and all that they need, each once."""
+    """Return the stages ``ids`` and all stages that they need, each once."""
     needs = {stage.id: stage.needs for stage in stages}
     found: dict[str, None] = {}
     queue = [*ids]

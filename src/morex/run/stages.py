@@ -14,9 +14,10 @@ from morex.recipe.kind import Setting
 from morex.recipe.models import SavedModel
 
 FORMAT = 1
-"""Raised whenever the same inputs would give another result, so that old stages are redone.
+"""Increased whenever the same inputs would give a different result, so that stages are redone.
 
-Not for rounding, or for the order of draws from one distribution: a result is as good as before.
+Not increased for rounding, or for another order of draws from the same distribution: then old
+results are as good as new ones.
 """
 
 Kind = Literal["gate", "train", "evaluate", "illustrate"]
@@ -24,15 +25,15 @@ Kind = Literal["gate", "train", "evaluate", "illustrate"]
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a run that is done as a whole or not at all.
+    """A part of a run that is done as a whole or not at all.
 
     Args:
-        kind: warming up a gate, training (or assembling) a model, evaluating it, or illustrating
-            it for the report page.
+        kind: whether it warms up a gate, trains (or assembles) a model, evaluates it, or
+            illustrates it for the report page.
         model: the model's name in the recipe.
         needs: ids of the stages whose results this one reads.
         decided_by: everything else that decides the result, as JSON.
-        suite: of an evaluation, the name of a further suite; empty for that of the table.
+        suite: which suite an evaluation attacks with; empty for that of the table.
     """
 
     kind: Kind
@@ -57,7 +58,7 @@ class Stage:
 
     @property
     def makes_a_model(self) -> bool:
-        """Whether its output is weights, and not something that is measured of them."""
+        """Whether its output is weights, not a measurement of a model."""
         return self.kind in ("gate", "train")
 
     @property
@@ -66,7 +67,7 @@ class Stage:
         return gate_folder(self.model) if self.kind == "gate" else model_folder(self.model)
 
     def key(self, digests: Mapping[str, str]) -> str:
-        """Hash what decides the result, given the digests of what the stage reads."""
+        """Return a hash of what decides the result, given the digests of what the stage reads."""
         return _hash(
             {
                 "format": FORMAT,
@@ -78,7 +79,7 @@ class Stage:
         )
 
     def row_keys(self, model_digest: str) -> dict[str, str]:
-        """Hash what decides each row of an evaluation by itself, given the model's checksum."""
+        """Return a hash for each row of an evaluation, given the model's checksum."""
         common = {name: value for name, value in self.decided_by.items() if name != "rows"}
         common |= {"format": FORMAT, "model": model_digest}
         return {
@@ -92,7 +93,7 @@ def _hash(content: Mapping[str, Any]) -> str:
 
 
 def stage_id(kind: Kind, model: str, suite: str = "") -> str:
-    """Return the id of the stage that does ``kind`` to ``model``, maybe under a further suite."""
+    """Return the id of the stage of a kind for a model, and for a suite other than the table's."""
     return f"{kind}-{slug(model)}" + (f"@{suite}" if suite else "")
 
 
@@ -118,8 +119,8 @@ def plan_stages(
 ) -> list[Stage]:
     """Return the stages of a recipe in an order in which each finds what it needs.
 
-    Only columns are evaluated, each as soon as its model is there, and some of them illustrated;
-    only what they need is trained.
+    The columns are evaluated, each right after its model is made, and some of them are illustrated.
+    Only models that they need are trained.
 
     Args:
         recipe: the recipe.
