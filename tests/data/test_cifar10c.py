@@ -75,11 +75,11 @@ def _save(name: str, array: Any) -> Any:
         (_save("fog.npy", np.zeros((60, 5, 6, 3), np.uint8)), r"\(60, 6, 5, 3\), got uint8"),
         (_save("fog.npy", np.zeros((12, 6, 5, 3), np.uint8)), r"uint8 \(60,.* got .*\(12,"),
         (_save("fog.npy", np.zeros((60, 6, 5, 3))), "got float64"),
-        (_save("fog.npy", np.array([{}])), "fog.npy: not a readable array"),
-        (lambda f: (f / "fog.npy").write_bytes(b"\x93NUMPY"), "fog.npy: not a readable array"),
-        (_save("labels.npy", np.zeros(12, np.uint8)), r"expected 60 whole .* got uint8 \(12,"),
+        (_save("fog.npy", np.array([{}])), "fog.npy: not a readable NumPy array"),
+        (lambda f: (f / "fog.npy").write_bytes(b"\x93NUMPY"), "fog.npy: not a readable NumPy array"),
+        (_save("labels.npy", np.zeros(12, np.uint8)), r"expected 60 integers.* got uint8 \(12,"),
         (_save("labels.npy", np.zeros(60)), "got float64"),
-        (_save("labels.npy", np.zeros(60, np.uint8)), "label 1 is 0 and that of test image 1 is 1"),
+        (_save("labels.npy", np.zeros(60, np.uint8)), "label 1 is 0, but test image 1 has label 1"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path, damage: Any, message: str) -> None:
@@ -94,7 +94,7 @@ def test_a_label_that_differs_at_the_last_severity_is_seen(tmp_path: Path) -> No
     labels = np.load(folder / "labels.npy")
     labels[4 * N + 5] = 3
     np.save(folder / "labels.npy", labels)
-    with pytest.raises(DataError, match="label 53 is 3 and that of test image 5 is 1"):
+    with pytest.raises(DataError, match="label 53 is 3, but test image 5 has label 1"):
         PublishedCorruptions.open(folder, test_set())
 
 
@@ -104,7 +104,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     found = PublishedCorruptions.open(published(tmp_path, test_set(), fog=3), test_set())
     with pytest.raises(DataError, match="no corruption 'frost'; there are fog"):
         found.images("frost", 1, torch.arange(2))
-    with pytest.raises(DataError, match="one of 1 to 5, got 6"):
+    with pytest.raises(DataError, match="expected a number from 1 to 5, got 6"):
         found.images("fog", 6, torch.arange(2))
 
 

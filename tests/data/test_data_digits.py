@@ -42,5 +42,5 @@ def test_the_test_set_is_always_the_same(digits):
 
 @pytest.mark.parametrize("option", ["folder", "image_size", "image_column", "label_column"])
 def test_options_that_would_do_nothing_are_refused(option, tmp_path):
-    with pytest.raises(DataError, match=f"digits is embedded .* {option}"):
+    with pytest.raises(DataError, match=f"digits comes with scikit-learn.* {option}"):
         load_data("digits", **{option: tmp_path})

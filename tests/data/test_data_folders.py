@@ -82,7 +82,7 @@ def test_sizes_must_agree_or_are_made_to(folder):
     stripes[:, 6:18] = 200  # the central square
     Image.fromarray(stripes).save(folder / "train" / "zebra" / "1.png")
     with pytest.raises(
-        DataError, match=r"zebra/1.png: the image is 12x24 and .* 4x4; .*image_size"
+        DataError, match=r"zebra/1.png: the image is 12x24, but .* 4x4; .*image_size"
     ):
         load_data("mine", folder)
     data = load_data("mine", folder, image_size=4)

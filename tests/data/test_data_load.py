@@ -82,7 +82,7 @@ def test_missing_folders_are_named(tmp_path, monkeypatch):
 
 def test_a_folder_with_nothing_of_use_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match="neither parquet files nor class folders; expected"):
+    with pytest.raises(DataError, match="found neither parquet files nor class folders; expected"):
         load_data("mine", tmp_path)
 
 
@@ -102,7 +102,7 @@ def test_unknown_names_list_the_known_ones(tmp_path, monkeypatch):
 
 
 def test_data_under_a_known_name_must_be_that_data(tmp_path):
-    with pytest.raises(DataError, match="cifar10 has 10 classes, this data has 2"):
+    with pytest.raises(DataError, match="cifar10 has 10 classes, but this data has 2"):
         load_data("cifar10", make(tmp_path / "two"))
     assert len(load_data("cifar10", make(tmp_path / "ten", classes=10)).test) == 10
 

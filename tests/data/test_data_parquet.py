@@ -150,8 +150,11 @@ def test_the_metadata_wins_over_customary_names(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "columns left, right may all hold encoded images; .* option image_column"),
-        ({"image_column": "left"}, "columns coarse, fine may all hold .* option label_column"),
+        ({}, "any of the columns left, right may hold encoded images; .* option image_column"),
+        (
+            {"image_column": "left"},
+            "any of the columns coarse, fine may hold .* option label_column",
+        ),
         ({"image_column": "middle"}, "image_column is 'middle', but the columns are left, right"),
         ({"image_column": "fine"}, "image_column is 'fine', which holds int64"),
         ({"image_column": "left", "label_column": "right"}, "label_column is 'right', which hold"),
@@ -198,7 +201,7 @@ def test_undecodable_and_absent_images_are_named(folder):
         (b"", "row 1: the image cannot be decoded"),
         (good[: len(good) - 25], "row 1: the image cannot be decoded"),
         (None, "row 1 has no image bytes"),
-        (png(1, size=6), "row 1: the image is 6x6 and those before it are 4x4; .* image_size"),
+        (png(1, size=6), "row 1: the image is 6x6, but those before it are 4x4; .* image_size"),
     ]:
         columns = {"img": pictures(good, content, good), "label": [0, 1, 2]}
         write(train_file(folder), columns)
@@ -230,7 +233,9 @@ def test_a_file_without_rows_is_named(folder):
 
 def test_a_missing_shard_is_noticed(folder):
     shard(folder / "data" / "val-00001-of-00002.parquet", [1])
-    with pytest.raises(DataError, match=r"'val' split has 1 file\(s\) whose names promise 2"):
+    with pytest.raises(
+        DataError, match=r"'val' split has 1 file\(s\), but their names say that there are 2"
+    ):
         load_data("mine", folder)
 
 

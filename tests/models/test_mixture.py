@@ -178,11 +178,21 @@ def test_experts_stay_in_evaluation_mode(mode: bool) -> None:
     assert not mixture.eval().gate.training
 
 
+@pytest.mark.parametrize("kind", [MeanOfExperts, LargestLogit])
+def test_experts_of_ungated_mixtures_stay_in_evaluation_mode(kind: type[Ensemble]) -> None:
+    mixture = kind({name: expert.train() for name, expert in experts(2).items()})
+    assert not any(m.training for m in mixture.experts.modules())
+    mixture.train()
+    assert not any(m.training for m in mixture.experts.modules())
+
+
 def test_autocast_combines_in_single_precision() -> None:
     mixture, x = Mixture(experts(), Expert(9, outputs=3).eval()), images()
     with torch.autocast("cpu", torch.bfloat16):
         found, weights, logits = mixture(x), mixture.gate_weights(x), mixture.expert_logits(x)
-    assert logits.dtype == torch.bfloat16  # the passes do run in it
+        scores, choices = mixture.gate(x), mixture.choices(x)
+    assert logits.dtype == scores.dtype == torch.bfloat16  # the passes do run in it
+    assert choices.dtype == torch.float32
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, (weights[:, :, None] * logits.float()).sum(1))
 

@@ -1,8 +1,8 @@
-"""What every room of morex uses.
+"""What the whole of morex uses.
 
 =============  ==========================================================
-``files``      files that are either whole or not there; checksums
-``seeding``    random generators, derived from a seed and a place
+``files``      files that are either complete or absent; checksums
+``seeding``    random generators, derived from a seed and a place in the work
 ``precision``  which device to compute on, and in which number format
 ``units``      numbers and words as people read them
 =============  ==========================================================

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either complete or absent, and checksums."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a kill at any moment leaves the old or the new file."""
+    """Write ``content`` to ``path``; a kill at any moment leaves the old or the new file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
@@ -15,16 +15,16 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)  # what a full disk leaves; gone already after the rename
+        temporary.unlink(missing_ok=True)  # left if the disk is full; gone after the rename
 
 
 def write_with_digest(path: Path, content: bytes) -> None:
-    """Write ``content`` atomically behind its own SHA-256, for ``read_with_digest``."""
+    """Write the SHA-256 of ``content`` and then ``content`` itself, for ``read_with_digest``."""
     write_atomically(path, hashlib.sha256(content).digest() + content)
 
 
 def read_with_digest(path: Path) -> bytes:
-    """Return what ``write_with_digest`` wrote.
+    """Return the content that ``write_with_digest`` wrote.
 
     Raises:
         ValueError: if the file is damaged.

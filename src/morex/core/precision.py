@@ -14,7 +14,7 @@ ENVIRONMENT = "MOREX_DEVICE"
 
 
 def default_device() -> torch.device:
-    """Return the device to use where none is given.
+    """Return the device to use if none is given.
 
     It is the one that the environment variable MOREX_DEVICE names, such as ``cpu`` or ``cuda:1``.
     If that is not set, it is the first GPU, or the CPU on a machine without one.

@@ -1,8 +1,8 @@
-"""Random generators that are derived, never stored.
+"""Random generators, which are derived when needed and never stored.
 
 Every random draw in morex comes from a generator made from the run's seed and the place in the
-work where it is needed (stage, epoch, step, ...). Nothing depends on how often something was drawn
-before, so a run that was interrupted needs no generator state to go on with the same bits.
+work (stage, epoch, step, ...). No draw depends on how many came before it. An interrupted run can
+therefore continue with the same bits, although it stores no generator states.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import torch
 
 
 def derived_seed(seed: int, *place: str | int) -> int:
-    """Hash ``seed`` and a place such as ``("MoRE", "epoch", 3)`` to 63 bits (SHA-256)."""
+    """Return 63 bits of the SHA-256 of ``seed`` and a place such as ``("MoRE", "epoch", 3)``."""
     text = "\0".join([str(int(seed)), *map(str, place)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 

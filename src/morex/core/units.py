@@ -1,4 +1,4 @@
-"""Numbers and words as people read them."""
+"""Numbers and words in the form in which people read them."""
 
 from collections.abc import Sequence
 

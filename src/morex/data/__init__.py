@@ -1,4 +1,20 @@
-"""Labelled images: where they come from, and how they are split and augmented."""
+"""Labelled images: where they come from, and how they are split and augmented.
+
+============  ======================================================================
+``load``      a data set by its name
+``images``    labelled images as tensors; splitting and sampling them
+``augment``   random crops and flips
+``digits``    the handwritten digits of scikit-learn
+``download``  well-known data sets from the Hugging Face hub
+``parquet``   data sets in parquet files
+``columns``   which columns of a parquet file hold images and labels
+``folders``   data sets in class folders
+``splits``    which part of a data set is for training and which for testing
+``decode``    encoded pictures to tensors
+``cifar10c``  published corruptions of a test set
+``errors``    the one error of this room
+============  ======================================================================
+"""
 
 from morex.data.augment import Augment
 from morex.data.cifar10c import PublishedCorruptions

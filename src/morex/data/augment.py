@@ -1,4 +1,4 @@
-"""Random crop and flip of whole batches, on the device."""
+"""Random crops and flips of whole batches, on the device of the images."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Augment:
-    """Shift each image by up to ``crop`` pixels, filled with zeros, and mirror half of them.
+    """Shift each image by up to ``crop`` pixels, fill up with zeros, and mirror half of the images.
 
     A shift is a random crop of the zero-padded image: offsets are uniform on {0, ..., 2 crop}^2,
-    mirroring (left to right) has probability 1/2, and images are independent.
+    an image is mirrored left to right with probability 1/2, and images are independent.
 
     Raises:
         ValueError: if ``crop`` is negative.
@@ -27,14 +27,14 @@ class Augment:
             raise ValueError(f"crop: expected pixels >= 0, got {self.crop}")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the augmented images, of the same shape and type (``x`` itself if none is on).
+        """Return the augmented images, of the same shape and type; ``x`` itself without any option.
 
         Args:
             x: (N, C, H, W), bytes or floats; 0 is the colour of the padding.
-            generator: source of all randomness, on the device of ``x``.
+            generator: the source of all randomness, on the device of ``x``.
 
         Raises:
-            ValueError: if ``crop`` is as large as an image, which could then vanish.
+            ValueError: if ``crop`` is not below height and width: images could vanish.
         """
         height, width = x.shape[2:]
         if self.crop >= min(height, width):

@@ -1,9 +1,9 @@
 """Published corruptions of a test set, in the layout of CIFAR-10-C.
 
-A folder holds ``labels.npy``, and for every corruption a file such as ``gaussian_noise.npy``:
+A folder holds ``labels.npy`` and one file for each corruption, such as ``gaussian_noise.npy``:
 uint8 of shape (5 n, H, W, 3), the n test images in their order at severity 1, then at severity 2,
-and so on to 5 (Hendrycks & Dietterich 2019). Files are mapped into memory: only the images that are
-asked for are read.
+and so on up to 5 (Hendrycks & Dietterich 2019). The files are mapped into memory, and only the
+images that are used are read.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _LABELS = "labels.npy"
 
 @dataclass(frozen=True, eq=False)
 class PublishedCorruptions:
-    """The files of a folder, checked against the test set that they are made from."""
+    """The files of a folder, checked against the test set from which they were made."""
 
     test: ImageSet
     files: Mapping[str, Any]
@@ -34,15 +34,15 @@ class PublishedCorruptions:
         """Check all files of ``folder`` and map them into memory.
 
         Args:
-            folder: with one file per corruption, and the labels.
+            folder: the folder with one file per corruption, and the labels.
             test: the whole test set, in its published order.
 
         Raises:
-            DataError: if a file is missing, unreadable or of another shape, or labels differ from
-                those of the test set.
+            DataError: if a file is missing, unreadable or of the wrong shape, or if the labels are
+                not those of the test set.
         """
         if not folder.is_dir():
-            raise DataError(f"{folder}: there is no such folder; correct the path")
+            raise DataError(f"{folder}: no such folder; correct the path")
         paths = sorted(path for path in folder.glob("*.npy") if path.name != _LABELS)
         if not paths or not (folder / _LABELS).is_file():
             there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
@@ -59,10 +59,10 @@ class PublishedCorruptions:
         """Return the corrupted versions of some test images.
 
         Args:
-            corruption: the name of a file, without its ending.
+            corruption: the name of a file, without its suffix.
             severity: from 1 to 5.
-            rows: which test images, int64 (n,).
-            device: where to put them; None for the device of the test set.
+            rows: the indices of the test images, int64 (n,).
+            device: where to put them; by default the device of the test set.
 
         Raises:
             DataError: if there is no such corruption or severity.
@@ -70,9 +70,9 @@ class PublishedCorruptions:
         if corruption not in self.files:
             raise DataError(f"no corruption {corruption!r}; there are {', '.join(self.files)}")
         if severity not in SEVERITIES:
-            raise DataError(f"severity: expected one of 1 to 5, got {severity}")
+            raise DataError(f"severity: expected a number from 1 to 5, got {severity}")
         chosen = rows.cpu() + (severity - 1) * len(self.test)
-        # read in the order of the file, so that the disk does not seek
+        # read in the order of the file, which spares the disk from seeking
         order = chosen.argsort()
         read = torch.from_numpy(self.files[corruption][chosen[order].numpy()])
         pixels = read[order.argsort()].permute(0, 3, 1, 2).contiguous()
@@ -85,14 +85,14 @@ def _check_labels(path: Path, test: ImageSet) -> None:
     count = len(SEVERITIES) * len(expected)
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: expected {count} whole numbers, five times the {len(expected)} test images, "
+            f"{path}: expected {count} integers, five for each of the {len(expected)} test images, "
             f"got {labels.dtype} {labels.shape}"
         )
     wrong = np.flatnonzero(labels.reshape(len(SEVERITIES), -1) != expected)
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"{path}: label {row} is {labels[row]} and that of test image {row % len(expected)} is "
+            f"{path}: label {row} is {labels[row]}, but test image {row % len(expected)} has label "
             f"{expected[row % len(expected)]}; both must be the same test set in the same order"
         )
 
@@ -112,5 +112,5 @@ def _mapped(path: Path) -> Any:
     except (OSError, ValueError, EOFError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(
-            f"{path}: not a readable array ({reason}); copy or download it again"
+            f"{path}: not a readable NumPy array ({reason}); copy or download it again"
         ) from error

@@ -11,7 +11,7 @@ from morex.data.errors import DataError
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the image and label columns, and the class names if the file knows them."""
+    """The names of the image and label columns, and the class names if the file has them."""
 
     image: str
     label: str
@@ -19,13 +19,13 @@ class Columns:
 
 
 def find_columns(path: Path, schema: Any, image: str | None, label: str | None) -> Columns:
-    """Return the columns of an Arrow ``schema``; ``image`` and ``label`` overrule the search.
+    """Return the columns of an Arrow ``schema``; if given, ``image`` and ``label`` name them.
 
-    The hub's metadata (features Image and ClassLabel) decides; without it, the type of the
-    columns, and then their customary names.
+    The hub's metadata (features Image and ClassLabel) decides first, then the types of the columns,
+    then their usual names.
 
     Raises:
-        DataError: if a column is missing, has a type that does not fit, or is not the only choice.
+        DataError: if a column is missing, has an unsuitable type, or is not the only candidate.
     """
     features = _features(schema)
     image = _only_one(path, schema, features, _IMAGE, image)
@@ -36,11 +36,11 @@ def find_columns(path: Path, schema: Any, image: str | None, label: str | None) 
 
 @dataclass(frozen=True)
 class _Role:
-    """What tells a column of one kind."""
+    """How to recognise a column of images, or of labels."""
 
     option: str
     feature: str
-    customary: tuple[str, ...]
+    usual: tuple[str, ...]
     holds: str
     fits: Callable[[Any], bool]
 
@@ -65,7 +65,7 @@ _LABEL = _Role("label_column", "ClassLabel", ("label", "labels"), "integer label
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
-    """Return the hub's description of every column; empty without one."""
+    """Return the hub's description of every column; empty if there is none."""
     text = (schema.metadata or {}).get(b"huggingface", b"{}")
     features: dict[str, dict[str, Any]] = json.loads(text).get("info", {}).get("features", {})
     return features
@@ -82,12 +82,12 @@ def _only_one(
         return _checked(path, schema, role, chosen)
     fitting: list[str] = [column.name for column in schema if role.fits(column.type)]
     declared = [n for n in fitting if features.get(n, {}).get("_type") == role.feature]
-    customary = [n for n in fitting if n in role.customary]
-    candidates = declared or (fitting if len(fitting) == 1 else customary or fitting)
+    usual = [n for n in fitting if n in role.usual]
+    candidates = declared or (fitting if len(fitting) == 1 else usual or fitting)
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        problem = f"columns {', '.join(candidates)} may all hold {role.holds}"
+        problem = f"any of the columns {', '.join(candidates)} may hold {role.holds}"
     else:
         problem = f"none of the columns {', '.join(schema.names)} holds {role.holds}"
     raise DataError(f"{path}: {problem}; name the right one with the option {role.option}")
@@ -101,6 +101,6 @@ def _checked(path: Path, schema: Any, role: _Role, chosen: str) -> str:
     if not role.fits(kind):
         raise DataError(
             f"{path}: {role.option} is {chosen!r}, which holds {kind} instead of {role.holds}; "
-            f"choose another of {there}"
+            f"choose one of {there}"
         )
     return chosen

@@ -1,4 +1,4 @@
-"""Encoded pictures (PNG, JPEG, ...) to one tensor of bytes."""
+"""Decodes pictures (PNG, JPEG, ...) to one tensor of bytes."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -12,17 +12,17 @@ from torch import Tensor
 from morex.data.errors import DataError
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-"""Pillow's modes that become RGB without loss of range; 16-bit and float pictures do not."""
+"""Pillow's modes that can be converted to RGB without loss of range, unlike 16 bits and floats."""
 
 Picture = tuple[str, bytes | Path]
-"""Where a picture is, for messages, and its encoded bytes or file."""
+"""The place of a picture, for error messages, and its encoded bytes or file."""
 
 
 def read_pictures(paths: Sequence[Path], image_size: int | None) -> Tensor:
     """Read picture files to uint8 RGB, (N, 3, H, W); see ``decode_all``.
 
     Raises:
-        DataError: if there is none, one is missing or cannot be decoded, or sizes differ.
+        DataError: if ``paths`` is empty, a file is missing or cannot be decoded, or sizes differ.
     """
     if not paths:
         raise DataError("no picture to read: name at least one file")
@@ -32,17 +32,17 @@ def read_pictures(paths: Sequence[Path], image_size: int | None) -> Tensor:
 def decode_all(pictures: Iterable[Picture], count: int, image_size: int | None) -> Tensor:
     """Decode ``count`` pictures to uint8 RGB, (count, 3, H, W).
 
-    Only one decoded picture is held besides the result.
+    No more than one decoded picture is held beside the result.
 
     Args:
         pictures: exactly ``count`` >= 1 pictures; greyscale, palette and CMYK become RGB, an alpha
             channel is dropped.
-        count: how many there are, so that the result is allocated once.
-        image_size: resize to image_size x image_size (largest centred square, bicubic); by
-            default all pictures must have the size of the first.
+        count: the number of pictures; the result is allocated once.
+        image_size: crop to the largest centred square and resize to image_size x image_size
+            (bicubic); by default all pictures must have the size of the first.
 
     Raises:
-        DataError: if a picture cannot be decoded, or has another size than the first one.
+        DataError: if a picture cannot be decoded, or is not of the size of the first.
     """
     images: Tensor | None = None
     for row, (where, content) in enumerate(pictures):
@@ -51,7 +51,7 @@ def decode_all(pictures: Iterable[Picture], count: int, image_size: int | None) 
             images = torch.empty((count, *pixels.shape), dtype=torch.uint8)
         if pixels.shape != images.shape[1:]:
             raise DataError(
-                f"{where}: the image is {_size(pixels)} and those before it are {_size(images)}; "
+                f"{where}: the image is {_size(pixels)}, but those before it are {_size(images)}; "
                 "set the option image_size to resize all of them"
             )
         images[row] = pixels
@@ -63,7 +63,7 @@ def _decode(where: str, content: bytes | Path, image_size: int | None) -> "np.nd
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as opened:
             return np.array(_rgb(opened, image_size))
-    except Exception as error:  # Pillow's decoders raise whatever their format brings
+    except Exception as error:  # Pillow's decoders raise errors of many types
         raise DataError(
             f"{where}: the image cannot be decoded ({error}); replace or remove it"
         ) from error
@@ -73,7 +73,7 @@ def _rgb(image: Image.Image, image_size: int | None) -> Image.Image:
     if image.mode not in EIGHT_BIT_MODES:
         raise ValueError(f"mode {image.mode} is not 8 bits per channel")
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns about the direct way
+        image = image.convert("RGBA")  # Pillow warns if it is converted directly
     if image.mode != "RGB":
         image = image.convert("RGB")
     if image_size is not None and image.size != (image_size, image_size):

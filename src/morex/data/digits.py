@@ -1,18 +1,18 @@
-"""The handwritten digits that come with scikit-learn: real images without a download."""
+"""The handwritten digits that come with scikit-learn: real images that need no download."""
 
 import torch
 
 from morex.data.images import ImageSet
 
 TEST_SHARE = 0.2
-TEST_SEED = 0  # fixed: the test set must not depend on a run's seed
+TEST_SEED = 0  # the test set must not depend on a run's seed
 
 
 def load_digits() -> tuple[ImageSet, ImageSet]:
     """Return (train, test): 1,438 and 359 of the 1,797 digits of scikit-learn, 8x8.
 
-    The grey values 0..16 become round(255 value / 16) in three equal channels. The test set is a
-    fixed stratified fifth, as scikit-learn has none of its own.
+    The grey values 0..16 become round(255 value / 16) in three equal channels. scikit-learn has no
+    test set; a fixed fifth of every class is used.
     """
     from sklearn.datasets import load_digits as embedded
 

@@ -1,4 +1,4 @@
-"""Download of well-known data sets from the Hugging Face hub, once."""
+"""Downloads well-known data sets from the Hugging Face hub, each once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ class HubData:
     Attributes:
         repository: its name there.
         files: patterns of its parquet files; each must match at least one.
-        classes: how many classes it has, wherever it is read from.
-        test_names: splits that are its test set in the literature.
+        classes: the number of its classes, also in a local copy.
+        test_names: the splits that the literature uses as its test set.
     """
 
     repository: str
@@ -29,7 +29,7 @@ KNOWN = {
     "cifar10": HubData(
         "uoft-cs/cifar10", ("plain_text/train-*.parquet", "plain_text/test-*.parquet"), 10
     ),
-    # the labels of its test split were never published
+    # the test labels of this one were never published
     "tiny-imagenet-200": HubData(
         "zh-plus/tiny-imagenet",
         ("data/train-*.parquet", "data/valid-*.parquet"),
@@ -43,10 +43,10 @@ KNOWN = {
 def download(name: str) -> Path:
     """Return the folder with the parquet files of ``KNOWN[name]``, downloading them if needed.
 
-    They are kept in the hub's own cache; once they are there, no network is needed.
+    The hub's client keeps them in its cache. Once they are there, no network is needed.
 
     Raises:
-        DataError: if they are not there and cannot be downloaded.
+        DataError: if they are not in the cache and cannot be downloaded.
     """
     source = KNOWN[name]
     return _cached(source) or _downloaded(name, source)
@@ -57,7 +57,7 @@ def _cached(source: HubData) -> Path | None:
         folder = _snapshot(source, local_files_only=True)
     except FileNotFoundError:
         return None
-    return folder if _complete(folder, source) else None  # a download may have been cut short
+    return folder if _complete(folder, source) else None  # a download may have been interrupted
 
 
 def _downloaded(name: str, source: HubData) -> Path:
@@ -87,7 +87,7 @@ def _snapshot(source: HubData, local_files_only: bool = False) -> Path:
 
 
 def _complete(folder: Path, source: HubData) -> bool:
-    """Tell whether the files of every split are there, with all of their shards."""
+    """Return whether the files of every split are there, with all of their shards."""
     try:
         find_shards(folder)
     except DataError:

@@ -1,5 +1,5 @@
-"""The one error of the data layer."""
+"""The one error of this room."""
 
 
 class DataError(ValueError):
-    """Data cannot be used; the message is one sentence: where, what is wrong and what to do."""
+    """Data cannot be used. The message says in one sentence where, what is wrong and what to do."""

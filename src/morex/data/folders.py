@@ -1,4 +1,4 @@
-"""Image classification in class folders: <root>/<split>/<class>/<picture>."""
+"""Data sets in class folders: <root>/<split>/<class>/<picture>."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from morex.data.splits import TEST_NAMES, TRAIN
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Endings of files that count as pictures, in any case; other files are ignored."""
+"""The suffixes of pictures, in lower or upper case; other files are ignored."""
 
 
 def find_class_folders(root: Path) -> dict[str, Path]:
@@ -23,18 +23,20 @@ def find_class_folders(root: Path) -> dict[str, Path]:
 def read_class_folders(
     train: Path, test: Path, *, image_size: int | None = None
 ) -> tuple[ImageSet, ImageSet]:
-    """Return the (train, test) images; classes are the sorted names of the folders in ``train``.
+    """Return the (train, test) images; the classes are the sorted folder names in ``train``.
 
-    Images are ordered by their place in their class and then by class, so that the first n of
-    them are spread evenly over the classes.
+    The first images of all classes come first, then the second ones, and so on: any first n images
+    are spread evenly over the classes.
 
     Raises:
-        DataError: if there are no classes, ``test`` has one that ``train`` lacks, or an image is
-            unusable.
+        DataError: if there are no classes, ``test`` has a class that ``train`` lacks, or an image
+            cannot be used.
     """
     classes = _class_names(train)
     if not classes:
-        raise DataError(f"{train}: no class folders here; put the pictures in one for each class")
+        raise DataError(
+            f"{train}: no class folders here; put the pictures into one folder for each class"
+        )
     unknown = sorted(set(_class_names(test)) - set(classes))
     if unknown:
         raise DataError(
@@ -57,7 +59,7 @@ def _read_split(split: Path, classes: tuple[str, ...], image_size: int | None) -
     ]
     if not numbered:
         raise DataError(
-            f"{split}: no pictures in its class folders; expected files that end in "
+            f"{split}: no pictures in its class folders; expected files with the suffixes "
             f"{', '.join(sorted(SUFFIXES))}"
         )
     numbered.sort()

@@ -29,7 +29,7 @@ class ImageSet:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Check everything that can be wrong."""
+        """Check shapes, types, devices and labels."""
         images, labels = self.images, self.labels
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(
@@ -67,7 +67,7 @@ class ImageSet:
 
     @property
     def device(self) -> torch.device:
-        """Where images and labels are."""
+        """The device of images and labels."""
         return self.images.device
 
     def to(self, device: torch.device | str) -> "ImageSet":
@@ -82,7 +82,7 @@ class ImageSet:
     def first(self, n: int) -> "ImageSet":
         """Return the first ``n`` images, or all if there are fewer.
 
-        Data sets that are sorted by class give few classes here: see ``sample``.
+        These may be of few classes, if the set is sorted by class: see ``sample``.
 
         Raises:
             ValueError: if ``n`` is below 1.
@@ -94,8 +94,8 @@ class ImageSet:
     def sample(self, n: int, seed: int) -> "ImageSet":
         """Return ``n`` images drawn without replacement and evenly over the classes.
 
-        No class that still has images is more than one image behind another. The images keep
-        their order; all of them come back if there are no more than ``n``.
+        The numbers of images of any two classes differ by at most one, unless a class has no more.
+        The images keep their order. If there are no more than ``n``, all are returned.
 
         Raises:
             ValueError: if ``n`` is below 1.
@@ -115,7 +115,7 @@ class ImageSet:
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of images, labels and class names.
 
-        It is the same on every device and decides whether work on this data has to be redone.
+        It is the same on every device. Work on data with another fingerprint has to be redone.
         """
         head = json.dumps([list(self.images.shape), list(self.classes)])
         digest = hashlib.sha256(head.encode())
@@ -124,13 +124,14 @@ class ImageSet:
         return digest.hexdigest()
 
     def split(self, validation: float, seed: int) -> "tuple[ImageSet, ImageSet]":
-        """Split at random into (train, validation), with the same share of every class.
+        """Return a random split into (train, validation), with the same share of every class.
 
-        A class of n images gives round(validation * n) of them, but at least 1 and at most n - 1.
-        Both sides keep the order of the images. The draw depends on ``seed`` and labels alone.
+        Of a class of n images, round(validation * n) are for validation, at least 1 and at most
+        n - 1. Both parts keep the order of the images. The draw depends on ``seed`` and the labels
+        alone.
 
         Args:
-            validation: share of the images, in (0, 1).
+            validation: the share of the images, in (0, 1).
             seed: the run's seed.
 
         Raises:
@@ -151,14 +152,16 @@ class ImageSet:
         few = int(counts.argmin())
         if counts[few] < 2:
             raise DataError(
-                f"class {self.classes[few]!r} has {int(counts[few])} image(s), too few to split "
-                "into training and validation: add images or leave the class out"
+                f"class {self.classes[few]!r} has {int(counts[few])} image(s), which is too few to "
+                "split into training and validation; add images or leave the class out"
             )
 
 
 def _rank_in_class(labels: Tensor, order: Tensor) -> Tensor:
     """Return, for every row, how many rows of its class come before it in ``order``: (N,)."""
-    grouped = order[labels[order].argsort(stable=True)]  # by class, each class in ``order``
+    grouped = order[
+        labels[order].argsort(stable=True)
+    ]  # grouped by class, in ``order`` within each class
     counts = torch.bincount(labels)
     starts = counts.cumsum(0) - counts
     rank = torch.empty_like(labels)

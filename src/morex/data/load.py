@@ -1,4 +1,4 @@
-"""A data set by its name: find it, read it, check it."""
+"""Finds a data set by its name, reads it and checks it."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ ENVIRONMENT = "MOREX_DATA"
 
 @dataclass(frozen=True)
 class Data:
-    """Images to train on and images to test on, of one shape and with the same classes.
+    """Training and test images of one shape and with the same classes.
 
     Raises:
         DataError: if shapes or classes differ.
@@ -32,14 +32,16 @@ class Data:
     test: ImageSet
 
     def __post_init__(self) -> None:
-        """Check that both sides fit."""
+        """Check that shapes and classes agree."""
         if self.train.shape != self.test.shape:
             raise DataError(
                 f"{self.name}: train images are {self.train.shape} and test images "
-                f"{self.test.shape}; set the option image_size to resize them"
+                f"{self.test.shape}; set the option image_size to resize all of them"
             )
         if self.train.classes != self.test.classes:
-            raise DataError(f"{self.name}: train and test have different classes; make them agree")
+            raise DataError(
+                f"{self.name}: train and test have different classes; give them the same"
+            )
 
 
 def load_data(
@@ -50,22 +52,25 @@ def load_data(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> Data:
-    """Load a data set to the CPU.
+    """Return a data set, on the CPU.
 
-    "digits" comes with scikit-learn. Any other name is looked for in ``folder``, else in the folder
-    of the environment variable MOREX_DATA, in its subfolder ``name`` or in itself; without either a
-    known name is downloaded. The folder holds parquet files as on the Hugging Face hub, or class
-    folders. The test set is its test split, or else its validation split.
+    "digits" comes with scikit-learn. Any other data set is read from ``folder``, or from the folder
+    that the environment variable MOREX_DATA names: from its subfolder ``name`` if there is one,
+    otherwise from the folder itself. If neither is given, well-known data sets are downloaded.
+
+    The folder holds parquet files as on the Hugging Face hub, or class folders. The test set is the
+    test split, or the validation split if there is no test split.
 
     Args:
         name: "digits", "cifar10", "tiny-imagenet-200", or your own name for ``folder``.
-        folder: where the data is.
-        image_size: height and width, in pixels, to resize images to; by default as they are.
-        image_column: the parquet column with the images, if there are several.
-        label_column: the parquet column with the labels, if there are several.
+        folder: the folder that holds the data.
+        image_size: the height and width, in pixels, to which images are resized; by default they
+            are not.
+        image_column: the parquet column with the images, if several could be it.
+        label_column: the parquet column with the labels, if several could be it.
 
     Raises:
-        DataError: with one sentence on what is wrong and what to do.
+        DataError: if there is no such data set, or it cannot be used.
     """
     options = {
         "folder": folder,
@@ -74,7 +79,7 @@ def load_data(
         "label_column": label_column,
     }
     if name == EMBEDDED:
-        _refuse(options, f"{EMBEDDED} is embedded and 8x8")
+        _refuse(options, f"{EMBEDDED} comes with scikit-learn, in 8x8 pixels")
         return Data(name, *load_digits())
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size: expected pixels >= 1, got {image_size}")
@@ -88,7 +93,7 @@ def _refuse(options: Mapping[str, object], because: str) -> None:
     """Raise if an option is set that has no effect here."""
     useless = [name for name, value in options.items() if value is not None]
     if useless:
-        raise DataError(f"{because}: leave out the option(s) {', '.join(useless)}")
+        raise DataError(f"{because}: remove the option(s) {', '.join(useless)}")
 
 
 def _find_folder(name: str, folder: Path | None) -> Path:
@@ -99,7 +104,7 @@ def _find_folder(name: str, folder: Path | None) -> Path:
         place = _existing(Path(root).expanduser(), f"the folder that {ENVIRONMENT} names")
         if (place / name).is_dir():
             return place / name
-        # not the data of another folder in there: find_shards looks two folders down
+        # find_shards looks two folders down, where another data set may be
         if [*place.glob("*.parquet"), *place.glob("data/*.parquet")] or find_class_folders(place):
             return place
     if name in KNOWN:
@@ -140,8 +145,8 @@ def _read(
         test = choose_test(folders, folder, test_names)
         return read_class_folders(folders[TRAIN], folders[test], image_size=image_size)
     raise DataError(
-        f"{folder}: neither parquet files nor class folders; expected train-*.parquet and "
-        "test-*.parquet, or train/<class>/ and test/<class>/ with pictures"
+        f"{folder}: found neither parquet files nor class folders; expected train-*.parquet and "
+        "test-*.parquet, or pictures in train/<class>/ and test/<class>/"
     )
 
 
@@ -149,8 +154,8 @@ def _check_classes(data: Data, folder: Path) -> None:
     classes = data.train.classes
     if data.name in KNOWN and len(classes) != KNOWN[data.name].classes:
         raise DataError(
-            f"{folder}: {data.name} has {KNOWN[data.name].classes} classes, this data has "
-            f"{len(classes)}; give the right folder, or the data another name"
+            f"{folder}: {data.name} has {KNOWN[data.name].classes} classes, but this data has "
+            f"{len(classes)}; give the right folder, or give the data another name"
         )
     counts = torch.bincount(data.train.labels, minlength=len(classes))
     if not counts.all():

@@ -1,6 +1,6 @@
-"""Image classification in the Hugging Face hub's parquet layout.
+"""Data sets in parquet files, in the layout of the Hugging Face hub.
 
-Rows are counted from 0 in each file, in messages too.
+Rows are counted from 0 in each file, also in error messages.
 """
 
 import re
@@ -21,17 +21,17 @@ from morex.data.splits import split_named
 Shards = dict[str, list[Path]]
 """The parquet files of each split, in order."""
 
-_BATCH = 1000  # rows whose encoded pictures are held at a time
+_BATCH = 1000  # rows whose encoded pictures are held in memory at a time
 
 
 def find_shards(folder: Path) -> Shards:
     """Return the parquet files of each split in ``folder``, at most two folders down.
 
-    A file belongs to the split that its name starts with (train-00000-of-00002.parquet), or else
-    the name of its folder (train/0000.parquet). The dictionary is empty without such files.
+    A file belongs to the split with which its name starts (train-00000-of-00002.parquet), or
+    otherwise the name of its folder (train/0000.parquet). Without such files the result is empty.
 
     Raises:
-        DataError: if a split lies in several folders, or misses some of its shards.
+        DataError: if a split is in several folders, or some of its shards are missing.
     """
     shards: Shards = {}
     for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet"):
@@ -52,12 +52,12 @@ def read_shards(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> tuple[ImageSet, ImageSet]:
-    """Return the (train, test) images of these files; classes are those of ``train``.
+    """Return the (train, test) images of these files; the classes are those of ``train``.
 
-    Without class names in the files, class k is called "k".
+    If the files have no class names, class k is called "k".
 
     Raises:
-        DataError: if a file, column, label or image is unusable, or files disagree.
+        DataError: if a file, column, label or image cannot be used, or if files disagree.
     """
     columns = _common_columns([*train, *test], image_column, label_column)
     labels = _labels(train, columns, len(columns.classes) if columns.classes else None)
@@ -78,14 +78,14 @@ def _check_complete(split: str, paths: list[Path]) -> None:
     totals = {int(m[1]) for path in paths if (m := re.search(r"-\d+-of-(\d+)", path.name))}
     if totals and totals != {len(paths)}:
         raise DataError(
-            f"{folders[0]}: the {split!r} split has {len(paths)} file(s) whose names promise "
-            f"{' or '.join(map(str, sorted(totals)))}; download it again"
+            f"{folders[0]}: the {split!r} split has {len(paths)} file(s), but their names say "
+            f"that there are {' or '.join(map(str, sorted(totals)))}; download it again"
         )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a parquet file; what goes wrong in reading it becomes a ``DataError``."""
+    """Open a parquet file; errors in reading it become a ``DataError``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -110,7 +110,7 @@ def _common_columns(
         if columns != first:
             raise DataError(
                 f"{path}: columns or class names differ from those of {paths[0]}; "
-                "make the files agree"
+                "give all files the same"
             )
     assert first is not None  # a split has at least one file
     return first
@@ -129,13 +129,13 @@ def _labels_of(path: Path, columns: Columns, classes: int | None) -> torch.Tenso
         column = file.read(columns=[columns.label]).column(0).combine_chunks()
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise DataError(f"{path}: row {row} has no label; remove it or give it one")
+        raise DataError(f"{path}: row {row} has no label; add one or remove the row")
     labels = column.to_numpy(zero_copy_only=False).astype(np.int64)
     wrong = np.flatnonzero((labels < 0) | (labels >= (classes or np.inf)))
     if len(wrong):
         raise DataError(
             f"{path}: row {wrong[0]} has label {labels[wrong[0]]}, outside "
-            f"[0, {classes or 'number of classes'}); correct or remove it"
+            f"[0, {classes or 'number of classes'}); correct it or remove the row"
         )
     return torch.from_numpy(labels)
 
@@ -154,7 +154,7 @@ def _pictures(paths: list[Path], columns: Columns) -> Iterator[Picture]:
                 for content in _encoded(batch.column(0)):
                     where = f"{path}: row {row}"
                     if content is None:
-                        raise DataError(f"{where} has no image bytes; remove it or add them")
+                        raise DataError(f"{where} has no image bytes; add them or remove the row")
                     yield where, content
                     row += 1
 

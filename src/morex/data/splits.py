@@ -1,4 +1,4 @@
-"""Which part of a data set trains and which part tests."""
+"""Which part of a data set is for training and which for testing."""
 
 import re
 from collections.abc import Collection
@@ -9,13 +9,13 @@ from morex.data.errors import DataError
 TRAIN = "train"
 VALIDATION_NAMES = ("validation", "valid", "val")
 TEST_NAMES = ("test", *VALIDATION_NAMES)
-"""Splits that may serve as the test set, the preferred one first."""
+"""The splits that can be the test set, in order of preference."""
 
 _SPLIT = re.compile(rf"({TRAIN}|{'|'.join(TEST_NAMES)})(?![a-z])", re.IGNORECASE)
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a file or folder name starts with, or None."""
+    """Return the split with which the name of a file or folder starts; None if there is none."""
     match = _SPLIT.match(name)
     return match[1].lower() if match else None
 
@@ -28,7 +28,7 @@ def choose_test(found: Collection[str], folder: Path, wanted: tuple[str, ...] = 
     """
     there = ", ".join(sorted(found)) or "no split at all"
     if TRAIN not in found:
-        raise DataError(f"{folder}: no {TRAIN!r} split, found {there}; add files of that name")
+        raise DataError(f"{folder}: no {TRAIN!r} split, found {there}; add files with that name")
     for name in wanted:
         if name in found:
             return name
