@@ -76,10 +76,10 @@ def _save(name: str, array: Any) -> Any:
         (_save("fog.npy", np.zeros((12, 6, 5, 3), np.uint8)), r"uint8 \(60,.* got .*\(12,"),
         (_save("fog.npy", np.zeros((60, 6, 5, 3))), "got float64"),
         (_save("fog.npy", np.array([{}])), "fog.npy: not a readable NumPy array"),
-        (lambda f: (f / "fog.npy").write_bytes(b"\x93NUMPY"), "fog.npy: not a readable NumPy array"),
+        (lambda f: (f / "fog.npy").write_bytes(b"\x93NUMPY"), "fog.npy: not a readable NumPy"),
         (_save("labels.npy", np.zeros(12, np.uint8)), r"expected 60 integers.* got uint8 \(12,"),
         (_save("labels.npy", np.zeros(60)), "got float64"),
-        (_save("labels.npy", np.zeros(60, np.uint8)), "label 1 is 0, but test image 1 has label 1"),
+        (_save("labels.npy", np.zeros(60, np.uint8)), "label 1 is 0, but test image 1 has .* 1"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path, damage: Any, message: str) -> None:
@@ -183,7 +183,7 @@ def test_what_cannot_be_evaluated_is_said(model: Path, tmp_path: Path) -> None:
     folder = published(tmp_path / "c", test_set(), noise=37)
     code, said = call("evaluate", model, "--corrupted", folder)
     assert code == 2
-    assert "labels.npy: expected 1795 whole numbers" in said
+    assert "labels.npy: expected 1795 integers" in said
     code, said = call("evaluate", model, "--corrupted", folder, "--suite", "quick")
     assert code == 2
     assert "leave out one of the two" in said

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from morex.attacks import AwayFromChoices
 from morex.models.extend import regrouped, regrouped_gate
 from morex.models.gates import ExtendedGate
-from morex.models.mixture import Mixture
+from morex.models.mixture import Combine, Mixture
 from morex.models.named import load_model
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.models.save import save_model
@@ -23,8 +23,9 @@ def network(seed: int, outputs: int = CLASSES) -> ResNet:
     return ResNet(config, seed=seed).eval()
 
 
-def mixture(m: int = 3) -> Mixture:
-    made = Mixture({f"e{i}": network(i) for i in range(m)}, network(99, m)).eval()
+def mixture(m: int = 3, combine: Combine = "logits") -> Mixture:
+    parts = {f"e{i}": network(i) for i in range(m)}
+    made = Mixture(parts, network(99, m), combine=combine).eval()
     with torch.no_grad():
         for i, layer in enumerate(made.last_layers()):
             layer.bias.add_(i)  # as fine-tuning does: no longer those of the networks
@@ -36,8 +37,9 @@ def images(n: int = 6) -> Tensor:
     return torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def test_the_same_experts_give_the_same_model() -> None:
-    old, x = mixture(), images()
+@pytest.mark.parametrize("combine", ["logits", "probabilities"])
+def test_the_same_experts_give_the_same_model(combine: Combine) -> None:
+    old, x = mixture(combine=combine), images()
     torch.testing.assert_close(regrouped(old, old.expert_names)(x), old(x), rtol=0, atol=0)
 
 
