@@ -12,7 +12,7 @@ from torch import Tensor
 from morex.attacks import GridSearch, RandomNoise, WorstOfDraws
 from morex.attacks.base import Passes
 from morex.attacks.draws import WorstOfStrengths
-from morex.perturbations import L2, Linf, Scale, Transform
+from morex.perturbations import L2, Linf, Scale, Spatial, Transform
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,46 @@ def test_noise_is_the_last_draw_that_fools_or_the_image_itself():
     counting, attack = Counting(model), RandomNoise(ball, draws=3)
     assert torch.equal(attack(counting, x, y, generator=seeded()), found)
     assert attack.passes == Passes(forward=len(counting.calls)) == Passes(forward=3)
+
+
+def test_of_equal_losses_the_first_draw_stays():
+    x, y = torch.full((3, 3, 2, 2), 0.5), torch.zeros(3, dtype=torch.int64)
+    found = WorstOfDraws(Mixed(0.5), draws=3)(
+        lambda moved: torch.zeros(len(moved), 2), x, y, generator=seeded()
+    )
+    assert torch.equal(found, Mixed(0.5)(x, generator=seeded()))
+
+
+@dataclass(frozen=True)
+class Written(Spatial):
+    """Writes the two parameters, as pixels from 0 to 1, where the image begins."""
+
+    parameters: ClassVar[int] = 2
+
+    def apply(self, x: Tensor, point: Tensor) -> Tensor:
+        return torch.cat([(point + 1).view(-1, 1, 1, 2) / 2, x[..., 2:]], 3)
+
+    def matrix(self, point: Tensor, size: tuple[int, int]) -> Tensor:
+        raise NotImplementedError
+
+
+def test_a_grid_goes_from_end_to_end_and_stops_at_what_fools():
+    x, y = torch.full((1, 1, 1, 4), 0.3), torch.zeros(1, dtype=torch.int64)
+    attack, ends = GridSearch(Written(), points=3), (0.0, 0.5, 1.0)
+    grid = [[first, second] for first in ends for second in ends]
+    seen = []
+
+    def model(moved: Tensor) -> Tensor:
+        seen.append(moved[0, 0, 0, :2].tolist())
+        wrong = float(moved[0, 0, 0, 1] > stop)
+        return torch.tensor([[1 - wrong, wrong]])
+
+    stop = 1.0  # never
+    assert attack(model, x, y)[0, 0, 0].tolist() == pytest.approx([1, 1, 0.3, 0.3])
+    assert seen[1:] == grid
+    assert attack.passes == Passes(forward=len(seen)) == Passes(forward=10)
+    stop = 0.75
+    assert attack(model, x, y)[0, 0, 0].tolist() == pytest.approx([0, 1, 0.3, 0.3])
 
 
 @pytest.mark.parametrize(
