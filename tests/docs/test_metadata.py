@@ -10,6 +10,7 @@ from pages import ROOT, check_command
 
 from morex.cli.main import app
 
+_CLASS = re.compile(r"^([A-Z][a-z]+[A-Z]\w*|Builder|Event|Mixture)(?=$|\.)")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 
@@ -38,3 +39,15 @@ def test_the_example_of_a_command_is_right(name: str) -> None:
     assert examples, f"morex {name} has no example"
     for example in examples:
         check_command(example.split())
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/design-notes.md"])
+def test_files_and_classes_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    homes = (ROOT, ROOT / "src" / "morex", ROOT / "src" / "morex" / "report")
+    files = re.findall(r"`([\w./-]+/[\w.-]+\.\w+)`", text)
+    assert [file for file in files if not any((home / file).exists() for home in homes)] == []
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
+    known = {*re.findall(r"^(?:class )?([A-Z][a-z]\w*)\b", "\n".join(sources), re.MULTILINE)}
+    named = {name for span in re.findall(r"`([^`]+)`", text) for name in _CLASS.findall(span)}
+    assert named <= known
