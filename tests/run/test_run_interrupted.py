@@ -1,4 +1,4 @@
-"""Runs that are interrupted, and go on."""
+"""Runs that are interrupted and resumed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def stop_in(stage_id: str) -> Observer:
 
 
 def interrupted(out: Path, stage: str) -> Path:
-    """Begin a run, interrupt it in a stage, and return the stage's folder in the works."""
+    """Begin a run, interrupt it in a stage, and return the folder of the unfinished stage."""
     with pytest.raises(InterruptionError):
         run(tiny(*TWO), out, observer=stop_in(stage), checkpoint_every=0)
     (work,) = (out / "work").glob(f"{stage}-*")
@@ -67,7 +67,7 @@ def test_an_interrupted_evaluation_keeps_its_rows(finished: Path, tmp_path: Path
     ],
 )
 @pytest.mark.parametrize("damage", [flip, cut, write(b"")], ids=["flip", "cut", "empty"])
-def test_damage_in_the_works_is_named_and_the_stage_starts_again(
+def test_damaged_data_of_an_unfinished_stage_is_reported_and_the_stage_starts_again(
     stage: str,
     file: str,
     again: str,
@@ -84,7 +84,7 @@ def test_damage_in_the_works_is_named_and_the_stage_starts_again(
     assert_same_bits(tmp_path, finished)
 
 
-def test_what_is_in_the_works_is_not_used_for_another_recipe(tmp_path: Path) -> None:
+def test_data_of_an_unfinished_stage_is_not_used_for_another_recipe(tmp_path: Path) -> None:
     interrupted(tmp_path, "train-minf")
     raw = changed(raw_recipe(*TWO), "models.Minf.training", {"learning_rate": 0.04})
     rerun(tmp_path, raw)
@@ -93,7 +93,7 @@ def test_what_is_in_the_works_is_not_used_for_another_recipe(tmp_path: Path) -> 
     assert {name: results_of(tmp_path)[name] for name in fresh} == fresh
 
 
-def test_a_stage_clears_its_own_works_only(tmp_path: Path) -> None:
+def test_a_finished_stage_removes_only_its_own_unfinished_data(tmp_path: Path) -> None:
     raw = raw_recipe("clean", "Minf")
     raw["models"]["Minf clean"] = raw["models"]["clean"]  # train-minf-clean begins with train-minf
     raw["columns"] = ["Minf clean", "Minf"]

@@ -25,13 +25,13 @@ def test_stages_side_by_side_give_the_same_bits(finished: Path, tmp_path: Path) 
     assert sorted(spy.done) == sorted(stage.id for stage in spy.stages)
     for stage in spy.stages:
         assert all(spy.done.index(need) < spy.done.index(stage.id) for need in stage.needs)
-        assert spy.shares[stage.id][-1] == 1  # progress comes through
+        assert spy.shares[stage.id][-1] == 1  # events arrive
     assert results_of(tmp_path) == results_of(finished)
     stages = json.loads((tmp_path / "results.json").read_text())["stages"]
     assert [*stages] == [stage.id for stage in spy.stages]  # in the order of the table
     again = Spy()
     run(recipe, tmp_path, observer=again, jobs=1)
-    assert not again.done  # the number of jobs decides no result
+    assert not again.done  # the number of jobs does not decide results
 
 
 class TwoInTurn(Workers):
@@ -101,7 +101,7 @@ def test_a_single_worker_keeps_to_the_order_of_the_table(whole: tuple[Path, Spy]
     assert spy.started == [stage.id for stage in spy.stages]
 
 
-def test_a_training_that_diverges_side_by_side_is_told_as_usual(tmp_path: Path) -> None:
+def test_a_training_that_diverges_in_another_process_raises_the_same_error(tmp_path: Path) -> None:
     raw = changed(raw_recipe(*TWO), "models.Minf.training", {"learning_rate": 1e30})
     before = multiprocessing.active_children()
     with pytest.raises(NotFiniteError, match=r"train-minf: not finite: .* learning rate"):
@@ -116,7 +116,9 @@ def kill_processes(event: Event) -> None:
             process.kill()
 
 
-def test_a_process_of_a_run_that_dies_ends_it_in_a_sentence(finished: Path, tmp_path: Path) -> None:
+def test_a_run_ends_with_a_clear_error_if_one_of_its_processes_dies(
+    finished: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RunError, match=r"ended unexpectedly \(exit code -9.* --jobs"):
         run(tiny(*TWO), tmp_path, observer=kill_processes, jobs=2)
     rerun(tmp_path, raw_recipe(*TWO))

@@ -1,4 +1,4 @@
-"""The numbers that decide a training: how long, how fast, and what is kept."""
+"""The hyperparameters of a training: how long, how fast, and which weights are kept."""
 
 import math
 from dataclasses import dataclass
@@ -12,22 +12,23 @@ class TrainingConfig:
     """The hyperparameters of one training.
 
     Args:
-        epochs: passes over the training set, which may be a fraction; the last incomplete batch of
-            each is left out.
+        epochs: passes over the training set, which need not be a whole number; the last incomplete
+            batch of each pass is left out.
         batch_size: examples per step.
         optimizer: SGD with momentum, or AdamW.
         learning_rate: the largest learning rate.
-        momentum: of SGD.
-        weight_decay: of either optimizer.
+        momentum: the momentum of SGD.
+        weight_decay: the weight decay of either optimizer.
         schedule: points (share of the training done, factor on the learning rate), from 0 to 1,
-            with straight lines between them. The default is the paper's: up until 40%, down to a
-            twentieth at 80%, to zero at the end.
+            with straight lines between them. The default is the paper's: it rises until 40%, falls
+            to a twentieth at 80%, and to zero at the end.
         clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
-        average: decay per step of an exponential moving average of the weights (EMA), which is then
-            what is validated and kept.
+        average: decay per step of an exponential moving average of the weights (EMA); if it is
+            set, the averaged weights are validated and kept.
         precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the device is fast at it.
-        validate_every: epochs between validations; the last epoch is always validated. None: no
-            validation, the last weights are kept; for a training too short for a choice.
+        validate_every: epochs between validations; the last epoch is always validated. With None
+            there is no validation and the last weights are kept: for trainings that are too short
+            to choose from.
 
     Raises:
         ValueError: if a number is out of range.
@@ -53,7 +54,9 @@ class TrainingConfig:
             raise ValueError(f"batch_size and validate_every must be at least 1, got {self}")
         if not 0 < self.epochs < math.inf:
             raise ValueError(f"epochs must be positive, got {self.epochs}")
-        if self.epochs == int(self.epochs):  # 30 and 30.0 are one training, and have one key
+        if self.epochs == int(
+            self.epochs
+        ):  # 30 and 30.0 are the same training, so they need the same key
             object.__setattr__(self, "epochs", int(self.epochs))
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
@@ -71,7 +74,7 @@ class TrainingConfig:
             raise ValueError(f"schedule must go from 0 to 1 in order, got {self.schedule}")
 
     def steps(self, examples: int) -> int:
-        """Return the number of steps on so many training images; 0 if they do not fill a batch."""
+        """Return the number of steps on ``examples`` images; 0 if they do not fill a batch."""
         per_epoch = examples // self.batch_size
         return max(1, round(per_epoch * self.epochs)) if per_epoch else 0
 

@@ -81,13 +81,13 @@ class RightChoice(Criterion):
         return scores, _table(scores.device, self.right, scores.shape[1])[batch.member]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean of -log sum_j w_j over the choices j that are right, w = softmax."""
+        """Return the mean over the batch of -log sum_j w_j, a scalar in float32."""
         scores, right = self.answers(model, batch)
         logs = scores.float().log_softmax(1)
         return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return where the choice of the largest weight is one of the right ones."""
+        """Return for which examples the choice with the largest weight is right, (N,) of bool."""
         scores, right = self.answers(model, batch)
         return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
 
@@ -134,7 +134,7 @@ class NewExperts(RightChoice):
 
 @lru_cache(maxsize=8)
 def _table(device: torch.device, right: tuple[tuple[int, ...], ...], choices: int) -> Tensor:
-    """Return which choices are right for each member, (members, choices), copied once."""
+    """Return which choices are right for each member, (members, choices); copied only once."""
     return torch.tensor([[i in names for i in range(choices)] for names in right], device=device)
 
 

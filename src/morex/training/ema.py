@@ -1,4 +1,4 @@
-"""An exponential moving average of what a model learns."""
+"""An exponential moving average of the weights of a model (EMA)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ class MovingAverage:
     """Averages that follow tensors: a <- d a + (1 - d) w after every step (EMA).
 
     The decay d_t = min(decay, (1 + t) / (10 + t)) grows with the number t of updates, so that the
-    random start is soon forgotten. Integer tensors are copied.
+    random initial weights soon stop mattering. Integer tensors are copied.
     """
 
     def __init__(self, followed: dict[str, Tensor], decay: float) -> None:
@@ -19,7 +19,7 @@ class MovingAverage:
         self.decay = decay
         self.updates = 0
         self.shadow = {name: t.detach().clone() for name, t in followed.items()}
-        # listed once: in a mixture of small networks, asking each takes as long as averaging
+        # listed once: for small networks, asking every tensor takes as long as averaging
         self._floats = [name for name, t in followed.items() if t.is_floating_point()]
         self._others = [name for name, t in followed.items() if not t.is_floating_point()]
 
@@ -41,7 +41,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the averages in the place of the followed tensors for the length of a block."""
+        """Give the followed tensors the values of the averages for the length of a block."""
         current = {name: t.detach().clone() for name, t in self.followed.items()}
         self._write(self.shadow)
         try:

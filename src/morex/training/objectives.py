@@ -1,8 +1,8 @@
-"""Objectives: what x' a training step trains on. Every method of the paper is one of these.
+"""Objectives: which images x' a training step trains on. Each method of the paper is one of them.
 
-A member is an attack inside one perturbation: PGD in a ball, one draw of a transform (``Clean``
-included). An objective lets its members change a batch, and the step descends the mean loss on the
-batch that comes back:
+A member of an objective is an attack inside one perturbation: PGD in a ball, or one draw of a
+transform (``Clean`` included). The objective lets its members change a batch, and the step descends
+the mean loss on the batch that comes back:
 
 ===============  ==========================================================  ====================
 objective        the batch it returns                                        method
@@ -33,7 +33,7 @@ UPDATE = Passes(forward=1, backward=1)
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step trains on: images in [0, 1], labels, and which member made each image."""
+    """What a step trains on: images in [0, 1], labels, and the index of each image's member."""
 
     x: Tensor
     y: Tensor
@@ -62,30 +62,30 @@ class Objective(ABC):
         """Return the batch to train on.
 
         Args:
-            model: the whole model, ``frozen`` (evaluation mode, no weight gradients).
+            model: the whole model, frozen (evaluation mode, no weight gradients).
             x: images (N, C, H, W) in [0, 1].
             y: labels (N,).
-            step: number of the training step, from 0.
-            generator: the step's randomness, on the device of ``x``.
+            step: the number of the training step, from 0.
+            generator: the source of the step's random draws, on the device of ``x``.
         """
 
     @property
     def updates(self) -> int:
-        """How many images the update takes per example."""
+        """The number of images per example that the update takes."""
         return 1
 
     @property
     @abstractmethod
     def passes(self) -> Passes:
-        """What a training step costs per example, the update included."""
+        """The cost of a training step per example, including the update."""
 
-    def _all(self) -> Passes:
+    def _passes_of_members(self) -> Passes:
         return sum((member.passes for member in self.members), Passes())
 
-    def _one(
+    def _changed_by(
         self, which: int, model: Model, x: Tensor, y: Tensor, generator: torch.Generator
     ) -> Batch:
-        """Return the whole batch as changed by one member."""
+        """Return what one member makes of the whole batch."""
         moved = self.members[which].search(model, x, y, generator)
         return Batch(moved, y, torch.full_like(y, which))
 
@@ -102,12 +102,12 @@ class Single(Objective):
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
         """Return the member's x'."""
-        return self._one(0, model, x, y, generator)
+        return self._changed_by(0, model, x, y, generator)
 
     @property
     def passes(self) -> Passes:
         """The member and the update."""
-        return self._all() + UPDATE
+        return self._passes_of_members() + UPDATE
 
 
 class Max(Objective):
@@ -126,7 +126,7 @@ class Max(Objective):
     @property
     def passes(self) -> Passes:
         """All members, a forward pass to judge each, and the update."""
-        return self._all() + Passes(forward=len(self.members)) + UPDATE
+        return self._passes_of_members() + Passes(forward=len(self.members)) + UPDATE
 
 
 class Average(Objective):
@@ -135,8 +135,8 @@ class Average(Objective):
     def build(
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
-        """Return every member's x', (members * N, C, H, W): its mean loss is the mean of theirs."""
-        parts = [self._one(i, model, x, y, generator) for i in range(len(self.members))]
+        """Return the x' of all members: (members * N, C, H, W). Its mean loss is that of AVG."""
+        parts = [self._changed_by(i, model, x, y, generator) for i in range(len(self.members))]
         return _joined(parts)
 
     @property
@@ -146,8 +146,8 @@ class Average(Objective):
 
     @property
     def passes(self) -> Passes:
-        """All members, and an update on each."""
-        return self._all() + UPDATE * self.updates
+        """All members, and an update on the x' of each."""
+        return self._passes_of_members() + UPDATE * self.updates
 
 
 class OneDrawn(Objective):
@@ -157,48 +157,49 @@ class OneDrawn(Objective):
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
         """Return the x' of the member that is drawn."""
-        # drawn on the host, which need not wait for the device
+        # drawn on the host, which then does not wait for the device
         which = derived_seed(generator.initial_seed(), "member") % len(self.members)
-        return self._one(which, model, x, y, generator)
+        return self._changed_by(which, model, x, y, generator)
 
     @property
     def passes(self) -> Passes:
         """The mean over the members, and the update."""
-        return self._all() * (1 / len(self.members)) + UPDATE
+        return self._passes_of_members() * (1 / len(self.members)) + UPDATE
 
 
 class Alternate(Objective):
     """Train on the members in turn, from batch to batch (MoRE, section 2.1, as it is worded).
 
-    With BatchNorm in the gate this collapses the gate onto one expert: a batch of one kind is
-    normalised by its own statistics, and what tells the kinds apart vanishes.
+    If the gate has BatchNorm, it collapses onto one expert: a batch with one perturbation is
+    normalised by its own statistics, which removes what distinguishes the perturbations.
     """
 
     def build(
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
         """Return the x' of the member whose turn it is."""
-        return self._one(step % len(self.members), model, x, y, generator)
+        return self._changed_by(step % len(self.members), model, x, y, generator)
 
     @property
     def passes(self) -> Passes:
         """The mean over the members, and the update."""
-        return self._all() * (1 / len(self.members)) + UPDATE
+        return self._passes_of_members() * (1 / len(self.members)) + UPDATE
 
 
 @dataclass(frozen=True)
 class SideBySide(Objective):
     """Train on all members in every batch, each on its share of the examples (MoRE's default).
 
-    Of s slots each member has as many as its share; example n goes to slot (n + step) mod s, so
-    that shares that do not divide the batch evenly take turns.
+    There are s slots, and each member has as many of them as its share. Example n goes to slot
+    (n + step) mod s: if the slots do not divide the batch evenly, they take turns in getting one
+    more example.
 
     Args:
-        members: as of every objective.
+        members: the attacks, one per perturbation.
         shares: slots per member, at least one each; by default one each.
 
     Raises:
-        ValueError: if there is not a positive share for each member.
+        ValueError: if there is no share for a member, or a share is below 1.
     """
 
     shares: tuple[int, ...] = ()
@@ -221,10 +222,10 @@ class SideBySide(Objective):
     def build(
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
-        """Return the members' shares one after the other, N examples in all."""
+        """Return what the members make of their shares, one after the other: N examples."""
         slots = self._slots
         count = len(slots)
-        firsts: dict[int, list[int]] = {}  # of each member, the first examples of its slots
+        firsts: dict[int, list[int]] = {}  # member -> the first example of each of its slots
         for i in range(min(count, len(y))):
             firsts.setdefault(slots[(i + step) % count], []).append(i)
         xs, ys = (
