@@ -80,8 +80,8 @@ def test_it_is_written_as_it_was_read(tmp_path: Path) -> None:
         ("x / 0 * 0", "not finite"),
         ("x.double()", "is torch.float64 on cpu, expected torch.float32"),
         ("x.numpy()", "is a ndarray, expected a tensor"),
-        ("torch.rand_like(x)", "another result for an equal generator"),
-        ("x.mul_(0.5)", "changes the images that it is given"),
+        ("torch.rand_like(x)", "different results for equal generators"),
+        ("x.mul_(0.5)", "changes its input in place"),
         ("x + nothing", "fails on 4 images of shape (3, 16, 16): NameError"),
     ],
 )
@@ -130,5 +130,5 @@ def test_a_ball_must_keep_to_its_radius() -> None:
         def random_start(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
             return torch.zeros_like(x)
 
-    with pytest.raises(PerturbationError, match=r"random start is .* outside of the ball"):
+    with pytest.raises(PerturbationError, match=r"random start is .* outside the ball"):
         check_perturbation(Wide(0.1))

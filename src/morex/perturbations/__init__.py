@@ -1,4 +1,17 @@
-"""Perturbations: what may happen to an image."""
+"""Perturbations: what may happen to an image.
+
+===============  ==================================================================
+``base``         the two kinds: balls, which are searched, and transforms, which draw
+``balls``        the l_inf, l_2 and l_1 balls
+``weather``      fog and snow
+``occlusion``    rain and occlusion
+``spatial``      rotation, translation, scale, shear
+``corruptions``  the corruptions of CIFAR-10-C, with their severities
+``composition``  transforms one after the other, and a ball at the end
+``validate``     checks of a perturbation that a user wrote
+``color``        hue, lightness and saturation, for snow
+===============  ==================================================================
+"""
 
 from morex.perturbations.balls import L1, L2, Linf
 from morex.perturbations.base import Ball, Clean, Perturbation, Transform

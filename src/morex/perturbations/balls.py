@@ -1,12 +1,12 @@
 """The l_inf, l_2 and l_1 balls: norms, exact projections, steepest steps, random starts.
 
-Projections are on the intersection of ball and box [0, 1]: clipping after a projection on the ball
-alone gives a point that is feasible, but not the nearest one for l_2 and l_1. A pixel's *room* is
-how far it is from x_i to the face of the box it moves to. Results are in the ball up to the
+Projections are on the intersection of ball and box [0, 1]. Clipping after a projection on the ball
+alone gives a feasible point, but for l_2 and l_1 not the nearest one. A pixel's *room* is the
+distance from x_i to the face of the box that it moves towards. Results are in the ball up to the
 rounding of every pixel, at most 3e-8 in float32.
 
-All arithmetic is in float32 or wider; results have the dtype of the input, so half precision
-rounds them to its own grid. Nothing here waits for an accelerator.
+All arithmetic is in float32 or wider. Results have the dtype of the input, so half precision rounds
+them to its grid. Nothing here waits for an accelerator.
 """
 
 import math
@@ -22,7 +22,7 @@ from morex.perturbations.base import Ball
 _PIXELS = (1, 2, 3)
 
 _NEWTON_STEPS = 20
-"""Images and gradients need 2 to 4; a run that is cut short is still inside the ball."""
+"""Images and gradients need 2 to 4. If they are not enough, the result is still in the ball."""
 
 _NEGLIGIBLE = 1e-6
 """Share of eps^2 that a projection may leave unused."""
@@ -84,7 +84,7 @@ class L2(Ball):
     def project(self, moved: Tensor, x: Tensor) -> Tensor:
         """Return clip(x + s (moved - x), 0, 1) with the largest s in [0, 1] that is in the ball.
 
-        That is the argmin: by the Karush-Kuhn-Tucker conditions it minimises, pixel by pixel,
+        This is the argmin: by the Karush-Kuhn-Tucker conditions it minimises, pixel by pixel,
         (z_i - moved_i)^2 + a (z_i - x_i)^2 over [0, 1], with s = 1 / (1 + a).
         """
         centre, target = _wide(x), _wide(moved)
@@ -146,8 +146,8 @@ class L1(Ball):
         """Return argmax <g, d> over ||d||_1 <= size with at + d in [0, 1].
 
         A fractional knapsack (Croce & Hein 2021, Proposition 2.2): the pixels with the largest |g|
-        move as far as the box lets them, until ``size`` is used up; those that tie for the last
-        place share what is left of it.
+        move to the edge of the box until ``size`` is used up. Pixels that tie for the last place
+        share what is left.
         """
         g = _wide(gradient)
         steepness, room = g.abs(), _room(g, _wide(at))
@@ -189,7 +189,7 @@ def _scale_to_radius(speed: Tensor, room: Tensor, eps: float) -> Tensor:
         spent = torch.minimum(u * speed, room)
         left = (budget - spent.sum(_PIXELS, keepdim=True)).clamp_(min=0)
         if u.device.type == "cpu" and not (left > _NEGLIGIBLE * budget).any():
-            break  # on an accelerator asking costs more than going on
+            break  # on an accelerator the check costs more than the remaining steps
         moving = spent.neg_().add_(room).sign_()  # 1 for pixels that are not at their room yet
         u = u + left / _positive(moving.mul_(speed).sum(_PIXELS, keepdim=True))
         u.clamp_(max=torch.finfo(u.dtype).max)  # infinity times a speed of zero would be NaN
@@ -197,11 +197,12 @@ def _scale_to_radius(speed: Tensor, room: Tensor, eps: float) -> Tensor:
 
 
 def _least_float(accept: Callable[[Tensor], Tensor], most: Tensor) -> Tensor:
-    """Return, for every image, the least float c in [0, max ``most``] that ``accept`` is true of.
+    """Return for every image the least float c in [0, max ``most``] that ``accept`` accepts.
 
-    ``accept`` maps (N, 1, 1, 1) to booleans, must be monotone and true of the maximum. Bisection
-    over the bit patterns of floats, which are ordered as the floats are, ends at the exact answer
-    after 31 halvings (63 in double precision) whatever the scale, and is faster than sorting.
+    ``accept`` maps (N, 1, 1, 1) to booleans, must be monotone, and must accept the maximum. The
+    bisection is over the bit patterns of floats, which have the same order as the floats. It ends
+    at the exact answer after 31 halvings (63 in double precision) at any scale, and is faster than
+    sorting.
     """
     pattern = torch.int32 if most.dtype == torch.float32 else torch.int64
     high = most.amax(_PIXELS, keepdim=True).view(pattern)
@@ -219,7 +220,7 @@ def _largest(t: Tensor) -> Tensor:
 
 
 def _largest_is_one(t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return t / max_i |t_i|, whose squares neither overflow nor vanish together, and the max."""
+    """Return t / max_i |t_i|, whose squares neither overflow nor all underflow, and the max."""
     largest = _largest(t)
     return t / _positive(largest), largest
 
@@ -231,7 +232,7 @@ def _euclidean(t: Tensor) -> Tensor:
 
 
 def _positive(t: Tensor) -> Tensor:
-    """Return t >= 0 with zeros replaced by the smallest normal number, to divide by."""
+    """Return t >= 0 with zeros replaced by the smallest normal number, as a divisor."""
     return t.clamp_min(torch.finfo(t.dtype).tiny)
 
 
@@ -240,7 +241,7 @@ def _wide_dtype(t: Tensor) -> torch.dtype:
 
 
 def _wide(t: Tensor) -> Tensor:
-    """Return ``t`` in float32, or as it is where that is wider."""
+    """Return ``t`` in float32, or unchanged if it is wider."""
     return t.to(_wide_dtype(t))
 
 
@@ -249,7 +250,7 @@ def _uniform(shape: tuple[int, ...], x: Tensor, generator: torch.Generator) -> T
 
 
 def _relative_radius(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw U^(1/n): how far from the centre a uniform point of an n-ball lies, (N, 1, 1, 1)."""
+    """Draw U^(1/n), the distance of a uniform point of an n-ball from its centre, (N, 1, 1, 1)."""
     return _uniform((len(x), 1, 1, 1), x, generator).pow_(1 / math.prod(x.shape[1:]))
 
 

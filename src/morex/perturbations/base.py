@@ -1,6 +1,6 @@
-"""What may happen to an image: the two kinds of perturbation.
+"""The two kinds of perturbation: balls and transforms.
 
-A *ball* says how far an attack may move an image; somebody must search in it (``morex.attacks``).
+A *ball* limits how far an attack may move an image; an attack searches it (``morex.attacks``).
 A *transform* draws a new image by itself. Images are float tensors (N, C, H, W) in [0, 1].
 """
 
@@ -16,14 +16,14 @@ from torch import Tensor
 class Perturbation(ABC):
     """Something that may happen to an image; immutable, comparable and printable.
 
-    ``name`` is the short name used in recipes and tables; ``str()`` adds the strength.
+    ``name`` is the short name in recipes and tables; ``str()`` adds the strength.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
     def scaled(self, factor: float) -> Self:
-        """Return the same perturbation at ``factor`` times its strength (0: nothing happens).
+        """Return the same perturbation at ``factor`` times its strength (0 changes nothing).
 
         Raises:
             ValueError: if ``factor`` is negative, or the result is not a valid perturbation.
@@ -36,7 +36,7 @@ class Perturbation(ABC):
 
 @dataclass(frozen=True)
 class Ball(Perturbation):
-    """All images x' in [0, 1] with ||x' - x|| <= eps for one norm, taken per image over (C, H, W).
+    """All images x' in [0, 1] with ||x' - x|| <= eps; the norm of an image is over (C, H, W).
 
     ``eps`` is in units of pixels in [0, 1].
     """
@@ -75,14 +75,14 @@ class Ball(Perturbation):
 
         Args:
             gradient: (N, C, H, W); images with a zero gradient get a zero step.
-            size: length of the step in the ball's own norm, in pixels of [0, 1].
-            at: (N, C, H, W) in [0, 1], where the step is taken; a norm whose steepest step is
-                sparse (L1) uses it to move no pixel out of [0, 1].
+            size: length of the step in the ball's norm, for pixels in [0, 1].
+            at: (N, C, H, W) in [0, 1], where the step starts; a norm whose steepest step is sparse
+                (L1) uses it to keep every pixel in [0, 1].
         """
 
     @abstractmethod
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a point drawn uniformly from the ball around each x, then projected to [0, 1]."""
+        """Return a uniform point of the ball around each x, clipped to [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ class Transform(Perturbation):
 
 @dataclass(frozen=True)
 class Clean(Transform):
-    """Nothing happens: x' = x. Makes clean images one more member of a union."""
+    """No change: x' = x. It makes clean images a member of a union like any other."""
 
     name: ClassVar[str] = "clean"
 
     def scaled(self, factor: float) -> Self:
-        """Return itself: nothing has no strength."""
+        """Return itself: it has no strength."""
         return self
 
     def __call__(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 _HALF_A_LEVEL = 0.5 / 255
-"""Below any difference of two levels; replaces the zero differences of grey in divisions."""
+"""Less than any difference of two levels; replaces the zero differences of grey as divisor."""
 
 
 def rgb_to_hls(red: Tensor, green: Tensor, blue: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return hue, lightness and saturation; both hue and saturation of grey are 0.
+    """Return hue, lightness and saturation; grey has hue 0 and saturation 0.
 
     With M and m the largest and the smallest of r, g, b in [0, 1]: lightness is (M + m) / 2,
     saturation (M - m) / min(M + m, 2 - M - m), and hue 60 degrees times (g - b) / (M - m),
-    2 + (b - r) / (M - m) or 4 + (r - g) / (M - m), as M is r, g or b.
+    2 + (b - r) / (M - m) or 4 + (r - g) / (M - m), if M is r, g or b respectively.
     """
     r, g, b = (plane * (1 / 255) for plane in (red, green, blue))
     high, low = torch.maximum(torch.maximum(r, g), b), torch.minimum(torch.minimum(r, g), b)
@@ -40,7 +40,7 @@ def hls_to_rgb(hue: Tensor, lightness: Tensor, saturation: Tensor) -> tuple[Tens
 
     A channel is lightness + a t, with the amplitude a = saturation * min(lightness, 1 - lightness)
     and t in [-1, 1] a trapezium in the hue: red +1 within 60 degrees of 0, and -1 within 60 degrees
-    of 180; green and blue the same, 120 and 240 degrees further on.
+    of 180. Green and blue have the same shape, 120 and 240 degrees later.
     """
     amplitude = torch.minimum(lightness, 255 - lightness).mul_(saturation).mul_(1 / (255 * 15))
 

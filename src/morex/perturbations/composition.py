@@ -2,7 +2,7 @@
 
     x' in the ball around T_k(... T_1(x)),   every T_i drawn once per image
 
-An attack searches around what the transforms made of an image: an adversary who changes a picture
+An attack searches the ball around the transformed image, like an adversary who changes a picture
 that was taken in fog.
 """
 
@@ -17,7 +17,7 @@ from morex.perturbations.base import Ball, Perturbation, Transform
 
 @dataclass(frozen=True)
 class Chain(Transform):
-    """Several transforms, each on the result of the one before it.
+    """Several transforms, each applied to the result of the one before.
 
     Raises:
         ValueError: if there are fewer than two, or one is not a transform.
@@ -49,14 +49,14 @@ class Chain(Transform):
 
 @dataclass(frozen=True)
 class Around(Perturbation):
-    """A ball around what a transform makes of an image: neither a ball around x nor a transform.
+    """A ball around a transformed image: neither a ball around x nor a transform.
 
     Args:
         transform: drawn once per image.
-        ball: to be searched.
+        ball: the ball to search.
 
     Raises:
-        ValueError: if they are not a transform and a ball.
+        ValueError: if the parts are not a transform and a ball.
     """
 
     name: ClassVar[str] = "compose"
@@ -86,12 +86,12 @@ class Around(Perturbation):
 
 
 def parts_of(perturbation: Perturbation) -> tuple[Perturbation, ...]:
-    """Return the parts of a composition, and of anything else itself."""
+    """Return the parts of a composition; any other perturbation is its only part."""
     return perturbation.parts if isinstance(perturbation, Chain | Around) else (perturbation,)
 
 
 def compose(*parts: Perturbation) -> Chain | Around:
-    """Return ``parts`` one after the other; parts that are compositions give their own parts.
+    """Return the composition of ``parts``, in this order; nested compositions are flattened.
 
     Raises:
         ValueError: if there are fewer than two, or a ball is not the last one.
@@ -104,7 +104,7 @@ def compose(*parts: Perturbation) -> Chain | Around:
     if len(transforms) < len(first):
         raise ValueError(
             f"only the last part of a composition may be a ball, got {_listed(flat)}: an attack "
-            "searches around what the transforms before it have made; put the ball at the end"
+            "searches around the transformed image; put the ball at the end"
         )
     if isinstance(last, Transform):
         return Chain((*transforms, last))

@@ -1,4 +1,4 @@
-"""Rain and occlusion of Ozdag et al. (2019): things between the camera and what it sees.
+"""Rain and occlusion of Ozdag et al. (2019): things between the camera and the scene.
 
 Both work on pixels in [0, 1] and are computed for the whole batch on its device.
 """
@@ -13,20 +13,20 @@ from torch import Tensor
 from morex.perturbations.base import Transform
 
 _REFERENCE = 32 * 32
-"""Pixels of the images for which numbers of drops are given."""
+"""The number of pixels that the number of drops refers to."""
 
 
 @dataclass(frozen=True)
 class Rain(Transform):
-    """Streaks of one grey, one pixel wide, and less light: x' = brightness * (streaks over x).
+    """Grey streaks, one pixel wide, and less light: x' = brightness * (streaks over x).
 
-    Every image draws one slant for all its streaks, straight down or one pixel to the left over the
-    length of a streak, and the upper ends of the streaks uniformly over the image.
+    For every image one slant is drawn for all its streaks: straight down, or one pixel to the left
+    over the length of a streak. The upper ends of the streaks are uniform over the image.
 
     Args:
-        drops: streaks on 32x32 pixels; larger images get more in proportion to their area.
-        length: of a streak, in pixels.
-        grey: of the streaks, in [0, 1]; the original's is 200/255.
+        drops: number of streaks on 32x32 pixels; on other sizes it scales with the area.
+        length: length of a streak, in pixels.
+        grey: grey level of the streaks, in [0, 1]; 200/255 in the original.
         brightness: factor on the whole image, in [0, 1].
 
     Raises:
@@ -52,13 +52,13 @@ class Rain(Transform):
             )
 
     def scaled(self, factor: float) -> Self:
-        """Return ``factor`` times as many drops, and as much of the light taken away."""
+        """Return rain with ``factor`` times the drops and ``factor`` times the loss of light."""
         return type(self)(
             self.drops * factor, self.length, self.grey, 1 - (1 - self.brightness) * factor
         )
 
     def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Return the images in rain, differentiable where no streak is.
+        """Return the images in rain, differentiable outside the streaks.
 
         Args:
             x: (N, C, H, W) in [0, 1].
@@ -82,14 +82,14 @@ class Rain(Transform):
 class Occlusion(Transform):
     """One filled black ellipse with a random centre, half-axes and angle.
 
-    The half-axes are uniform from one pixel to ``share`` of the image's height and width, the
+    The half-axes are uniform from one pixel to ``share`` of the image's height and width, and the
     centre is uniform over the image.
 
     Args:
-        share: the longest half-axis as a share of the image's side; the original's is 31/32.
+        share: the longest half-axis as a share of the image's side; 31/32 in the original.
 
     Raises:
-        ValueError: if it is not in [0, 1].
+        ValueError: if ``share`` is not in [0, 1].
     """
 
     name: ClassVar[str] = "occlusion"
@@ -102,11 +102,11 @@ class Occlusion(Transform):
             raise ValueError(f"Occlusion: share must be in [0, 1], got {self.share}")
 
     def scaled(self, factor: float) -> Self:
-        """Return the occlusion by ellipses ``factor`` times as large at most."""
+        """Return the occlusion whose longest half-axis is ``factor`` times as long."""
         return type(self)(self.share * factor)
 
     def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Return the images with their ellipses, differentiable in what can be seen.
+        """Return the images with their ellipses, differentiable in the visible pixels.
 
         Args:
             x: (N, C, H, W) in [0, 1].

@@ -1,9 +1,8 @@
 """Affine transformations of the image plane: rotation, translation, scale, shear.
 
-A transformation is a point p of the box [-1, 1]^P, times its strength. p is drawn uniformly, or
-searched by an attack: the result is differentiable in p and in the image (bilinear). What comes
-from outside of the image is black (Engstrom et al. 2019, "Exploring the landscape of spatial
-robustness").
+A transformation is a point p of the box [-1, 1]^P, times its strength. p is drawn uniformly or
+searched by an attack. The result is differentiable in p and in the image (bilinear). Pixels from
+outside the image are black (Engstrom et al. 2019, "Exploring the landscape of spatial robustness").
 """
 
 import math
@@ -25,7 +24,7 @@ class Spatial(Transform):
     parameters: ClassVar[int]
 
     def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Return the transformed images, each with its own draw.
+        """Return the transformed images, with one draw per image.
 
         Args:
             x: (N, C, H, W) in [0, 1].
@@ -36,7 +35,7 @@ class Spatial(Transform):
         return self.apply(x, drawn)
 
     def apply(self, x: Tensor, point: Tensor) -> Tensor:
-        """Return the images as transformed by ``point``, differentiable in both.
+        """Return the images transformed by ``point``, differentiable in both.
 
         Args:
             x: (N, C, H, W) in [0, 1].
@@ -51,7 +50,7 @@ class Spatial(Transform):
 
     @abstractmethod
     def matrix(self, point: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return where every pixel of the result comes from, as ``affine_grid`` wants it.
+        """Return where every pixel of the result comes from, in the format of ``affine_grid``.
 
         Args:
             point: (N, parameters) in [-1, 1].
@@ -62,7 +61,7 @@ class Spatial(Transform):
         """
 
     def scaled(self, factor: float) -> Self:
-        """Return the same with every strength times ``factor``."""
+        """Return the same transform with every strength multiplied by ``factor``."""
         strengths = {f.name: getattr(self, f.name) * factor for f in fields(self)}
         return replace(self, **strengths)
 
@@ -78,11 +77,11 @@ class RotateTranslate(Spatial):
     """Rotation by up to ``degrees`` about the centre, then a shift by up to ``pixels`` each way.
 
     Args:
-        degrees: the largest angle, either way.
-        pixels: the largest shift, in pixels, to each of the four sides.
+        degrees: the largest angle, in both directions.
+        pixels: the largest shift, in pixels, in each of the four directions.
 
     Raises:
-        ValueError: if one is negative or not finite.
+        ValueError: if a strength is negative or not finite.
     """
 
     name: ClassVar[str] = "rotate-translate"
@@ -103,7 +102,7 @@ class RotateTranslate(Spatial):
         right = point[:, 1] * self.pixels * 2 / width
         down = point[:, 2] * self.pixels * 2 / height
         ratio = height / width
-        # out = R in + t in pixels, hence in = R^-1 (out - t); coordinates are stretched to [-1, 1]
+        # out = R in + t in pixels, so in = R^-1 (out - t); coordinates are scaled to [-1, 1]
         first = torch.stack([cos, sin * ratio, -(cos * right + sin * ratio * down)], 1)
         second = torch.stack([-sin / ratio, cos, sin / ratio * right - cos * down], 1)
         return torch.stack([first, second], 1)
@@ -114,10 +113,10 @@ class Scale(Spatial):
     """Magnification about the centre by a factor from 1 / (1 + percent / 100) to its inverse.
 
     Args:
-        percent: 20 means from 1 / 1.2 to 1.2, even in the logarithm.
+        percent: 20 means factors from 1 / 1.2 to 1.2, uniform in the logarithm.
 
     Raises:
-        ValueError: if it is negative or not finite.
+        ValueError: if ``percent`` is negative or not finite.
     """
 
     name: ClassVar[str] = "scale"
@@ -139,13 +138,13 @@ class Scale(Spatial):
 
 @dataclass(frozen=True)
 class Shear(Spatial):
-    """Slant: rows are shifted in proportion to their distance from the middle row.
+    """Shear: rows are shifted in proportion to their distance from the middle row.
 
     Args:
-        degrees: the largest angle by which upright lines lean, either way; below 90.
+        degrees: the largest angle by which vertical lines lean, in both directions; below 90.
 
     Raises:
-        ValueError: if it is not in [0, 90).
+        ValueError: if ``degrees`` is not in [0, 90).
     """
 
     name: ClassVar[str] = "shear"

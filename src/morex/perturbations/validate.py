@@ -1,4 +1,4 @@
-"""Is a perturbation of one's own what morex takes it for? Tried on a few images."""
+"""Checks that a user's perturbation keeps the rules, by trying it on a few images."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,16 @@ from morex.perturbations.base import Ball, Perturbation, Transform
 
 
 class PerturbationError(ValueError):
-    """A perturbation does something that a perturbation may not do."""
+    """A perturbation breaks one of the rules for perturbations."""
 
 
 def check_perturbation(perturbation: Perturbation) -> None:
     """Try a transform or ball on random images of 16x16 pixels.
 
     Raises:
-        PerturbationError: with what came back and what was expected, if the result has another
-            shape, type or device, is not finite or outside of [0, 1], or does not depend on the
-            generator alone.
+        PerturbationError: if the result has another shape, type or device, is not finite or is
+            outside [0, 1], or if it depends on anything besides the images and the generator. The
+            message has the result and what was expected.
     """
     x = torch.rand(4, 3, 16, 16, generator=generator_for(0, "check"))
     if isinstance(perturbation, Transform):
@@ -35,14 +35,14 @@ def _check_transform(transform: Transform, x: Tensor) -> None:
     moved = _called(transform, x)
     _check_images(f"{transform}", moved, x)
     if not torch.equal(x, before):
-        raise PerturbationError(f"{transform} changes the images that it is given; return new ones")
+        raise PerturbationError(f"{transform} changes its input in place; return new images")
     if not torch.equal(moved, _called(transform, x)):
         raise PerturbationError(
-            f"{transform} gives another result for an equal generator; draw everything from it: "
-            "torch.rand(..., generator=generator, device=x.device)"
+            f"{transform} returns different results for equal generators; draw everything from the "
+            "generator: torch.rand(..., generator=generator, device=x.device)"
         )
     if len(_called(transform, x[:0])):
-        raise PerturbationError(f"{transform} makes images out of none")
+        raise PerturbationError(f"{transform} returns images for an empty batch; expected none")
 
 
 def _called(transform: Transform, x: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def _check_ball(ball: Ball, x: Tensor) -> None:
     for what, moved in (("random start", start), ("projection", projected)):
         beyond = float((ball.norm(moved - x) - ball.eps).amax())
         if beyond > 1e-4 * max(ball.eps, 1):
-            raise PerturbationError(f"{ball}: the {what} is {beyond:.4g} outside of the ball")
+            raise PerturbationError(f"{ball}: the {what} is {beyond:.4g} outside the ball")
 
 
 def _check_images(what: str, moved: object, x: Tensor) -> None:

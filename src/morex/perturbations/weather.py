@@ -1,7 +1,7 @@
 """Weather of Ozdag et al. (2019), as the MoRE paper uses it: a uniform haze and bright snow.
 
-Both work on 8-bit pixels, as their originals do: values are truncated to a multiple of 1/255, so
-nothing but the weather tells a transformed image from a clean one. Everything is computed for the
+Both work on 8-bit pixels, as the originals do: values are truncated to a multiple of 1/255, so that
+only the weather distinguishes a transformed image from a clean one. Everything is computed for the
 whole batch on its device, in float32 or wider, and returned in the dtype of the input.
 """
 
@@ -21,7 +21,7 @@ _GUARD = 1e-4
 _LOWEST_SNOW_POINT, _SNOW_POINTS = 255 / 3, 255 / 2
 
 _PLANE = 2**16
-"""Pixels that snow is computed for at a time on a CPU: three times faster than all at once."""
+"""Snow is computed for this many pixels at a time on a CPU: three times faster than at once."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Fog(Transform):
     """Haze of one colour and density: x' = (1 - w) x + w light, with w = sigmoid(t).
 
     Args:
-        t: density; -inf is clear air, 0 is half haze, +inf is haze alone.
+        t: density; -inf is clear air, 0 is half haze, +inf is only haze.
         light: brightness of the haze, in [0, 1].
 
     Raises:
@@ -54,7 +54,7 @@ class Fog(Transform):
         return 1 / (1 + math.exp(-self.t)) if self.t > -700 else 0.0
 
     def scaled(self, factor: float) -> Self:
-        """Return the fog whose haze has the weight ``factor * sigmoid(t)``."""
+        """Return fog whose haze has the weight ``factor * sigmoid(t)``."""
         haze = factor * self.haze
         if not 0 <= haze <= 1:
             raise ValueError(
@@ -65,8 +65,8 @@ class Fog(Transform):
     def __call__(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Return the images in fog; nothing is drawn.
 
-        The values are truncated to 8 bits, the gradient is that of the affine map
-        (straight-through). Without haze ``x`` itself is returned.
+        Values are truncated to 8 bits. The gradient is that of the affine map (straight-through).
+        Without haze ``x`` itself is returned.
 
         Args:
             x: (N, C, H, W) in [0, 1], any number of channels.
@@ -84,12 +84,12 @@ class Fog(Transform):
 
 @dataclass(frozen=True)
 class Snow(Transform):
-    """Snow on everything that is not bright: there the lightness is multiplied by ``darkness``.
+    """Snow on everything that is not bright: the lightness there is multiplied by ``darkness``.
 
-    Every image draws a snow point, uniform in [85, 212.5]; pixels whose lightness (0 to 255) is
-    below it get min(255, darkness * lightness). Hue and saturation stay. The conversions to HLS and
-    back are those of OpenCV for 8-bit images (hue in steps of 2 degrees, lightness and saturation
-    in steps of 1/255), rounding included.
+    A snow point is drawn for every image, uniform in [85, 212.5]. Pixels whose lightness (0 to 255)
+    is below it get min(255, darkness * lightness). Hue and saturation stay. The conversions to HLS
+    and back are those of OpenCV for 8-bit images, rounding included (hue in steps of 2 degrees,
+    lightness and saturation in steps of 1/255).
 
     Args:
         darkness: factor on the lightness, at least 1; 1 is no snow.
@@ -141,7 +141,7 @@ class Snow(Transform):
         return out
 
     def _snow(self, x: Tensor, point: Tensor, out: Tensor) -> None:
-        """Write to ``out`` what ``x`` looks like in snow."""
+        """Write ``x`` in snow to ``out``."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         levels = wide.mul(255).add_(_GUARD).floor_()
         hue, lightness, saturation = rgb_to_hls(*levels.float().unbind(1))
@@ -151,25 +151,25 @@ class Snow(Transform):
             torch.div(channel, 255, out=plane)
 
     def _brightened(self, lightness: Tensor, point: Tensor) -> Tensor:
-        """Multiply what is below ``point``, clip and truncate, all in whole levels (N, H, W)."""
-        # In double as the original, where 100 * 2.3 truncates to 229 and not to 230.
+        """Multiply the levels below ``point``, then clip and truncate them, (N, H, W)."""
+        # In double precision like the original, where 100 * 2.3 truncates to 229, not to 230.
         brighter = lightness.double().mul_(self.darkness).clamp_(max=255).floor_().float()
         below = (point - lightness).sign_().clamp_(min=0)
         return torch.lerp(lightness, brighter, below)  # weights 0 and 1: selects
 
 
 def _images_at_a_time(x: Tensor) -> int:
-    """Return how many images to take at a time: all on an accelerator, few on a CPU.
+    """Return how many images to process at a time: all on an accelerator, few on a CPU.
 
-    There the many planes that are needed on the way should stay in the cache, and be small enough
-    for the allocator to use their memory again.
+    On a CPU the intermediate planes should stay in the cache, and be small enough for the allocator
+    to reuse their memory.
     """
     on_cpu = x.device.type == "cpu"
     return max(1, _PLANE // max(1, x.shape[2:].numel()) if on_cpu else len(x))
 
 
 def _logit(p: float) -> float:
-    """Return the t with sigmoid(t) = p, infinite for p = 0 and p = 1."""
+    """Return the t with sigmoid(t) = p; infinite for p = 0 and p = 1."""
     if p in (0, 1):
         return math.inf if p else -math.inf
     return math.log(p / (1 - p))

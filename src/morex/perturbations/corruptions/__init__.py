@@ -1,4 +1,14 @@
-"""Common corruptions with the severities of CIFAR-10-C (Hendrycks & Dietterich 2019)."""
+"""Common corruptions with the severities of CIFAR-10-C (Hendrycks & Dietterich 2019).
+
+===============  ===================================================
+``base``         what all corruptions share
+``noise``        Gaussian, shot and impulse noise
+``blur``         defocus, motion and zoom blur
+``photometric``  brightness, contrast, saturation
+``resampling``   pixelate and elastic
+``jpeg``         JPEG compression
+===============  ===================================================
+"""
 
 from morex.perturbations.corruptions.base import Corruption
 from morex.perturbations.corruptions.blur import DefocusBlur, MotionBlur, ZoomBlur

@@ -1,11 +1,11 @@
-"""Common corruptions (Hendrycks & Dietterich 2019): what those of noise, blur, tone, ... share.
+"""What all common corruptions share (Hendrycks & Dietterich 2019).
 
-Severities have the constants with which CIFAR-10-C was made, for 32x32 pixels. On images of other
-sizes lengths in pixels (radii of blurs) stay as they are, and shares of the side (zoom, elastic,
+Severities have the constants of CIFAR-10-C, which is made for 32x32 pixels. On images of other
+sizes, lengths in pixels (radii of blurs) stay the same, and shares of the side (zoom, elastic,
 pixelate) grow with it.
 
-All are computed for the whole batch on its device, in float32 or wider whatever autocast says, and
-truncated to a multiple of 1/255 as the published files are.
+All are computed for the whole batch on its device, in float32 or wider even under autocast, and
+truncated to a multiple of 1/255 like the published files.
 """
 
 from abc import abstractmethod
@@ -18,7 +18,7 @@ from torch import Tensor
 from morex.perturbations.base import Transform
 
 _GUARD = 1e-3
-"""Added, in levels of 1/255, before truncation: weights may add up to slightly less than 1."""
+"""Added, in levels of 1/255, before truncation: weights may sum to slightly less than 1."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Corruption(Transform):
         severity: from 1 to 5; 0 is no corruption.
 
     Raises:
-        ValueError: if it is anything else.
+        ValueError: if ``severity`` is not a whole number from 0 to 5.
     """
 
     severity: int
@@ -44,11 +44,11 @@ class Corruption(Transform):
             )
 
     def scaled(self, factor: float) -> Self:
-        """Return the corruption whose severity is the nearest to ``factor`` times this one."""
+        """Return the corruption with the severity nearest to ``factor`` times this one."""
         return type(self)(round(self.severity * factor))
 
     def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Return the corrupted images, each with its own draws; detached, as levels are whole.
+        """Return the corrupted images, with independent draws; detached, because levels are whole.
 
         Args:
             x: (N, C, H, W) in [0, 1].
@@ -63,7 +63,7 @@ class Corruption(Transform):
 
     @abstractmethod
     def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the images at a severity of 1 to 5, before they are clipped and truncated.
+        """Return the corrupted images for a severity of 1 to 5, before clipping and truncation.
 
         Args:
             x: (N, C, H, W) in [0, 1], float32 or wider, N >= 1; must not be changed.
@@ -72,5 +72,5 @@ class Corruption(Transform):
 
 
 def levels(x: Tensor) -> Tensor:
-    """Return x in [0, 1] as whole levels from 0 to 255; what is outside is clipped."""
+    """Return x in [0, 1] as whole levels from 0 to 255; values outside are clipped."""
     return x.mul(255).add_(_GUARD).clamp_(0, 255).floor_()

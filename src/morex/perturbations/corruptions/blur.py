@@ -14,19 +14,19 @@ from torch import Tensor
 from morex.perturbations.corruptions.base import Corruption
 
 _DISKS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))
-"""Radius of the disk, and deviation of what smooths its edge, in pixels."""
+"""Radius of the disk, and standard deviation of the Gaussian that smooths it, in pixels."""
 
 _STREAKS = ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5))
-"""Radius and deviation, in pixels, as ImageMagick wants them."""
+"""Radius and standard deviation, in pixels, as ImageMagick defines them."""
 
 _ZOOMS = (7, 12, 16, 21, 26)
-"""Magnifications by 1.00, 1.01, ...: the first two have one more than was meant, by rounding."""
+"""Numbers of magnifications by 1.00, 1.01, ...: rounding adds one to the first two."""
 
 _ZOOM_STEP = 1.01 - 1
-"""Slightly more than 0.01, as in ``numpy.arange``: 26 pixels times 1.25 are rounded to 33."""
+"""Slightly more than 0.01, as in ``numpy.arange``: 26 pixels times 1.25 round to 33."""
 
 _NEGLIGIBLE = 1e-4
-"""Weights below it are left out: all of them together are less than a tenth of a level."""
+"""Smaller weights are left out; together they change less than a tenth of a level."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,15 @@ class DefocusBlur(Corruption):
 class MotionBlur(Corruption):
     """Half a Gaussian along a line, x'(p) = sum_k w_k x(p + k u), w_k ~ exp(-k^2 / 2 s^2).
 
-    Every image draws the direction u, within 45 degrees of the horizontal. Places are rounded to
-    pixels, and the border is repeated, as in ImageMagick, with which the published files were made.
+    The direction u is drawn for every image, within 45 degrees of the horizontal. Positions are
+    rounded to pixels and the border is repeated, as in ImageMagick, which made the published
+    files.
     """
 
     name: ClassVar[str] = "motion-blur"
 
     def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Blur along N uniform angles."""
+        """Blur every image along a uniform angle."""
         n, channels, height, width = x.shape
         drawn = torch.rand((n, 1, 1), device=x.device, dtype=x.dtype, generator=generator)
         angle = (drawn * 2 - 1) * (math.pi / 4)
@@ -77,8 +78,8 @@ class MotionBlur(Corruption):
 class ZoomBlur(Corruption):
     """The mean of the image itself and of its magnifications by 1.00, 1.01, ... about the centre.
 
-    The largest factor is from 1.06 to 1.25. Magnifications are bilinear from whole pixels to whole
-    pixels, so on small images several of them are the same.
+    The largest factor is 1.06 to 1.25, depending on the severity. Magnifications map whole pixels
+    to whole pixels, bilinearly, so on small images several of them are the same.
     """
 
     name: ClassVar[str] = "zoom-blur"
@@ -97,7 +98,7 @@ class ZoomBlur(Corruption):
 
 @lru_cache
 def _disk(radius: float, deviation: float) -> dict[tuple[int, int], float]:
-    """Return the weights of the nine pixels around one, by row and column from 0 to 2.
+    """Return the weights of the 3x3 pixels around a pixel, by row and column from 0 to 2.
 
     A disk on whole pixels is smoothed by three Gaussian weights each way.
     """
@@ -122,13 +123,13 @@ def _half_gaussian(radius: int, deviation: float) -> tuple[float, ...]:
 
 
 def _zoom(side: int, factor: float) -> tuple[int, int]:
-    """Return how many pixels of a side are magnified, and to how many."""
+    """Return how many pixels of a side are magnified, and how many they become."""
     kept = math.ceil(side / factor)
     return kept, round(kept * factor)
 
 
 def _magnified(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    """Magnify the middle of the images, and cut the result to their size."""
+    """Magnify the middle of the images, and crop the result to their size."""
     height, width = x.shape[2:]
     middle = _centred(x, rows[0], columns[0])
     larger = F.interpolate(middle, (rows[1], columns[1]), mode="bilinear", align_corners=True)

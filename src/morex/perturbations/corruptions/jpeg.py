@@ -1,11 +1,11 @@
-"""JPEG compression of CIFAR-10-C: encoded and decoded again, without the bytes in between.
+"""JPEG compression of CIFAR-10-C: encoding and decoding, without the bytes in between.
 
 Baseline JPEG as libjpeg and Pillow do it by default: YCbCr with the colours at half the resolution
 (4:2:0), cosine transform of 8x8 blocks, the tables of Annex K scaled by the quality, and rounding
 to whole levels after every step. Entropy coding loses nothing and is left out. The arithmetic is
-libjpeg's in fixed point, in numbers that hold it exactly, so that the result is Pillow's to the
-last bit (from five pixels of width on): in images that were JPEG before, many coefficients lie
-halfway between two steps.
+libjpeg's fixed-point arithmetic, in floats that represent it exactly, so that the result equals
+Pillow's to the last bit (for a width of at least five pixels). This matters: in images that were
+JPEG before, many coefficients lie halfway between two steps.
 """
 
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class Jpeg(Corruption):
 
 
 def coded(x: Tensor, quality: int) -> Tensor:
-    """Return what is left of images in whole levels (N, 1 or 3, H, W) at a quality of 1 to 100."""
+    """Return the decoded images, in whole levels (N, 1 or 3, H, W), at a quality of 1 to 100."""
     height, width = x.shape[2:]
     if x.shape[1] == 1:
         return _quantised(x, _LUMINANCE, quality)
@@ -81,7 +81,7 @@ def coded(x: Tensor, quality: int) -> Tensor:
     luminance, chrominance = _to_ycc(even)
     luminance = _quantised(luminance[:, :, :height, :width], _LUMINANCE, quality)
     chrominance = _quantised(_halved(chrominance), _CHROMINANCE, quality)
-    # only what lies within the image has a say at its border
+    # at the border, only pixels inside the image count
     within = chrominance[:, :, :, : -(-width // 2)]
     return _to_rgb(luminance, _doubled(within)[:, :, :height, :width])
 
@@ -93,7 +93,7 @@ def _to_ycc(rgb: Tensor) -> tuple[Tensor, Tensor]:
     y = 19595 * r + 38470 * g + 7471 * b
     blue = -11059 * r - 21709 * g + 32768 * b + 128 * 2**16
     red = 32768 * r - 27439 * g - 5329 * b + 128 * 2**16
-    # one less, as libjpeg: pure blue and red would come to 256
+    # one less, as in libjpeg: pure blue and red would become 256
     return _shifted(y, 16), _shifted(torch.cat([blue, red], 1).sub_(1), 16)
 
 
@@ -106,7 +106,7 @@ def _to_rgb(y: Tensor, chrominance: Tensor) -> Tensor:
 
 
 def _halved(x: Tensor) -> Tensor:
-    """Return the means of 2x2 pixels; halves and quarters are rounded down and up in turn."""
+    """Return the means of 2x2 pixels, rounded down and up in alternating columns."""
     mean = F.avg_pool2d(x, 2)
     even = 1 - torch.arange(mean.shape[3], device=x.device) % 2
     return mean.add_(0.5 - 0.25 * even).floor_()
@@ -120,7 +120,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 def _quantised(x: Tensor, table: tuple[int, ...], quality: int) -> Tensor:
-    """Return what is left of planes (N, P, H, W) in blocks of 8x8; the last pixels are repeated."""
+    """Return planes (N, P, H, W) after quantisation in 8x8 blocks; the last pixels are repeated."""
     whole = F.pad(x, (0, -x.shape[3] % 8, 0, -x.shape[2] % 8), mode="replicate")
     n, planes, height, width = whole.shape
     blocks = whole.view(n, planes, height // 8, 8, width // 8, 8).transpose(3, 4)
@@ -158,5 +158,5 @@ def _steps(table: tuple[int, ...], quality: int) -> tuple[tuple[int, ...], ...]:
 
 @lru_cache(maxsize=64)
 def _matrix(rows: tuple[tuple[int, ...], ...], device: torch.device) -> Tensor:
-    """Return a constant; double precision, because products exceed what float32 counts to."""
+    """Return a constant; in double precision, because float32 cannot represent the products."""
     return torch.tensor(rows, dtype=torch.float64, device=device)

@@ -1,4 +1,4 @@
-"""Gaussian, shot and impulse noise of CIFAR-10-C: every value of every channel by itself."""
+"""Gaussian, shot and impulse noise of CIFAR-10-C, independent for every channel of a pixel."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +15,7 @@ _REPLACED = (0.01, 0.02, 0.03, 0.05, 0.07)
 
 @dataclass(frozen=True)
 class GaussianNoise(Corruption):
-    """Noise of the sensor: x' = x + s z, z standard normal, s from 0.04 to 0.10."""
+    """Sensor noise: x' = x + s z, z standard normal, s from 0.04 to 0.10."""
 
     name: ClassVar[str] = "gaussian-noise"
 
@@ -27,19 +27,19 @@ class GaussianNoise(Corruption):
 
 @dataclass(frozen=True)
 class ShotNoise(Corruption):
-    """Noise of counting photons: x' = Poisson(c x) / c, with c from 500 down to 50 for white."""
+    """Photon noise: x' = Poisson(c x) / c, with c from 500 down to 50."""
 
     name: ClassVar[str] = "shot-noise"
 
     def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Count the photons; how many numbers are drawn depends on ``x``."""
+        """Draw the photon counts; the number of random numbers depends on ``x``."""
         white = _PHOTONS[self.severity - 1]
         return torch.poisson(x * white, generator=generator).div_(white)
 
 
 @dataclass(frozen=True)
 class ImpulseNoise(Corruption):
-    """Salt and pepper: a value becomes 0 or 1, as often one as the other, in 1 to 7% of cases."""
+    """Salt and pepper: 1 to 7% of all values become 0 or 1, with equal probability."""
 
     name: ClassVar[str] = "impulse-noise"
 

@@ -17,7 +17,7 @@ _SATURATION = ((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2))
 class Brightness(Corruption):
     """More light: the value v = max over channels (the V of HSV) becomes min(1, v + c).
 
-    Hue and saturation stay: x' = x v' / v. One channel is taken as grey.
+    Hue and saturation stay: x' = x v' / v. A single channel is treated as grey.
     """
 
     name: ClassVar[str] = "brightness"
@@ -44,8 +44,8 @@ class Contrast(Corruption):
 class Saturation(Corruption):
     """The saturation s of HSV becomes min(1, a s + b); hue and value stay.
 
-    Severities 1 and 2 take colour away, 3 to 5 add to it. As in the original, grey has the hue of
-    red, so that 4 and 5 make it reddish.
+    Severities 1 and 2 remove colour, 3 to 5 add colour. As in the original, grey has the hue of
+    red, so severities 4 and 5 make it reddish.
     """
 
     name: ClassVar[str] = "saturation"

@@ -1,4 +1,4 @@
-"""Pixelate and elastic deformation of CIFAR-10-C: pixels from other places of the image."""
+"""Pixelate and elastic deformation of CIFAR-10-C: pixels resampled from the image."""
 
 import math
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ _ELASTIC = (
     (0.1, 0.04, 0.05),
     (0.1, 0.03, 0.03),
 )
-"""Size of the displacements, their smoothness, and the shift of the corners: shares of the side."""
+"""Size and smoothness of the displacements, and shift of the corners: shares of the side."""
 
 
 @dataclass(frozen=True)
 class Pixelate(Corruption):
-    """Fewer pixels, 95 to 65% each way, and back to as many as there were: Pillow's box filter."""
+    """Resized to 95 to 65% of the pixels each way, and back, with Pillow's box filter."""
 
     name: ClassVar[str] = "pixelate"
 
@@ -40,17 +40,17 @@ class Pixelate(Corruption):
 
 @dataclass(frozen=True)
 class Elastic(Corruption):
-    """An affine map, and then a smooth random displacement of every pixel.
+    """An affine map, then a smooth random displacement of every pixel.
 
     The affine map moves three corners of the middle third by uniform numbers. Displacements are
-    uniform noise, smoothed by a Gaussian and scaled. Both resample bilinearly; what lies outside of
-    the image is its mirror image. Severity 1 is the affine map alone, the strongest of the five.
+    uniform noise, smoothed by a Gaussian and scaled. Both resample bilinearly, and the image is
+    mirrored at its border. Severity 1 is only the affine map, the strongest of the five.
     """
 
     name: ClassVar[str] = "elastic"
 
     def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Deform; six uniform numbers are drawn per image, and two per pixel from severity 2 on."""
+        """Deform with six uniform numbers per image and, from severity 2 on, two per pixel."""
         n, _, height, width = x.shape
         size, smoothness, corners = (c * min(height, width) for c in _ELASTIC[self.severity - 1])
 
@@ -82,11 +82,11 @@ def _affine(x: Tensor, shifts: Tensor) -> Tensor:
     height, width = x.shape[2:]
     third = max(1, min(height, width) // 3)
     first, second, last = (shifts / (2 * third)).unbind(1)
-    # columns of the linear part: where a step to the right and a step down go
+    # columns of the linear part: the images of a step to the right and of a step down
     a, c = (second - last).unbind(1)
     b, d = (first - second).unbind(1)
     a, d = a + 1, d + 1
-    # from the image of the point in the middle of the line between the first and the last one
+    # relative to the image of the midpoint between the first and the last point
     middle = (shifts[:, 0] + shifts[:, 2]) / 2
     off_column = torch.arange(width, device=x.device) - width // 2 - middle[:, :1]
     off_row = torch.arange(height, device=x.device) - height // 2 - middle[:, 1:]
@@ -98,7 +98,7 @@ def _affine(x: Tensor, shifts: Tensor) -> Tensor:
 
 
 def _sampled(x: Tensor, row: Tensor, column: Tensor, *, mirror_on_edge: bool) -> Tensor:
-    """Return x at places (N, H, W) in pixels, bilinearly; the outside is a mirror image.
+    """Return x at positions (N, H, W) in pixels, bilinearly, mirrored at the border.
 
     The mirror is the outer edge of the outermost pixels (c b a | a b c) or their centres (c b | a
     b c).
