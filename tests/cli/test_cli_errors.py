@@ -15,7 +15,7 @@ from morex.cli.main import with_plain_errors
         (["run", "digist"], "did you mean 'digits'"),
         (["run", "digits", "training.epoch=3"], "training.epoch: unknown key"),
         (["plan", "digits", "seed"], "expected KEY.KEY=VALUE"),
-        (["plan", "digits", "--data", "here"], "leave out the option(s) folder"),
+        (["plan", "digits", "--data", "here"], "remove the option(s) folder"),
         (["table", "nowhere"], "no run directory"),
         (["report", "nowhere"], "no run directory"),
         (["gate", "nowhere"], "no run directory"),

@@ -79,6 +79,10 @@ def test_evaluate_a_model_of_somebody_else(
     code, _, err = call(*common)
     assert code == 2
     assert "theirs:Net has no recipe; add --recipe" in err
+    code, _, err = call(*common, "--recipe", recipe, "--mean", "0.5,0.25", "--std", "1")
+    assert code == 2
+    assert "(0.5, 0.25)" in err
+    assert "(1.0,)" in err
     code, _, err = call(*common, "--recipe", recipe, "--input-range", "0..2")
     assert code == 2
     assert "expected one of 0..1" in err
@@ -120,11 +124,23 @@ def test_an_evaluation_goes_on_where_it_was(
     assert "union" in whole
 
 
-def test_what_was_kept_for_other_settings_is_dropped(finished: FinishedRun, tmp_path: Path) -> None:
-    out = tmp_path / "o.npz"
-    rows = morex.run.partial_results.PartialRows(
-        tmp_path / "o.npz.partial", 0, print, "of another model"
-    )
-    rows.keep("clean", np.zeros(30, np.bool_), whole=True)
-    assert call("evaluate", finished.folder / "models/clean", "--out", out)[0] == 0
-    assert Outcomes.load(out).right["clean"].any()
+@pytest.mark.parametrize(
+    ("more", "kept"), [((), True), (("--seed", 1), False), (("--examples", 20), False)]
+)
+def test_rows_are_kept_for_the_same_settings_only(
+    more: tuple[object, ...],
+    kept: bool,
+    finished: FinishedRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, out = finished.folder / "models/clean", tmp_path / "o.npz"
+    rows = morex.run.partial_results.PartialRows
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "remove", lambda self: None)
+        assert call("evaluate", model, "--out", out)[0] == 0
+    partial = tmp_path / "o.npz.partial"
+    wrong = {row: np.zeros_like(right) for row, right in Outcomes.load(partial).right.items()}
+    Outcomes(wrong).save(partial)  # as if an evaluation had found these, and then been stopped
+    assert call("evaluate", model, "--out", out, *more)[0] == 0
+    assert Outcomes.load(out).right["clean"].any() == (not kept)

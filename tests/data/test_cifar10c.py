@@ -1,21 +1,14 @@
-"""Published corruptions: a folder in the layout of CIFAR-10-C, read and evaluated."""
+"""Published corruptions: a folder in the layout of CIFAR-10-C."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from tiny import raw_recipe
-from typer.testing import CliRunner
+from published import corrupted, published
 
-from morex.artifacts.outcomes import Outcomes
-from morex.cli.main import app
-from morex.data import Data, DataError, ImageSet, PublishedCorruptions, load_data
-from morex.recipe import parse_recipe
-from morex.run import run
+from morex.data import DataError, ImageSet, PublishedCorruptions
 
 N = 12
 
@@ -27,20 +20,6 @@ def test_set() -> ImageSet:
 
 
 test_set.__test__ = False  # type: ignore[attr-defined]
-
-
-def corrupted(test: ImageSet, step: int) -> np.ndarray:
-    """Return the test images with ``step * severity`` added to every value, modulo 256."""
-    images = test.images.permute(0, 2, 3, 1).numpy()
-    return np.concatenate([images + np.uint8(step * s) for s in range(1, 6)])
-
-
-def published(folder: Path, test: ImageSet, **steps: int) -> Path:
-    folder.mkdir(exist_ok=True)
-    np.save(folder / "labels.npy", np.tile(test.labels.numpy(), 5).astype(np.uint8))
-    for name, step in steps.items():
-        np.save(folder / f"{name}.npy", corrupted(test, step))
-    return folder
 
 
 def test_images_are_those_of_corruption_severity_and_row(tmp_path: Path) -> None:
@@ -106,84 +85,3 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         found.images("frost", 1, torch.arange(2))
     with pytest.raises(DataError, match="expected a number from 1 to 5, got 6"):
         found.images("fog", 6, torch.arange(2))
-
-
-# --- morex evaluate --corrupted ------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("published") / "run"
-    recipe = raw_recipe("clean")
-    recipe["training"]["epochs"] = 1
-    recipe["evaluation"]["rows"] = {"clean": {"attack": "draws", "perturbation": "clean"}}
-    run(parse_recipe(yaml.safe_load(yaml.safe_dump(recipe))), folder)
-    return folder / "models/clean"
-
-
-def call(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    return result.exit_code, re_joined(result.output)
-
-
-def re_joined(text: str) -> str:
-    return " ".join(text.split())
-
-
-def digits() -> Data:
-    return load_data("digits")
-
-
-def test_a_model_is_evaluated_on_the_same_images_in_the_same_order(
-    model: Path, tmp_path: Path
-) -> None:
-    folder = published(tmp_path / "digits-c", digits().test, as_it_is=0, noise=37)
-    out = tmp_path / "o.npz"
-    code, said = call("evaluate", model, "--corrupted", folder, "--out", out)
-    assert code == 0, said
-    found = Outcomes.load(out)
-    assert found.rows == tuple(f"{name}-{s}" for name in ("as_it_is", "noise") for s in range(1, 6))
-    as_it_is = Outcomes.load(model.parents[1] / "outcomes/clean.npz").right["clean"]
-    for severity in range(1, 6):  # nothing was added: exactly the figures of the run
-        np.testing.assert_array_equal(found.right[f"as_it_is-{severity}"], as_it_is)
-    assert not np.array_equal(found.right["noise-3"], as_it_is)
-    written = json.loads(out.with_suffix(".json").read_text())
-    assert written["means"]["as_it_is"] == pytest.approx(as_it_is.mean())
-    assert f"as_it_is {100 * as_it_is.mean():.1f}% mean of severities 1, 2, 3, 4, 5" in said
-
-
-def test_severities_and_examples_are_chosen(model: Path, tmp_path: Path) -> None:
-    folder, out = published(tmp_path / "c", digits().test, noise=37), tmp_path / "o.npz"
-    options = ("--severity", 5, "--severity", 2, "--examples", 7, "--out", out)
-    code, said = call("evaluate", model, "--corrupted", folder, *options)
-    assert code == 0, said
-    found = Outcomes.load(out)
-    assert {row: len(right) for row, right in found.right.items()} == {"noise-5": 7, "noise-2": 7}
-
-
-def test_images_move_to_the_device_once(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = published(tmp_path / "c", digits().test, noise=37)
-    real, moved = torch.Tensor.to, []
-
-    def to(self: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
-        if self.ndim == 4 and self.dtype == torch.uint8 and torch.float32 not in arguments:
-            moved.append(len(self))
-        return real(self, *arguments, **options)
-
-    monkeypatch.setattr(torch.Tensor, "to", to)
-    severities = ("--severity", 1, "--severity", 4)
-    code, said = call("evaluate", model, "--corrupted", folder, *severities, "--examples", 7)
-    assert code == 0, said
-    assert moved == [7, 7, 7]  # the test images, then those of each severity
-
-
-def test_what_cannot_be_evaluated_is_said(model: Path, tmp_path: Path) -> None:
-    folder = published(tmp_path / "c", test_set(), noise=37)
-    code, said = call("evaluate", model, "--corrupted", folder)
-    assert code == 2
-    assert "labels.npy: expected 1795 integers" in said
-    code, said = call("evaluate", model, "--corrupted", folder, "--suite", "quick")
-    assert code == 2
-    assert "leave out one of the two" in said
