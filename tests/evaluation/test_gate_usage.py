@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from morex.artifacts.gate_usage import GateUsage
-from morex.attacks import PGD, DeepFool, WorstOfDraws
+from morex.attacks import PGD, DeepFool, RayS, SearchAround, WorstOfDraws
 from morex.data import ImageSet
-from morex.evaluation.gate_usage import gate_usage
+from morex.evaluation.gate_usage import gate_usage, one_run
 from morex.evaluation.suite import Row, Suite
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.perturbations import L2, Clean, Fog, Linf
+from morex.perturbations import L2, Around, Clean, Fog, Linf
 from morex.report import to_heatmap
 
 
@@ -87,6 +87,18 @@ def test_attacks_move_the_weights_no_further_than_their_ball() -> None:
 
 def only(suite: Suite, **options: int) -> GateUsage:
     return gate_usage(mixture(), images(), suite, **options)
+
+
+def test_pgd_is_measured_at_the_end_of_one_run_and_slow_attacks_not_at_all() -> None:
+    quick = PGD(Linf(0.01), steps=1, restarts=3, stop_when_fooled=True)
+    whole = PGD(Linf(0.01), steps=1)
+    assert one_run(quick) == whole
+    foggy = Around(HALF_HAZE, quick.balls[0])
+    assert one_run(SearchAround(foggy, quick)) == SearchAround(foggy, whole)
+    assert one_run(SearchAround(foggy, RayS(Linf(0.01)))) is None
+    assert one_run(DeepFool(L2(0.5))) is None
+    draws = WorstOfDraws(HALF_HAZE, draws=3)
+    assert one_run(draws) == draws
 
 
 def test_only_the_first_images_count() -> None:
