@@ -8,7 +8,7 @@ from calling import FinishedRun
 from rich.console import Console
 
 from morex.cli.progress_lines import Clock, progress_printer
-from morex.run import Finished, Planned, Progressed, Stage, Started
+from morex.run import Finished, Measured, Noticed, Planned, Progressed, Skipped, Stage, Started
 
 
 def test_live_line_shows_the_time_left() -> None:
@@ -83,3 +83,21 @@ def test_event_files_hold_the_trainings(finished: FinishedRun) -> None:
     assert re.search(
         rf"<td>clean</td><td>1</td><td>clean</td><td>{100 * last.value:.1f}</td>", html
     )
+
+
+def test_without_a_terminal_there_is_a_line_for_every_finished_stage_and_every_notice() -> None:
+    console = Console(file=io.StringIO(), width=150)
+    stages = [Stage("train", "clean", (), {}), Stage("evaluate", "clean", ("train-clean",), {})]
+    with progress_printer(console) as observe:
+        observe(Planned(tuple(stages), {}))
+        observe(Noticed("a [file] is damaged"))
+        observe(Skipped(stages[0]))
+        observe(Started(stages[1]))
+        observe(Progressed(stages[1], 0.5, "clean 95%"))
+        observe(Measured(stages[1], 1, {"loss": 1.0}))
+        observe(Finished(stages[1], 2.0, "mean 50%"))
+    assert [line.split() for line in console.file.getvalue().splitlines()] == [
+        ["note:", "a", "[file]", "is", "damaged"],
+        ["[1/2]", "train", "clean", "done", "before"],
+        ["[2/2]", "evaluate", "clean", "2.0", "s", "mean", "50%"],
+    ]

@@ -83,7 +83,7 @@ class RightChoice(Criterion):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean over the batch of -log sum_j w_j, a scalar in float32."""
         scores, right = self.answers(model, batch)
-        logs = scores.float().log_softmax(1)
+        logs = scores.log_softmax(1)
         return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
