@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from report_page import places
 
 from morex.report.charts import (
     Dot,
@@ -25,13 +26,6 @@ from morex.report.charts import (
 )
 from morex.report.charts.svg import Scale, log_ticks, nice_ticks
 from morex.report.images import data_address, magnification
-
-
-def places(drawing: str) -> dict[str, tuple[float, float]]:
-    """Return where the marks of a drawing start, by the text shown on hover."""
-    found = re.findall(r'<path d="M(-?[\d.]+),(-?[\d.]+)[^>]*><title>([^<]+)</title>', drawing)
-    assert found
-    return {tip: (float(x), float(y)) for x, y, tip in found}
 
 
 def test_scales_are_linear_or_logarithmic() -> None:

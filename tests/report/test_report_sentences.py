@@ -1,18 +1,21 @@
 """The sentences of the page state what the figures are, for runs whose figures are known."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from report_page import shown
+from report_page import places, shown
 from report_table import write_outcomes
 
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
 from morex.report.material import read_material
 from morex.report.sections.breaks import breaks_section
+from morex.report.sections.classes import confusions
 from morex.report.sections.cost import cost_figure
 from morex.report.sections.curves import curves_section
 from morex.report.sections.gallery import gallery_section
@@ -103,9 +106,15 @@ def test_the_chart_of_models_names_the_leaders_and_has_their_figures(tmp_path: P
     assert figure.message == "a leads in the mean (62.5%), b in the union (50.0%)"
     assert [row[:3] for row in figure.numbers.rows] == [["a", 62.5, 25.0], ["b", 50.0, 50.0]]
     assert [row[5] for row in figure.numbers.rows] == [4, 4]
-    tips = str(figure.panels[0].drawing)
-    assert "a: mean 62.5%" in tips
-    assert "b: union 50.0%, 15.0% to 85.0%, n 4" in tips
+    at = places(str(figure.panels[0].drawing))
+    assert at.keys() == {
+        "a: mean 62.5%",
+        "a: union 25.0%, 4.6% to 69.9%, n 4",
+        "b: mean 50.0%",
+        "b: union 50.0%, 15.0% to 85.0%, n 4",
+    }
+    union, mean = at["a: union 25.0%, 4.6% to 69.9%, n 4"], at["a: mean 62.5%"]
+    assert union[0] < at["b: union 50.0%, 15.0% to 85.0%, n 4"][0] < mean[0]
 
 
 # --- cost
@@ -181,6 +190,32 @@ def test_rare_overlaps_are_counted_but_not_drawn(tmp_path: Path) -> None:
     assert len(figure.numbers.rows) == 16
 
 
+def test_the_most_frequent_mistake_is_named(run: Path) -> None:
+    found = Illustration.load(run / "illustrations/MoRE.npz")
+    mistakes = Counter(
+        (row, int(true), int(said))
+        for row, answers in found.answers.items()
+        for true, said in zip(found.labels, answers, strict=True)
+        if true != said
+    )
+    figure = confusions(read_material(run), "MoRE")
+    assert figure
+    named = re.fullmatch(
+        r"MoRE: class (\d) is most often mistaken for class (\d), (\d+) of (\d+) times under (\S+)",
+        figure.message,
+    )
+    assert named
+    true, said, count, total = map(int, named.groups()[:4])
+    assert count == mistakes[named[5], true, said] == max(mistakes.values())
+    assert total == (found.labels == true).sum()
+    counts = [row[3] for row in figure.numbers.rows]
+    assert counts == sorted(mistakes.values(), reverse=True)
+    (drawing,) = [str(panel.drawing) for panel in figure.panels if panel.caption == named[5]]
+    shade = re.search(rf'fill-opacity="([\d.]+)"><title>{count} [^<]*class {true} pre', drawing)
+    assert shade
+    assert float(shade[1]) == pytest.approx(0.04 + 0.96 * count / total, abs=0.01)
+
+
 # --- curves, gates and pictures
 
 
@@ -191,6 +226,11 @@ def test_curves_end_where_the_perturbation_is_strongest(run: Path) -> None:
     (figure,) = section.figures
     ends = [f"{100 * c.right[-1].mean():.1f}% at 2 times {name}" for name, c in curves.items()]
     assert figure.message == f"MoRE falls to {', '.join(ends[:-1])} and {ends[-1]}"
+    drawing = str(figure.panels[0].drawing)
+    [usual] = [x for tip, (x, _) in places(drawing).items() if tip.startswith("MoRE at 1: ")]
+    rule = re.search(r'x1="([\d.]+)"[^>]*class="rule"', drawing)
+    assert rule
+    assert float(rule[1]) == pytest.approx(usual, abs=5)  # half a marker
     half = (1.96**2 / 80 + 0.25) ** 0.5 * 1.96 / 20**0.5 / (1 + 1.96**2 / 20)  # n = 20, p = 1/2
     widest = int(figure.note.split("±")[1].split()[0])
     assert widest == pytest.approx(100 * half, abs=1)
@@ -244,14 +284,14 @@ def test_trainings_at_their_best_and_falling_losses_are_counted(run: Path) -> No
         {
             "clean": [(2.0, 0.2), (1.0, 0.6)],
             "Mfog": [(1.0, 0.9), (0.5, 0.8)],
-            "AVG": [(1.0, 0.1), (3.0, 0.5), (2.0, 0.3)],
+            "AVG": [(1.0, 0.1), (3.0, 0.3), (2.0, 0.5)],
             "MoRE": [(1.0, None), (0.5, 0.7)],  # judged once: says nothing about rising
         },
     )
     section = training_section(read_material(run))
     assert section
     validations, losses = section.figures
-    assert validations.message == "1 of 3 trainings were at their best when they ended"
+    assert validations.message == "2 of 3 trainings were at their best when they ended"
     assert "Trainings that were validated once are listed only in the numbers." in validations.note
     assert validations.numbers.rows[0] == ["clean", 1, "clean", 20.0]
     assert len(validations.panels) == 3

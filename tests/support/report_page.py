@@ -1,5 +1,6 @@
 """Report pages, taken apart."""
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -51,3 +52,10 @@ def page(run: Path) -> str:
 
 def shown(run: Path) -> Reader:
     return Reader(page(run))
+
+
+def places(drawing: str) -> dict[str, tuple[float, float]]:
+    """Return where the marks of a drawing start, by the text shown on hover."""
+    found = re.findall(r'<path d="M(-?[\d.]+),(-?[\d.]+)[^>]*><title>([^<]+)</title>', drawing)
+    assert found
+    return {tip: (float(x), float(y)) for x, y, tip in found}
