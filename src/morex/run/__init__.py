@@ -1,4 +1,25 @@
-"""Runs: the stages of a recipe, done once, in a directory that survives interruption."""
+"""Runs: the stages of a recipe, done once, in a directory that survives interruption.
+
+===================  ======================================================================
+``execute``          a whole run: which stages remain, and in which order they begin
+``stages``           the stages of a recipe, and what decides the result of each
+``stage_runner``     runs one stage and saves its result
+``starting``         the model that a stage starts from
+``builder``          the data, models, objectives and attacks that a recipe describes
+``workers``          stages side by side in processes
+``cores``            threads of a stage, and stages at a time
+``store``            the files of a run directory
+``checkpoint``       interrupted trainings
+``partial_results``  interrupted evaluations
+``continuation``     a new run that goes on from a finished one
+``results``          what a run writes for tables and reports
+``events``           what a run tells its observer
+``costs``            passes, time and memory of each stage, before it runs
+``calibration``      the speed of a model on this machine
+``memory``           peak memory of a stage
+``provenance``       versions, hardware and commit of a process
+===================  ======================================================================
+"""
 
 from morex.run.builder import Builder
 from morex.run.cores import default_jobs

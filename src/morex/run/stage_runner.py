@@ -1,9 +1,10 @@
-"""Where single stages of a run are done: trained, assembled or evaluated, and saved."""
+"""Runs single stages: trains, assembles, evaluates or illustrates a model, and saves the result."""
 
 import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from morex.training import Progress, train
 
 @dataclass
 class StageRunner:
-    """Does one stage at a time, in a process that holds the data."""
+    """Runs one stage at a time, in a process that holds the data."""
 
     builder: Builder
     store: Store
@@ -64,7 +65,7 @@ class StageRunner:
         return self.builder.recipe
 
     def do(self, stage: Stage, key: str) -> StageRecord:
-        """Do a stage, or go on with it, and return its record."""
+        """Run a stage, from its checkpoint if there is one, and return its record."""
         self.observer(Started(stage))
         forget_peak(self.builder.device)
         started = time.monotonic()
@@ -99,23 +100,13 @@ class StageRunner:
         folder = self.store.root / stage.folder
         dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
         label = self._label(stage.model)
-        if isinstance(model, ExtendedGate):  # nothing that could be evaluated
+        if isinstance(model, ExtendedGate):  # a gate alone, which cannot be evaluated
             label = {"name": label["name"]}
         save_model(model.eval(), folder, about=label, dtype=dtype)
         return about, text
 
     def _fit(self, stage: Stage, phase: Phase, model: nn.Module, work: Path) -> dict[str, Any]:
-        def report(progress: Progress) -> None:
-            text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
-            if not math.isnan(progress.loss):
-                text += f", loss {progress.loss:.3f}"
-                values["loss"] = progress.loss
-            if progress.validation is not None:
-                text += f", validation {percent(progress.validation)}"
-                values["validation"] = progress.validation
-            self.observer(Progressed(stage, progress.epoch / progress.epochs, text))
-            self.observer(Measured(stage, progress.step, values))
-
+        """Train a model and return what its record says about the training."""
         checkpoint = FileCheckpoint(work, self.checkpoint_every, self._notice)
         fitted = train(
             model,
@@ -126,7 +117,7 @@ class StageRunner:
             name=stage.id,
             criterion=self.builder.criterion(phase),
             checkpoint=checkpoint,
-            report=report,
+            report=partial(self._report, stage),
         )
         passes = network_passes(self.builder, stage)
         history = tuple(map(Epoch.model_validate, fitted.history))
@@ -138,8 +129,20 @@ class StageRunner:
             "history": history,
         }
 
+    def _report(self, stage: Stage, progress: Progress) -> None:
+        """Tell the observer how far a training is."""
+        text, values = f"epoch {progress.epoch:.1f}/{progress.epochs}", {}
+        if not math.isnan(progress.loss):
+            text += f", loss {progress.loss:.3f}"
+            values["loss"] = progress.loss
+        if progress.validation is not None:
+            text += f", validation {percent(progress.validation)}"
+            values["validation"] = progress.validation
+        self.observer(Progressed(stage, progress.epoch / progress.epochs, text))
+        self.observer(Measured(stage, progress.step, values))
+
     def _label(self, name: str) -> dict[str, Any]:
-        """Return what is kept beside a model, so that it can be evaluated and used by itself."""
+        """Return what is saved beside a model, so that it can be used without the run."""
         return {
             "name": name,
             "classes": list(self.builder.data.train.classes),
@@ -198,13 +201,13 @@ class StageRunner:
         return {}, f"{len(made.labels)} images{shown}"
 
     def _row_keys(self, stage: Stage) -> dict[str, str]:
-        """Return what decides each row of an evaluation."""
+        """Return a hash of what decides each row of an evaluation."""
         trained = self.store.record(stage_id("train", stage.model))
         assert trained
         return stage.row_keys(trained.files[f"{model_folder(stage.model)}/{WEIGHTS}"])
 
     def _known_rows(self, stage: Stage, keys: dict[str, str]) -> dict[str, BoolArray]:
-        """Return the rows that an earlier evaluation of the same model had as well."""
+        """Return the outcomes of rows that an earlier evaluation of the same model has."""
         before = self.store.record(stage.id)
         if before is None:
             return {}
