@@ -90,9 +90,9 @@ def test_what_learns_is_the_gate_and_the_last_layers_of_all_experts() -> None:
     ("names", "new", "message"),
     [
         (("e0", "x"), {}, "no expert 'x'"),
-        (("e0", "e0"), {}, "twice"),
-        (("e0", "e1"), {"e1": network(7)}, "has an expert 'e1' already"),
-        (("x",), {"x": network(7)}, "nothing would be left"),
+        (("e0", "e0"), {}, "contain an expert twice: e0, e0"),
+        (("e0", "e1"), {"e1": network(7)}, "already has an expert 'e1'"),
+        (("x",), {"x": network(7)}, "no expert would be left"),
         (("e0", "x"), {"x": network(7, 4)}, "has 4 classes"),
     ],
 )
@@ -166,7 +166,9 @@ def test_without_any_that_joined_the_gate_is_the_old_one() -> None:
 
 
 def test_an_expert_that_joins_before_one_that_was_known_raises() -> None:
-    with pytest.raises(ValueError, match="knew first, e0, e1, then those"):
+    with pytest.raises(
+        ValueError, match="expected first the experts that the gate knew, e0, e1, then those"
+    ):
         regrouped(mixture(), ("e0", "x", "e1"), {"x": network(7)})
 
 

@@ -81,7 +81,7 @@ def test_answers_must_be_logits() -> None:
     check_answers(Sees(), pixels(), 2)
     with pytest.raises(ForeignModelError, match=r"\(5, 2\) for 5 images of 3"):
         check_answers(Sees(), pixels(), 3)
-    with pytest.raises(ForeignModelError, match="does not take images"):
+    with pytest.raises(ForeignModelError, match="does not accept images"):
         check_answers(nn.Linear(3, 2), pixels(), 2)
 
 

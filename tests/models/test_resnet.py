@@ -227,7 +227,10 @@ def test_folding_takes_the_weights_of_its_moment() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": "resnet11"}, "unknown architecture 'resnet11'; known are resnet10, "),
+        (
+            {"architecture": "resnet11"},
+            "unknown architecture 'resnet11'; expected one of resnet10, ",
+        ),
         ({"width": 0}, "at least 1"),
         ({"outputs": 0}, "at least 1"),
         ({"image_size": (8, 0)}, "at least 1"),

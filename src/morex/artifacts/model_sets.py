@@ -1,4 +1,4 @@
-"""Sets of models: a folder with a folder per model, and ``set.json`` which says what they are."""
+"""Sets of models: a folder with a folder for each model, and ``set.json`` about all of them."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ NAME = "set.json"
 
 
 class SetError(ValueError):
-    """What describes a set of models is damaged."""
+    """The ``set.json`` of a set of models is damaged."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class ModelSet:
     """A set of trained models, each made by one recipe.
 
     Attributes:
-        folder: where it is.
-        default: the model that the set's name stands for.
+        folder: the folder of the set.
+        default: the model for which the name of the set stands.
         description: what was trained on what.
-        recipe: how all are evaluated, whatever each was saved with (the keys of a recipe that an
-            evaluation needs); None if each says it for itself.
+        recipe: how all models are evaluated, as keys of a recipe, instead of the recipe that each
+            was saved with; None if each uses its own.
     """
 
     folder: Path
@@ -40,7 +40,7 @@ def read_set(folder: Path) -> ModelSet | None:
     """Return the set of models in a folder; None if there is none.
 
     Raises:
-        SetError: if what describes it is damaged.
+        SetError: if its ``set.json`` is damaged.
     """
     path = folder / NAME
     if not path.is_file():

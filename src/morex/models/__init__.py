@@ -2,20 +2,20 @@
 
 ============  ==========================================================================
 ``resnet``    the networks, with normalisation inside
-``conv_bn``   a convolution with its BatchNorm, folded while nothing learns
+``conv_bn``   a convolution and its BatchNorm, folded while nothing learns
 ``gates``     the gate of a mixture that experts have joined
 ``mixture``   f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
 ``answers``   what the experts and the gate of a model answer, each by itself
-``extend``    a trained mixture with further experts, or with fewer
+``extend``    adds experts to a trained mixture, or removes some
 ``external``  classifiers that morex did not make
 ``kinds``     the kinds of models that can be saved, and their form in JSON
 ``save``      writes a model to a folder
-``folder``    reads it again: safetensors and JSON
+``folder``    reads a model's folder: safetensors and JSON
 ``named``     a model by its name: a folder, a shipped model, the hub, a factory
 ``hub``       models on the Hugging Face hub
 ============  ==========================================================================
 
-The folder ``pretrained`` has the models that come with morex.
+The folder ``pretrained`` holds the models that come with morex.
 """
 
 from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture

@@ -1,4 +1,4 @@
-"""A convolution with its normalisation, which are one convolution while nothing learns."""
+"""A convolution and its BatchNorm, folded into one convolution while nothing learns."""
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +8,16 @@ from torch import Tensor, nn
 class ConvNorm(nn.Module):
     """A convolution without bias, then BatchNorm.
 
-    In evaluation mode BatchNorm is an affine map of every channel, so that both are one convolution
-    with weight w * s and bias b - m * s, where s = g / sqrt(v + eps). Between ``fold`` and
-    ``unfold`` that is what is computed, without gradients for the weights, and made when it is
-    first asked for: of a mixture whose gate alone is asked, no expert is folded.
+    In evaluation mode BatchNorm is an affine map of every channel. Both together are then one
+    convolution with weight w * s and bias b - m * s, where s = g / sqrt(v + eps). Between ``fold``
+    and ``unfold`` this convolution is computed instead, without gradients for the weights. Its
+    weight is made in the first forward pass: while only the gate of a mixture is used, no expert
+    pays for folding.
 
     Args:
-        inputs, outputs: numbers of channels.
-        kernel: side of the kernel; the padding is half of it.
-        stride: of the convolution.
+        inputs, outputs: the numbers of channels.
+        kernel: the side of the kernel; the padding is half of it, rounded down.
+        stride: the stride of the convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
@@ -37,12 +38,12 @@ class ConvNorm(nn.Module):
         return out
 
     def fold(self) -> None:
-        """Compute as one convolution from now on; weights and statistics must not change."""
+        """Compute one convolution from now on; weights and statistics must not change meanwhile."""
         self._set_folded(True)
 
     @torch.no_grad()
     def _one_convolution(self) -> tuple[Tensor, Tensor]:
-        """Return its weight and its bias."""
+        """Return the weight and the bias of the folded convolution."""
         norm, state = self.norm, dict(self.norm.named_buffers())
         scale = norm.weight * torch.rsqrt(state["running_var"] + norm.eps)
         weight = self.conv.weight * scale.view(-1, 1, 1, 1)
@@ -53,16 +54,16 @@ class ConvNorm(nn.Module):
         self._set_folded(False)
 
     def _set_folded(self, folded: bool) -> None:
-        """Set it past nn.Module, which takes long: every step of a training folds and unfolds."""
+        """Set attributes without nn.Module's slow checks: every training step folds and unfolds."""
         object.__setattr__(self, "folded", folded)
         object.__setattr__(self, "_made", None)
 
 
 class _Pointwise(nn.Conv2d):
-    """A 1x1 convolution that drops the pixels between its strides before it multiplies, not in it.
+    """A 1x1 convolution that drops the pixels between its strides before it multiplies.
 
     The weight gradient of a strided 1x1 convolution of few channels in channels-last memory is
-    wrong or crashes on CPUs (torch 2.13, oneDNN issue 6035); without a stride it is right.
+    wrong or crashes on CPUs (torch 2.13, oneDNN issue 6035). Without a stride it is right.
     """
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,13 +1,14 @@
-"""Adding experts to a trained mixture, and taking some away, without starting anew.
+"""Adds experts to a trained mixture, and removes some, without training it anew.
 
-What the new mixture shares with the old it takes over as it is: the experts with their fine-tuned
-last layers, and the gate. Taking an expert away hands its weight to the others in proportion, as
-the softmax over fewer outputs does. For experts that join, the gate gets a network h beside it
-(``ExtendedGate``), which says what the odds of each are against all that the gate knew. Nothing
-that h learns makes the gate forget (MoRE, section 1: "easy extension onto newly added perturbation
-types"; how is left open there). It begins with the body of the gate and a last layer of zeros,
-undecided: an expert that joins has as much weight as all that the gate knew, until h has learnt.
-Taking a known expert away hands its weight to the other known ones, if any.
+The new mixture takes over the experts with their fine-tuned last layers, and the gate. The weight
+of a removed expert goes to the others in proportion, by the softmax over fewer outputs. For experts
+that join, the gate gets a network h beside it (``ExtendedGate``), which returns the log odds of
+each of them against all known experts together. Nothing that h learns makes the gate forget. (MoRE,
+section 1, promises "easy extension onto newly added perturbation types" and leaves open how.)
+
+h begins with the body of the gate and a last layer of zeros. Until it has learnt, an expert that
+joins has as much weight as all known experts together. The weight of a known expert that is removed
+goes to the other known ones, if there are any.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,21 +32,21 @@ def regrouped(
     last_layers: str | Mapping[str, str] | None = None,
     gate: nn.Module | None = None,
 ) -> Mixture:
-    """Return a mixture of the experts ``names`` that starts from ``mixture``, which stays as it is.
+    """Return a mixture of the experts ``names`` that starts from ``mixture``; that stays unchanged.
 
     Args:
         mixture: a trained mixture.
-        names: the experts of the result, in its order; those that join or have joined come last.
-        new: experts among ``names`` that ``mixture`` does not have, as for ``Mixture``.
+        names: the experts of the result, in order; those that join now or joined earlier come last.
+        new: the experts among ``names`` that ``mixture`` lacks, as for ``Mixture``.
         gate_layer: the dotted name of the gate's last linear layer.
-        last_layers: as for ``Mixture``, of the new experts.
-        gate: what ``regrouped_gate`` made for the same names, and has learnt since; by default what
-            it makes now.
+        last_layers: those of the new experts, as for ``Mixture``.
+        gate: the result of ``regrouped_gate`` for the same names, trained since; by default an
+            untrained one.
 
     Raises:
-        ValueError: if a name belongs to no expert or to two, nothing of the old mixture is left, an
-            expert that joined is named before one that was known, or a last layer is not linear or
-            of another number of classes.
+        ValueError: if a name belongs to no expert or to two, no old expert is left, an expert that
+            joined comes before one that was known, or a last layer is not linear or has another
+            number of classes.
     """
     new = dict(new or {})
     _check(mixture, names, new)
@@ -66,34 +67,38 @@ def regrouped(
 def _check(mixture: Mixture, names: Sequence[str], new: Mapping[str, nn.Module]) -> None:
     old = mixture.expert_names
     if twice := sorted(set(old) & set(new)):
-        raise ValueError(f"the mixture has an expert {twice[0]!r} already; give another name")
+        raise ValueError(
+            f"the mixture already has an expert {twice[0]!r}; give the new one another name"
+        )
     if len(set(names)) < len(names):
-        raise ValueError(f"names something twice: {', '.join(names)}")
+        raise ValueError(f"names contain an expert twice: {', '.join(names)}")
     if unknown := [name for name in names if name not in (*old, *new)]:
         known = ", ".join((*old, *new))
-        raise ValueError(f"no expert {unknown[0]!r}; there are {known}")
+        raise ValueError(f"no expert {unknown[0]!r}; the experts are {known}")
     if not set(names) & set(old):
-        raise ValueError(f"nothing would be left of the mixture of {', '.join(old)}")
+        raise ValueError(
+            f"no expert would be left of the mixture of {', '.join(old)}; keep at least one"
+        )
 
 
 def regrouped_gate(
     mixture: Mixture, names: Sequence[str], *, gate_layer: str = LAST_LAYER
 ) -> nn.Module:
-    """Return the gate alone that ``regrouped`` gives the result, a copy.
+    """Return only the gate of the mixture that ``regrouped`` returns, as a copy.
 
-    What it is to learn of experts that join it can learn before they are there: it names them, and
-    does not ask them.
+    It can be trained before the experts that join exist, because it chooses among experts without
+    running them.
 
     Args:
         mixture: a trained mixture.
-        names: the experts of the result, in its order, as for ``regrouped``.
+        names: the experts of the result, in order, as for ``regrouped``.
         gate_layer: the dotted name of the gate's last linear layer.
 
     Raises:
-        ValueError: if an expert that joined is named before one that was known.
+        ValueError: if an expert that joined comes before one that was known.
     """
     layer, gate, old = gate_layer, mixture.gate, mixture.expert_names
-    before: tuple[str, ...] = ()  # those that joined already
+    before: tuple[str, ...] = ()  # those that joined earlier
     if isinstance(gate, ExtendedGate):
         known, joined = gate.known, gate.joined
         count = len(old) - _linear(joined, layer).out_features
@@ -103,7 +108,7 @@ def regrouped_gate(
     stay = [name for name in names if name in old]
     if (*names[: len(stay)],) != (*stay,):
         raise ValueError(
-            f"expected the experts that the gate knew first, {', '.join(stay)}, then those that "
+            f"expected first the experts that the gate knew, {', '.join(stay)}, then those that "
             f"joined; got {', '.join(names)}"
         )
     others = names[len(stay) :]
@@ -116,7 +121,7 @@ def regrouped_gate(
 def _with_outputs(
     network: nn.Module, layer: str, old: Sequence[str], names: Sequence[str]
 ) -> nn.Module:
-    """Return a copy with outputs for ``names``: as they are, or 0 where there is none."""
+    """Return a copy with outputs for ``names``; an output for a new name has weights of 0."""
     network = deepcopy(network)
     before = _linear(network, layer)
     after = nn.Linear(before.in_features, len(names)).to(before.weight)

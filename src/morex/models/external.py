@@ -1,7 +1,7 @@
 """Models that morex did not make: any torch classifier by ``package.module:factory``.
 
-Attacks work on pixels in [0, 1]. A classifier that wants another range, or normalised pixels, is
-wrapped here; that the declared range is the right one is checked by trying the others.
+Attacks work on pixels in [0, 1]. Classifiers that expect another range, or normalised pixels, are
+wrapped here. Whether the declared range is the right one is checked by trying the others.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "-1..1": (-1.0, 1.0),
     "0..255": (0.0, 255.0),
 }
-"""Ranges of pixels that classifiers are trained on."""
+"""The ranges of pixels on which classifiers are trained."""
 
 _MUCH = 0.1
-"""By how much of accuracy another range must be better to be reported."""
+"""Another range is reported if its clean accuracy is higher by at least this."""
 
 
 class ForeignModelError(ValueError):
@@ -34,12 +34,12 @@ class ForeignModelError(ValueError):
 
 
 class Rescaled(nn.Module):
-    """A classifier of pixels in [low, high], then normalised, as a model of pixels in [0, 1].
+    """Turns a classifier of normalised pixels in [low, high] into a model of pixels in [0, 1].
 
     Args:
         classifier: images to logits.
-        low, high: the range that stands for black and white.
-        mean, std: per channel; subtracted and divided by after the change of range.
+        low, high: the values of black and white.
+        mean, std: per channel, subtracted and divided by after the change of range.
     """
 
     scale: Tensor
@@ -55,7 +55,9 @@ class Rescaled(nn.Module):
     ) -> None:
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
-            raise ForeignModelError(f"mean and std need the same length and std > 0: {mean}, {std}")
+            raise ForeignModelError(
+                f"mean and std need the same length and std > 0, got {mean} and {std}"
+            )
         self.classifier = classifier
         deviation = torch.tensor(std).view(-1, 1, 1)
         shift = (low - torch.tensor(mean).view(-1, 1, 1)) / deviation
@@ -70,12 +72,12 @@ class Rescaled(nn.Module):
 
 @dataclass(frozen=True)
 class ForeignConfig:
-    """What a foreign classifier is made from.
+    """A factory, and the pixels that its classifier expects.
 
     Args:
         factory: ``package.module:factory``.
-        input_range: the pixels that it wants, a key of ``RANGES``.
-        mean, std: per channel, what is subtracted and divided by afterwards; empty for nothing.
+        input_range: the range of its pixels, a key of ``RANGES``.
+        mean, std: per channel, subtracted and divided by afterwards; empty for neither.
         last_layer: the dotted name of its last linear layer, which a mixture fine-tunes.
 
     Raises:
@@ -101,7 +103,7 @@ class ForeignConfig:
 
 
 class Foreign(Rescaled):
-    """What a factory makes, as a model of pixels in [0, 1].
+    """The classifier that a factory makes, as a model of pixels in [0, 1].
 
     Raises:
         ForeignModelError: if it cannot be made.
@@ -126,7 +128,7 @@ class Foreign(Rescaled):
     def from_json(
         cls, form: Mapping[str, Any], build: Callable[[Mapping[str, Any]], nn.Module]
     ) -> "Foreign":
-        """Return what the factory of a configuration makes, which is imported and called."""
+        """Import and call the factory of a configuration, and return its classifier."""
         return cls(ForeignConfig(**form))
 
     def digest(self) -> str:
@@ -139,17 +141,17 @@ class Foreign(Rescaled):
 
 
 def is_factory(name: str) -> bool:
-    """Say whether ``name`` stands for ``package.module:factory`` rather than a folder."""
+    """Return whether ``name`` is a ``package.module:factory`` and not a folder."""
     return ":" in name and not on_hub(name) and not Path(name).exists()
 
 
 def import_model(name: str) -> nn.Module:
-    """Return what ``package.module:factory`` makes: a torch module, or a function to wrap in one.
+    """Return the torch module that ``package.module:factory`` makes; a function is wrapped in one.
 
-    The current folder is looked in as well.
+    Modules in the current folder are found as well.
 
     Raises:
-        ForeignModelError: if it cannot be imported or called, or makes no model.
+        ForeignModelError: if it cannot be imported or called, or does not make a model.
     """
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
@@ -176,7 +178,7 @@ class _Called(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the function does."""
+        """Return the function's logits."""
         return self.function(x)
 
 
@@ -187,12 +189,12 @@ def check_answers(model: nn.Module, x: Tensor, classes: int) -> None:
             logits: Any = model(x)
     except Exception as error:
         raise ForeignModelError(
-            f"the model does not take images of shape {tuple(x.shape)}: {error}"
+            f"the model does not accept images of shape {tuple(x.shape)}: {error}"
         ) from error
     shape = tuple(getattr(logits, "shape", ()))
     if shape != (len(x), classes):
         raise ForeignModelError(
-            f"the model answered {shape or type(logits).__name__} for {len(x)} images of {classes} "
+            f"the model returned {shape or type(logits).__name__} for {len(x)} images of {classes} "
             "classes; expected one logit for each image and class"
         )
 
@@ -205,14 +207,14 @@ def better_range(
     y: Tensor,
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> str | None:
-    """Return what to declare instead, if that is much more accurate on clean images.
+    """Return a sentence on a range with a much higher clean accuracy; None if there is none.
 
     Args:
         classifier: the bare classifier.
-        declared: the same as a model of pixels in [0, 1], as it was declared.
+        declared: the same classifier as a model of pixels in [0, 1], with the declared range.
         x: images in [0, 1].
         y: labels.
-        statistics: mean and standard deviation of the data's pixels, per channel.
+        statistics: the mean and standard deviation of the data's pixels, per channel.
     """
 
     def accuracy(model: nn.Module) -> float:

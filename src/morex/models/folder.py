@@ -1,9 +1,9 @@
-"""The folder of a saved model: ``model.json`` says what it is, ``model.safetensors`` has weights.
+"""The folder of a saved model: its description, ``model.json``, and weights, ``model.safetensors``.
 
-Nothing is unpickled. Floating-point weights may be stored at lower precision; models are float32.
-A mixture may share weights with networks in folders beside its own. A foreign expert is made by its
-factory (``package.module:factory``), which loading imports and calls: that module must be there,
-and whoever wrote the ``model.json`` names it.
+Nothing is unpickled. Floating-point weights may be stored with lower precision; loaded models are
+float32. A mixture may share weights with networks in neighbouring folders. A foreign expert is made
+by its factory (``package.module:factory``), which loading imports and calls: so a ``model.json``
+can name code to run, and its module must be installed.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _AGAIN = "save or train the model again"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A saved model: what its ``model.json`` says, and where its weights are.
+    """A saved model: its description, and the place of its weights.
 
     Attributes:
         path: the folder.
@@ -42,7 +42,7 @@ class ModelFolder:
 
     @classmethod
     def open(cls, path: Path) -> "ModelFolder":
-        """Read what a folder's ``model.json`` says.
+        """Read the ``model.json`` of a folder.
 
         Raises:
             ModelError: if the folder holds no model, or its description is damaged.
@@ -98,11 +98,13 @@ class ModelFolder:
             return build(self.description["model"], trusted=trusted)
         except UntrustedFactoryError as error:
             raise ModelError(
-                f"a part of this model is made by {error}, which is not imported for models of the "
-                f"hub; if you trust it, load {self.path}"
+                f"a part of this model is made by {error}, which is not imported for models from "
+                f"the hub; if you trust it, load {self.path}"
             ) from None
         except ForeignModelError as error:
-            raise ModelError(f"{self.path}: an expert comes from elsewhere: {error}") from error
+            raise ModelError(
+                f"{self.path}: a classifier from elsewhere cannot be made: {error}"
+            ) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             path = self.path / DESCRIPTION
             raise ModelError(f"{path} is damaged ({error!r}); {_AGAIN}") from None
@@ -129,7 +131,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is damaged (not a description of a model); {_AGAIN}")
     if description["format"] != 1:
         raise ModelError(
-            f"{path} has format {description['format']!r}, this version of morex reads 1"
+            f"{path} has format {description['format']!r}, but this version of morex reads format 1"
         )
     return description
 
@@ -153,9 +155,9 @@ def _read_weights(path: Path, digest: str) -> dict[str, Tensor]:
 
 
 def _read_shared(home: Path, source: Mapping[str, str], prefix: str) -> dict[str, Tensor]:
-    """Return the weights of a network beside under the names that they have in the mixture."""
+    """Return the weights of a neighbouring network, under their names in the mixture."""
     path = home / source["folder"] / WEIGHTS
     if not path.is_file():
-        raise ModelError(f"{path} is missing, whose weights this model shares; copy it as well")
+        raise ModelError(f"{path} is missing, and this model shares its weights; copy it as well")
     theirs = _read_weights(path, source["weights_sha256"])
     return {prefix + name: t for name, t in theirs.items()}

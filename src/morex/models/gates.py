@@ -1,8 +1,8 @@
 """The gate of a mixture that experts have joined.
 
 A plain gate is any network from images to one score per expert. It chooses among the experts, and
-its softmax is their weights. An ``ExtendedGate`` chooses among everything that was known, together,
-and each expert that joined; the weights of the experts follow from that.
+the softmax of its scores is their weights. An ``ExtendedGate`` chooses among all known experts
+together and each expert that joined; the weights of the experts follow from that.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 
 class ExtendedGate(nn.Module):
-    """A gate that was trained without some of its experts, and a network for those that joined.
+    """A gate that was trained without some of the experts, and a network for those that joined.
 
         s_i = log softmax(g(x))_i  for known experts,    s_j = h(x)_j  for those that joined
 
-    Whatever h says, the known experts share the weight that it leaves them as g says.
+    Whatever h returns, the known experts share the weight that it leaves them as g says.
 
     Args:
         known: g, a gate with an output for each of the first experts.

@@ -1,7 +1,7 @@
 """Models on the Hugging Face hub, in the format of ``morex.save``.
 
 A repository holds one model (``model.json`` and ``model.safetensors``), or a set of models: a
-folder for each, and ``set.json``, which says which one stands for the set.
+folder for each, and ``set.json``, which names the default.
 """
 
 import re
@@ -20,22 +20,22 @@ class HubError(ValueError):
 
 
 def on_hub(name: str) -> bool:
-    """Say whether a model's name is an address on the hub."""
+    """Return whether the name of a model is an address on the hub."""
     return name.startswith(SCHEME)
 
 
 def hub_model(address: str) -> Path:
     """Return the folder of a model on the hub, downloading it if needed.
 
-    It is kept in the hub's own cache: without a network the version there is used.
+    The hub's client keeps it in its cache, and uses that version when there is no network.
 
     Args:
-        address: ``hf://owner/name``, ``hf://owner/name/model`` for a model of a set; ``@`` and a
+        address: ``hf://owner/name``, or ``hf://owner/name/model`` for a model of a set. ``@`` and a
             branch, tag or commit may follow the name.
 
     Raises:
-        HubError: if the address is none, or nothing is there or can be had.
-        SetError: if there is a set, and it is damaged.
+        HubError: if the address is malformed, or nothing can be downloaded from it.
+        SetError: if there is a set whose ``set.json`` is damaged.
     """
     match = _ADDRESS.fullmatch(address)
     if not match:

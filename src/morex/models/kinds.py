@@ -1,7 +1,7 @@
-"""The kinds of models that can be saved, each with a form in JSON and a way back from it.
+"""The kinds of models that can be saved, each with a form in JSON.
 
-A class says itself what its form is (``to_json``) and how it is made from it (``from_json``). Here
-is the name of each kind in a ``model.json``. A further kind is a class with these two methods and a
+A class itself writes its form (``to_json``) and is made from it again (``from_json``). ``KINDS``
+has the name of each kind in a ``model.json``. A new kind is a class with these two methods, and a
 line in ``KINDS``.
 """
 
@@ -22,7 +22,7 @@ class Saveable(Protocol):
     """A model that JSON can describe, apart from its weights."""
 
     def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
-        """Return what the model is made from; ``describe`` returns the form of a part of it."""
+        """Return the model's form; ``describe`` returns that of a part of it."""
 
     @classmethod
     def from_json(
@@ -77,7 +77,7 @@ def build(description: Mapping[str, Any], *, trusted: bool) -> nn.Module:
         trusted: whether factories that it names may be imported and called.
 
     Raises:
-        UntrustedFactoryError: if one would have to be, and must not.
+        UntrustedFactoryError: if it names one, and ``trusted`` is off.
         ForeignModelError: if a factory's classifier cannot be made.
         KeyError, TypeError, ValueError, AttributeError: if the description is damaged.
     """

@@ -1,4 +1,4 @@
-"""Mixtures of experts: the model of MoRE, and the two ungated ones it is compared with.
+"""Mixtures of experts: the model of MoRE, and the two ungated ones with which it is compared.
 
     f(x) = sum_i w_i E_i(x),   w = softmax(g(x))          (MoRE, section 2, equations 2 and 3)
 
@@ -17,24 +17,24 @@ from morex.models.gates import ExtendedGate
 from morex.models.resnet import LAST_LAYER
 
 Combine = Literal["logits", "probabilities"]
-"""What a gate weights."""
+"""What the gate's weights multiply."""
 
 
 class Ensemble(nn.Module, ABC):
     """Experts with frozen bodies and trainable last layers.
 
-    The experts are copied, so that fine-tuning leaves the originals as they are. Their bodies get
-    no weight gradients and are always in evaluation mode: their BatchNorm statistics never drift.
+    The experts are copied, and fine-tuning leaves the originals as they are. Their bodies get no
+    weight gradients and are always in evaluation mode: their BatchNorm statistics never drift.
 
     Args:
         experts: networks from images in [0, 1] to logits over the same classes, by name.
-        last_layers: the dotted name of every expert's last linear layer, one name for all experts
-            or one per expert; by default what an expert itself has as ``last_layer``, else
-            ``"head"``, as in the networks of morex.
+        last_layers: the dotted name of every expert's last linear layer: one name for all experts,
+            or one per expert. The default is an expert's own attribute ``last_layer``, or
+            ``"head"`` (as in the networks of morex) if it has none.
 
     Raises:
-        ValueError: if there is no expert, or a last layer is missing, not linear, or of another
-            number of classes than the first expert's.
+        ValueError: if there is no expert, or a last layer is missing, is not linear, or has another
+            number of classes than that of the first expert.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Ensemble(nn.Module, ABC):
 
     @property
     def classes(self) -> int:
-        """Number of classes K."""
+        """The number of classes K."""
         return self.last_layers()[0].out_features
 
     def last_layers(self) -> list[nn.Linear]:
@@ -86,7 +86,7 @@ class Ensemble(nn.Module, ABC):
             if child is not self.experts:
                 child.train(mode)
         for expert in self.experts:
-            if expert.training:  # else it is as it was left, and need not be walked through
+            if expert.training:  # otherwise its modules need not be visited
                 expert.eval()
         self.experts.training = False
         return self
@@ -119,14 +119,14 @@ class Mixture(Ensemble):
 
         f(x) = log sum_i w_i softmax(E_i(x)),
 
-    in which an expert cannot outweigh the others by the size of its logits: with a weight w_i it
-    moves no probability by more than w_i.
+    in which an expert cannot outweigh the others by large logits: with a weight w_i it changes no
+    probability by more than w_i.
 
     Args:
         experts: as for ``Ensemble``.
         gate: a network from images in [0, 1] to one output per expert.
         last_layers: as for ``Ensemble``.
-        combine: what is weighted: the paper's ``logits``, or ``probabilities``.
+        combine: what the weights multiply: ``logits`` as in the paper, or ``probabilities``.
 
     Raises:
         ValueError: as ``Ensemble``, or if ``combine`` is neither.
@@ -170,7 +170,7 @@ class Mixture(Ensemble):
         return torch.softmax(self.choices(x), dim=1)
 
     def _scores(self, x: Tensor) -> Tensor:
-        """Return what the gate says, in float32: (N, m)."""
+        """Return the scores of the gate, in float32: (N, m)."""
         scores: Tensor = self.gate(x)
         if scores.shape[1:] != (len(self.expert_names),):
             raise ValueError(
@@ -189,7 +189,7 @@ class Mixture(Ensemble):
         return (self.gate_weights(x).unsqueeze(2) * self.expert_logits(x).float()).sum(1)
 
     def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
-        """Return the experts by name, the gate, and what it weights unless that is the logits."""
+        """Return the experts by name, the gate, and ``combine`` unless it is ``logits``."""
         combine = {} if self.combine == "logits" else {"combine": self.combine}
         return super().to_json(describe) | {"gate": describe(self.gate)} | combine
 
@@ -211,7 +211,7 @@ class MeanOfExperts(Ensemble):
 
 
 class LargestLogit(Ensemble):
-    """For each image the logits of the expert with the largest one (in the paper's code MMoE)."""
+    """For each image the logits of the expert with the largest one (the paper's code: MMoE)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return E_j(x) with j = argmax_i max_k E_i(x)_k."""
@@ -233,7 +233,7 @@ def _layer_of(last_layers: Mapping[str, str], name: str) -> str:
 
 
 def last_layer_of(expert: nn.Module) -> str:
-    """Return the dotted name of an expert's last linear layer, as far as it says."""
+    """Return the dotted name of an expert's last linear layer: its ``last_layer``, or ``head``."""
     return str(getattr(expert, "last_layer", LAST_LAYER))
 
 
@@ -241,7 +241,7 @@ def last_linear(expert: nn.Module, layer: str, name: str) -> nn.Linear:
     """Return the layer of an expert that a mixture fine-tunes.
 
     Raises:
-        ValueError: if there is none of that name, or it is not linear.
+        ValueError: if it has no such layer, or the layer is not linear.
     """
     try:
         module = expert.get_submodule(layer)
@@ -262,4 +262,4 @@ UNGATED: dict[str, type[MeanOfExperts] | type[LargestLogit]] = {
     "mean-of-experts": MeanOfExperts,
     "largest-logit": LargestLogit,
 }
-"""The mixtures without a gate, by the name that files give them."""
+"""The mixtures without a gate, by their names in files."""

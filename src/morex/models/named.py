@@ -1,7 +1,7 @@
 """Models by name: a folder, a shipped model, one on the hub, or a classifier by its factory.
 
-``open_model`` reads what there is to know of a model, once. The weights are read, or the classifier
-is made, when they are first needed.
+``open_model`` reads the description of a model once. Weights are read, and a factory is called,
+only when they are needed.
 """
 
 import os
@@ -38,12 +38,12 @@ class NamedModel(ABC):
     @property
     @abstractmethod
     def recipe(self) -> Mapping[str, Any] | None:
-        """The keys of a recipe that say how it is evaluated; None if it has none."""
+        """How it is evaluated, as keys of a recipe; None if it has no recipe."""
 
     @property
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
-        """What decides its outputs, as JSON: a checksum of the weights, and what made it."""
+        """What decides its outputs, as JSON: a checksum of its weights, and its factory if any."""
 
     @abstractmethod
     def load(self, device: torch.device | str = "cpu") -> nn.Module:
@@ -58,7 +58,7 @@ class FromFolder(NamedModel):
 
     Raises:
         ModelError: if the folder holds no model, or its description is damaged.
-        HubError: if it cannot be had from the hub.
+        HubError: if it cannot be downloaded from the hub.
         SetError: if it belongs to a set whose ``set.json`` is damaged.
     """
 
@@ -68,7 +68,7 @@ class FromFolder(NamedModel):
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The folder of the model."""
         return self._files.path
 
     @property
@@ -108,7 +108,7 @@ class FromFolder(NamedModel):
 
 
 class FromFactory(NamedModel):
-    """A classifier that a factory makes, which is imported and called at most once.
+    """A classifier that a factory makes. The factory is imported and called at most once.
 
     Args:
         config: the factory, and the pixels that its classifier expects.
@@ -163,7 +163,7 @@ def open_model(
     std: tuple[float, ...] = (),
     last_layer: str = "fc",
 ) -> NamedModel:
-    """Return the model of a name, opened.
+    """Return the model of that name, opened.
 
     Args:
         name: as for ``find_model``; or ``package.module:factory``.
@@ -191,7 +191,7 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
         folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
             (its MoRE over all perturbations) or ``cifar10-small/minf``, or ``hf://owner/name`` on
             the Hugging Face hub.
-        device: where to put it.
+        device: the device for the model.
 
     Raises:
         ModelError: if the folder holds no model, a file is damaged, or a model of the hub has a

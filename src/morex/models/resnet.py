@@ -1,8 +1,8 @@
 """Residual networks for small images (He et al. 2016), from images in [0, 1] to logits.
 
-Normalisation is part of the network, so that attacks and perturbations always see pixels in [0, 1].
-The stem is one 3x3 convolution without pooling, as is usual for CIFAR; for images of 64 pixels and
-more it has stride 2.
+Normalisation is part of the network: attacks and perturbations always see pixels in [0, 1]. The
+stem is one 3x3 convolution without pooling, as is usual for CIFAR. For images of 64 pixels and more
+its stride is 2.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,15 +21,15 @@ LAST_LAYER = "head"
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Everything that decides a network's shape.
+    """Everything that decides the shape of a network.
 
     Args:
         architecture: a key of ``ARCHITECTURES``.
-        width: channels of the first stage; the paper's networks have 64.
-        outputs: number of logits (classes, or experts for a gate).
-        image_size: (height, width) of the images it is meant for.
-        mean: per-channel mean of the training pixels in [0, 1], subtracted first.
-        std: per-channel standard deviation, divided by next.
+        width: the channels of the first stage; 64 in the paper.
+        outputs: the number of logits (classes, or experts for a gate).
+        image_size: (height, width) of the images that it is meant for.
+        mean: the mean of the training pixels in [0, 1] per channel, subtracted first.
+        std: their standard deviation per channel, by which the difference is divided.
 
     Raises:
         ValueError: if the architecture is unknown or a number is out of range.
@@ -46,7 +46,7 @@ class NetworkConfig:
         """Check names and ranges."""
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
-            raise ValueError(f"unknown architecture {self.architecture!r}; known are {known}")
+            raise ValueError(f"unknown architecture {self.architecture!r}; expected one of {known}")
         if self.width < 1 or self.outputs < 1 or min(self.image_size) < 1:
             raise ValueError(f"width, outputs and image_size must be at least 1, got {self}")
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
@@ -91,13 +91,13 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of images in [0, 1]."""
-        # in place wherever nothing needs the old values: memory is what small networks wait for
+        # in place wherever the old values are not needed: small networks wait for memory
         features = self.body(F.relu(self.stem((x - self.mean) / self.std), inplace=True))
         logits: Tensor = self.head(features.mean((2, 3)))
         return logits
 
     def with_outputs(self, outputs: int) -> "ResNet":
-        """Return a copy with a new last layer, which is zero: a gate that begins undecided."""
+        """Return a copy with a new last layer of zeros: a gate that begins undecided."""
         copy = self.sibling(outputs, seed=0)
         copy.body.load_state_dict(self.body.state_dict())
         copy.stem.load_state_dict(self.stem.state_dict())
@@ -139,7 +139,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut; four times as many channels leave it."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; the last one makes 4 planes channels."""
 
     expansion = 4
 
@@ -163,7 +163,7 @@ ARCHITECTURES: dict[str, tuple[Any, tuple[int, ...]]] = {
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
-"""Block type and number of blocks per stage."""
+"""The type of block, and the number of blocks in each stage."""
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -173,7 +173,7 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 def _initialise(network: nn.Module) -> None:
-    """Draw convolutions as He et al. (2015) propose for layers before a ReLU."""
+    """Draw the convolutions as He et al. (2015) propose for layers before a ReLU."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""Saving models, so that ``morex.load`` returns them; ``folder`` says what is in the files."""
+"""Saves models such that ``morex.load`` returns them; see ``folder`` for the files."""
 
 import hashlib
 import json
@@ -24,24 +24,24 @@ def save_model(
     dtype: torch.dtype | None = None,
     beside: Sequence[str] = (),
 ) -> None:
-    """Write ``model`` to ``folder``, each file atomically, the description last.
+    """Write ``model`` to ``folder``: each file atomically, and the description last.
 
     Args:
         model: a ``ResNet``, a ``Foreign`` classifier, or a mixture of them.
-        folder: made if it does not exist.
-        about: JSON values to keep beside it, for example class names; ``NamedModel.about``.
+        folder: the folder, which is made if it does not exist.
+        about: JSON values to save beside it, such as class names; ``NamedModel.about`` has them.
         dtype: store floating-point weights in this type, for example ``torch.bfloat16``.
-        beside: names of folders beside ``folder`` with saved networks. Where an expert of a mixture
-            has the very weights of one of them they are not written again, but read from there.
+        beside: the names of neighbouring folders with saved networks. Weights that an expert of a
+            mixture has in common with one of them are not written again, but read from there.
 
     Raises:
-        ModelError: if a folder in ``beside`` holds no model, or the model holds a network that
-            morex does not know how to rebuild.
-        TypeError: if ``about`` holds something that JSON cannot.
+        ModelError: if a folder in ``beside`` holds no model, or a part of the model is of a kind
+            that cannot be rebuilt from JSON.
+        TypeError: if ``about`` holds something that JSON cannot express.
     """
     folder = Path(folder)
     described = {"format": 1, "model": describe(model), "about": dict(about or {})}
-    json.dumps(described)  # may fail: before anything is written
+    json.dumps(described)  # fail before anything is written
     weights = {
         # safetensors refuses channels-last tensors
         name: (t.to(dtype) if dtype and t.is_floating_point() else t).detach().cpu().contiguous()
@@ -59,7 +59,7 @@ def save_model(
 def _take_out_shared(
     model: nn.Module, weights: dict[str, Tensor], home: Path, beside: Sequence[str]
 ) -> dict[str, dict[str, str]]:
-    """Remove from ``weights`` what networks beside have as well; return whose is whose.
+    """Remove the weights that neighbouring networks have as well; return where they are.
 
     An expert shares a network's weights if all but those of its last layer are the same. The result
     maps its prefix, such as ``experts.0.``, to the folder's name and the checksum of its weights.
