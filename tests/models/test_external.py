@@ -103,6 +103,15 @@ def test_a_wrong_range_is_noticed() -> None:
     assert better_range(bare, Rescaled(bare, 0, 255), x, y, statistics) is None
 
 
+@pytest.mark.parametrize(("bright", "noticed"), [(1, False), (3, True)])
+def test_a_range_is_reported_if_it_wins_a_tenth_of_the_images(bright: int, noticed: bool) -> None:
+    x = torch.full((20, 3, 4, 4), 0.2)
+    x[:bright] = 0.8  # which the classifier takes for dark as declared
+    y = torch.tensor([1] * bright + [0] * (20 - bright))
+    said = better_range(Threshold(), Rescaled(Threshold()), x, y, ((0.5,) * 3, (0.25,) * 3))
+    assert (said is not None) == noticed
+
+
 def test_missing_normalisation_is_noticed() -> None:
     class Signed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

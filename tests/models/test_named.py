@@ -150,6 +150,16 @@ def test_the_digest_of_a_classifier_is_that_of_its_weights(factory: str) -> None
     assert made.digest() != before
 
 
+def test_the_digest_hashes_names_types_shapes_and_values(factory: str) -> None:
+    """The keys of finished stages rest on it."""
+    model = open_model(factory, last_layer="1")
+    expected = hashlib.sha256()
+    for name, tensor in model.load().state_dict().items():
+        expected.update(f"{name} torch.float32 {tuple(tensor.shape)}".encode())
+        expected.update(tensor.numpy().tobytes())
+    assert model.digest == expected.hexdigest()
+
+
 def test_a_wrong_range_is_refused_before_anything_is_made(factory: str) -> None:
     with pytest.raises(ForeignModelError, match=r"input range 0\.\.2: expected one of 0\.\.1"):
         open_model(factory, input_range="0..2")

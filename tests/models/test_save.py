@@ -215,7 +215,7 @@ def test_a_format_of_the_future_raises(tmp_path: Path) -> None:
     save_model(network(), tmp_path)
     path = tmp_path / DESCRIPTION
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
-    with pytest.raises(ModelError, match=r"has format 2, this version of morex reads 1"):
+    with pytest.raises(ModelError, match=r"has format 2, but this version of morex reads format 1"):
         load_model(tmp_path)
 
 
@@ -318,7 +318,7 @@ def test_a_network_beside_that_is_gone_or_changed_is_named(shared: tuple[Path, M
     with pytest.raises(ModelError, match=r"third.*wrong checksum"):
         load_model(home / "mix")
     (home / "third" / WEIGHTS).unlink()
-    with pytest.raises(ModelError, match=r"third.*is missing, whose weights this model shares"):
+    with pytest.raises(ModelError, match=r"third.*is missing, and this model shares its weights"):
         load_model(home / "mix")
     with pytest.raises(ModelError, match="no model in"):
         save_model(model, home / "more", beside=["nowhere"])
