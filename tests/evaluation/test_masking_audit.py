@@ -174,8 +174,12 @@ def test_attacks_without_gradients_find_what_has_no_gradient(trick: type[Trick])
 
 
 class Around(nn.Module):
-    """Right about an image of grey pixels unless they moved, in radii of the ball, as ``fooled``
-    has it; ``pull`` is what the gradient of the loss follows."""
+    """Class 0 unless the pixels moved away from grey in a way that fools it.
+
+    Attributes:
+        pull: what the gradient of the loss increases, from the moves (N, D) in radii of the ball.
+        fooled: whether the model is wrong, from the same moves.
+    """
 
     pull: ClassVar[Callable[[Tensor], Tensor]]
     fooled: ClassVar[Callable[[Tensor], Tensor]]
