@@ -73,7 +73,7 @@ def is_right(x: Tensor) -> list[bool]:
 def test_every_batch_draws_from_seed_row_and_number(seed, batch_size):
     row = Row("some-noise", WorstOfDraws(Noise()))
     found = evaluate(MODEL, images(), [row], seed=seed, batch_size=batch_size)
-    assert found.right["some-noise"].tolist() == is_right(noise("some noise", seed, batch_size))
+    assert found.right["some-noise"].tolist() == is_right(noise("some-noise", seed, batch_size))
 
 
 @pytest.mark.parametrize("seed", [0, 5])
