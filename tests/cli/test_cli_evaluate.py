@@ -25,8 +25,11 @@ def test_evaluate_repeats_the_runs_figures(finished: FinishedRun, tmp_path: Path
     for row, right in Outcomes.load(folder / "outcomes/more.npz").right.items():
         np.testing.assert_array_equal(right, again[row])
     assert "union" in out
-    few = call("evaluate", folder / "models/clean", "--examples", 7)[1]
-    assert "n 7" in few
+    few = ("--examples", 7, "--seed", 3, "--out", tmp_path / "few.npz")
+    said = call("evaluate", folder / "models/clean", *few)[1]
+    assert "n 7" in said
+    assert "7 test images of digits, seed 3," in said
+    assert json.loads((tmp_path / "few.json").read_text())["seed"] == 3
 
 
 def test_models_of_a_set_are_evaluated_as_the_set_says(

@@ -64,6 +64,6 @@ def test_predict_makes_a_page_of_one_s_own_pictures(finished: FinishedRun, tmp_p
     assert said
     html = target.read_text()
     assert f"mine.png is {said[1]} ({said[2]}%)" in html
-    weights = re.findall(r"<td>([\d.]+)</td><td>says \d</td>", html)
+    weights = re.findall(r"<td>([\d.]+)</td><td>predicts \d</td>", html)
     assert weights == [*said.groups()[2:]]
     assert "http" not in re.sub(r'data:[^"]*', "", html)
