@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from report_page import Reader
 from report_run import MODELS, ROWS, write_run
+from report_table import write_outcomes
 
 from morex.report import make_table, read_results
-from morex.report.comparison import to_comparison
+from morex.report.comparison import names, to_comparison
 from morex.report.material import read_material
 
 
@@ -59,3 +60,32 @@ def test_runs_on_the_same_images_are_compared_in_pairs(tmp_path: Path) -> None:
     (runs[1] / "test-labels.json").write_bytes(labels.replace(b'"labels": [', b'"labels": [1, '))
     html = to_comparison([read_material(run) for run in runs])
     assert "McNemar" not in html
+
+
+def test_the_best_average_wins_and_its_range_is_given(tmp_path: Path) -> None:
+    one = {"a": {"clean": "1111"}, "b": {"clean": "1110"}, "only here": {"clean": "1111"}}
+    two = {"a": {"clean": "1000"}, "b": {"clean": "1110"}}
+    runs = [write_outcomes(tmp_path / n, right) for n, right in (("one", one), ("two", two))]
+    text = Reader(to_comparison([read_material(run) for run in runs])).text
+    best = "75.0% (75.0% to 75.0%)"
+    assert f"b has the best mean over the rows, {best}, and b the best union, {best}." in text
+    assert "Best mean: a in 1 of 2 runs and b in 1 of 2 runs" in text
+
+
+def test_runs_of_one_recipe_and_seed_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+    right = {"a": {"clean": "1111"}}
+    runs = [write_outcomes(tmp_path / name, right) for name in ("one", "two")]
+    other = write_outcomes(tmp_path / "three", right, seed=8)
+    found = names([read_material(run) for run in (*runs, other)])
+    assert found == [f"tiny, seed 7 ({runs[0]})", f"tiny, seed 7 ({runs[1]})", "tiny, seed 8"]
+
+
+def test_pairs_have_the_difference_to_the_first_run(tmp_path: Path) -> None:
+    runs = [
+        write_outcomes(tmp_path / name, {"a": {"clean": right}})
+        for name, right in (("one", "1" * 8), ("two", "1" * 2 + "0" * 6))
+    ]
+    for run in runs:
+        (run / "test-labels.json").write_text('{"labels": [0, 0, 0, 0, 0, 0, 0, 0]}')
+    table = Reader(to_comparison([read_material(run) for run in runs])).table("run")
+    assert table[1][1:] == ["a", "100.0", "25.0", "-75.0", "8", "0.031"]

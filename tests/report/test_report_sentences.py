@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from report_page import places, shown
 from report_table import write_outcomes
@@ -295,6 +294,9 @@ def test_trainings_at_their_best_and_falling_losses_are_counted(run: Path) -> No
     assert "Trainings that were validated once are listed only in the numbers." in validations.note
     assert validations.numbers.rows[0] == ["clean", 1, "clean", 20.0]
     assert len(validations.panels) == 3
+    at = places(str(validations.panels[0].drawing))
+    rise = at["epoch 1: 20.0% on clean"][1] - at["epoch 2: 60.0% on clean"][1]
+    assert rise == pytest.approx(0.4 * (180 - 24 - 38), abs=0.5)  # of the height of the axis
     assert losses.message == "The loss ended below its start in 3 of 4 trainings"
 
 
@@ -331,9 +333,9 @@ def test_work_is_the_sum_of_the_stages(run: Path) -> None:
 
 
 def test_computed_rows_are_set_apart_and_cells_shaded_by_accuracy(tmp_path: Path) -> None:
-    right = {"a": {"clean": "1111", "fog": "1000"}}
+    right = {"a": {"clean": "1111", "fog": "1000", "pgd-l2": "1100"}}
     run = write_outcomes(tmp_path / "run", right)
     reader = shown(run)
     shades = [v for name, v in reader.attributes if name == "style" and "--shade" in v]
-    assert shades == [f"--shade:{round(42 * share)}%" for share in (1, 0.25, 0.25, 0.625)]
-    assert np.sum([value == "computed" for name, value in reader.attributes]) == 2
+    assert shades == [f"--shade:{round(42 * share)}%" for share in (1, 0.25, 0.5, 0.25, 7 / 12)]
+    assert sum(value == "computed" for _, value in reader.attributes) == 2
