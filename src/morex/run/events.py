@@ -1,4 +1,4 @@
-"""What a run reports while it goes on: events, handed to a function. The run itself prints nothing.
+"""What a run reports while it is in progress: events, passed to a function. It prints nothing.
 
 ==============  ==========================================
 ``Planned``     the stages are known

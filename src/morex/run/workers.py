@@ -206,7 +206,7 @@ class _Done:
 
 @dataclass(frozen=True)
 class _Failed:
-    """A process could not go on."""
+    """A process had to stop because of an error."""
 
     error: Exception
 

@@ -18,7 +18,7 @@ from morex.training.ema import MovingAverage
 class Snapshot:
     """The state of a training between two steps: tensors, and JSON values.
 
-    The tensors belong to the training and go on changing: copy those that are to outlast ``save``.
+    The tensors belong to the training, which changes them: copy what must outlast ``save``.
     """
 
     tensors: dict[str, Tensor]
