@@ -29,6 +29,27 @@ def test_the_table_is_that_of_the_results() -> None:
         assert [float(cell) for cell in shown[row]] == pytest.approx(of_columns, abs=0.051)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/results/index.md"])
+@pytest.mark.parametrize(
+    ("recipe", "file", "key", "row"),
+    [
+        ("cifar10-small", "table", "mean", "mean of nine rows"),
+        ("cifar10-small", "table", "union", "union of nine rows"),
+        ("cifar10-small", "adaptive", "union", "union under attacks that know the gate"),
+    ],
+)
+def test_the_figures_of_cifar10_are_those_of_the_results(
+    page: str, recipe: str, file: str, key: str, row: str
+) -> None:
+    table = json.loads((ROOT / "results" / recipe / f"{file}.json").read_text(encoding="utf-8"))
+    names = ("M2", "MAX (all)", "AVG (all)", "MoRE (all)", "MoRE+ (all)")
+    expected = [table[key][table["columns"].index(name)] for name in names]
+    text = (ROOT / page).read_text(encoding="utf-8").replace("*", "")
+    lines = [line for line in text.splitlines() if f"| {row} |" in line]
+    shown = [[float(cell) for cell in re.findall(r"\d+\.\d", line)] for line in lines]
+    assert any(cells == pytest.approx(expected, abs=0.051) for cells in shown)
+
+
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_links_lead_somewhere(link: str) -> None:
     assert link.startswith("https://") or (ROOT / link).exists()
