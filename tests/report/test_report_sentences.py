@@ -164,9 +164,9 @@ def test_the_best_model_can_be_the_cheapest(tmp_path: Path) -> None:
     [
         (
             "111111",
-            "111011",
+            "111010",
             "100011",
-            "3 of 6 images survive every attack; 2 fall to pgd-l2 alone",
+            "2 of 6 images survive every attack; 2 fall to pgd-l2 alone",
         ),
         ("1110", "1010", "1010", "2 of 4 images survive every attack; fog breaks the most (2)"),
     ],
