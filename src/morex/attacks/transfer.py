@@ -4,10 +4,9 @@ x' is found on every single expert and on the mean of the experts' logits. It co
 f itself. A white-box attack that is weaker than this has been misled by the gate.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,16 +17,13 @@ from morex.attacks.sequence import Search, first_that_fools
 from morex.perturbations import Ball
 
 
-@runtime_checkable
-class HasExperts(Protocol):
-    """A model that is made of other models with the same classes."""
+def experts_of(model: Model) -> list[Model]:
+    """Return the models that a model is made of; none if it is a single network.
 
-    @property
-    def experts(self) -> Iterable[Callable[[Tensor], Tensor]]:
-        """The models: images to logits (N, K)."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return logits (N, K)."""
+    A protocol would not do: since Python 3.12 ``isinstance`` does not see in it what a torch module
+    finds through ``__getattr__``.
+    """
+    return [*getattr(model, "experts", ())]
 
 
 @dataclass(frozen=True)
@@ -64,13 +60,12 @@ class ExpertTransfer(Attack):
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first x' that fools the whole model."""
-        if not isinstance(model, HasExperts):
+        experts = experts_of(model)
+        if not experts:
             return self._attack().search(model, x, y, generator)
-        return first_that_fools(model, x, y, self._searches(model, generator))
+        return first_that_fools(model, x, y, self._searches(experts, generator))
 
-    def _searches(self, model: HasExperts, generator: torch.Generator) -> Iterator[Search]:
-        experts = [*model.experts]
-
+    def _searches(self, experts: list[Model], generator: torch.Generator) -> Iterator[Search]:
         def mean(x: Tensor) -> Tensor:
             return torch.stack([expert(x) for expert in experts]).float().mean(0)
 

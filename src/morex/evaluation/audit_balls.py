@@ -26,7 +26,7 @@ from morex.attacks import (
 )
 from morex.attacks.gate_losses import Gated
 from morex.attacks.losses import margin
-from morex.attacks.transfer import HasExperts
+from morex.attacks.transfer import experts_of
 from morex.evaluation.audit_basis import Audited, percent, verdict
 from morex.perturbations import Ball, Linf
 
@@ -175,7 +175,7 @@ def parts(searched: Searched, steps: int) -> Finding:
     attacks: dict[str, Attack] = {}
     if isinstance(audited.model, Gated):
         attacks["steering"] = GateSteering(ball, steps, relative_step=5)
-    if isinstance(audited.model, HasExperts):
+    if experts_of(audited.model):
         attacks["transfer"] = ExpertTransfer(ball, steps, relative_step=5)
     if not attacks:
         reason = "the model shows no gate or experts"
