@@ -47,6 +47,39 @@ def test_other_files_are_ignored_and_deeper_folders_are_not(folder):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        ".ipynb_checkpoints/0.png",
+        "__MACOSX/0.png",
+        "@eaDir/0.png",
+        ".DS_Store",
+        "ant/.ipynb_checkpoints/0-checkpoint.png",
+        "ant/__MACOSX/0.png",
+        "ant/._0.png",
+        "ant/deeper/.hidden.jpg",
+    ],
+)
+def test_hidden_files_and_folders_are_neither_classes_nor_pictures(folder, name):
+    before = load_data("mine", folder).train.fingerprint()
+    path = folder / "train" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"no picture")
+    assert load_data("mine", folder).train.fingerprint() == before
+
+
+def test_data_below_a_hidden_folder_is_read(folder, tmp_path_factory):
+    place = tmp_path_factory.mktemp("home") / ".cache" / "__MACOSX"
+    place.parent.mkdir()
+    folder.rename(place)
+    assert len(load_data("mine", place).train) == 6
+
+
+def test_a_folder_is_no_picture(folder):
+    (folder / "train" / "ant" / "all.png").mkdir()
+    assert len(load_data("mine", folder).train) == 6
+
+
+@pytest.mark.parametrize(
     ("mode", "colour", "suffix", "expected"),
     [
         ("L", 77, "png", (77, 77, 77)),

@@ -82,7 +82,10 @@ def test_missing_folders_are_named(tmp_path, monkeypatch):
 
 def test_a_folder_with_nothing_of_use_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match="found neither parquet files nor class folders; expected"):
+    with pytest.raises(DataError, match=r"expected train.parquet .* found neither; rename the fil"):
+        load_data("mine", tmp_path)
+    (tmp_path / "train (copy).parquet").touch()
+    with pytest.raises(DataError, match=r"found only train \(copy\).parquet; rename the files"):
         load_data("mine", tmp_path)
 
 

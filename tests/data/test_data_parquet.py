@@ -233,9 +233,7 @@ def test_a_file_without_rows_is_named(folder):
 
 def test_a_missing_shard_is_noticed(folder):
     shard(folder / "data" / "val-00001-of-00002.parquet", [1])
-    with pytest.raises(
-        DataError, match=r"'val' split has 1 file\(s\), but their names say that there are 2"
-    ):
+    with pytest.raises(DataError, match=r"of the 'val' split, but number 0 is missing"):
         load_data("mine", folder)
 
 

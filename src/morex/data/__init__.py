@@ -6,11 +6,13 @@
 ``augment``   random crops and flips
 ``digits``    the handwritten digits of scikit-learn
 ``download``  well-known data sets from the Hugging Face hub
+``shards``    which parquet files belong to which split
 ``parquet``   data sets in parquet files
 ``columns``   which columns of a parquet file hold images and labels
 ``folders``   data sets in class folders
 ``splits``    which part of a data set is for training and which for testing
 ``decode``    encoded pictures to tensors
+``hidden``    which files and folders are no data
 ``cifar10c``  published corruptions of a test set
 ``errors``    the one error of this room
 ============  ======================================================================

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from morex.data.errors import DataError
+from morex.data.hidden import is_hidden
 from morex.data.images import ImageSet
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -43,7 +44,11 @@ class PublishedCorruptions:
         """
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder; correct the path")
-        paths = sorted(path for path in folder.glob("*.npy") if path.name != _LABELS)
+        paths = sorted(
+            path
+            for path in folder.glob("*.npy")
+            if path.name != _LABELS and not is_hidden(path, folder)
+        )
         if not paths or not (folder / _LABELS).is_file():
             there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
             raise DataError(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from morex.data.errors import DataError
-from morex.data.parquet import find_shards
+from morex.data.shards import find_shards
 from morex.data.splits import TEST_NAMES, VALIDATION_NAMES
 
 

@@ -6,13 +6,14 @@ import torch
 
 from morex.data.decode import decode_all
 from morex.data.errors import DataError
+from morex.data.hidden import is_hidden
 from morex.data.images import ImageSet
 from morex.data.splits import TEST_NAMES, TRAIN
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""The suffixes of pictures, in lower or upper case; other files are ignored."""
+"""The suffixes of pictures, in lower or upper case; other and hidden files are ignored."""
 
 
 def find_class_folders(root: Path) -> dict[str, Path]:
@@ -46,9 +47,8 @@ def read_class_folders(
 
 
 def _class_names(split: Path) -> tuple[str, ...]:
-    return tuple(
-        sorted(p.name for p in split.iterdir() if p.is_dir() and not p.name.startswith("."))
-    )
+    folders = (path for path in split.iterdir() if path.is_dir() and not is_hidden(path, split))
+    return tuple(sorted(path.name for path in folders))
 
 
 def _read_split(split: Path, classes: tuple[str, ...], image_size: int | None) -> ImageSet:
@@ -68,4 +68,5 @@ def _read_split(split: Path, classes: tuple[str, ...], image_size: int | None) -
 
 
 def _picture_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    pictures = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in pictures if path.is_file() and not is_hidden(path, folder))

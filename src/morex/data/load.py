@@ -12,7 +12,8 @@ from morex.data.download import KNOWN, download
 from morex.data.errors import DataError
 from morex.data.folders import find_class_folders, read_class_folders
 from morex.data.images import ImageSet
-from morex.data.parquet import find_shards, read_shards
+from morex.data.parquet import read_shards
+from morex.data.shards import find_shards, parquet_files
 from morex.data.splits import TEST_NAMES, TRAIN, choose_test
 
 EMBEDDED = "digits"
@@ -145,9 +146,15 @@ def _read(
         test = choose_test(folders, folder, test_names)
         return read_class_folders(folders[TRAIN], folders[test], image_size=image_size)
     raise DataError(
-        f"{folder}: found neither parquet files nor class folders; expected train-*.parquet and "
-        "test-*.parquet, or pictures in train/<class>/ and test/<class>/"
+        f"{folder}: expected train.parquet and test.parquet (or numbered shards such as "
+        "train-00000-of-00002.parquet), or pictures in train/<class>/ and test/<class>/; found "
+        f"{_other_parquet(folder)}; rename the files or correct the path"
     )
+
+
+def _other_parquet(folder: Path) -> str:
+    names = [str(path.relative_to(folder)) for path in parquet_files(folder)]
+    return f"only {', '.join(names[:5])}" if names else "neither"
 
 
 def _check_classes(data: Data, folder: Path) -> None:

@@ -3,7 +3,6 @@
 Rows are counted from 0 in each file, also in error messages.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,32 +15,8 @@ from morex.data.columns import Columns, find_columns
 from morex.data.decode import Picture, decode_all
 from morex.data.errors import DataError
 from morex.data.images import ImageSet
-from morex.data.splits import split_named
-
-Shards = dict[str, list[Path]]
-"""The parquet files of each split, in order."""
 
 _BATCH = 1000  # rows whose encoded pictures are held in memory at a time
-
-
-def find_shards(folder: Path) -> Shards:
-    """Return the parquet files of each split in ``folder``, at most two folders down.
-
-    A file belongs to the split with which its name starts (train-00000-of-00002.parquet), or
-    otherwise the name of its folder (train/0000.parquet). Without such files the result is empty.
-
-    Raises:
-        DataError: if a split is in several folders, or some of its shards are missing.
-    """
-    shards: Shards = {}
-    for pattern in ("*.parquet", "*/*.parquet", "*/*/*.parquet"):
-        for path in sorted(folder.glob(pattern)):
-            split = split_named(path.name) or split_named(path.parent.name)
-            if split is not None:
-                shards.setdefault(split, []).append(path)
-    for split, paths in shards.items():
-        _check_complete(split, paths)
-    return shards
 
 
 def read_shards(
@@ -67,20 +42,6 @@ def read_shards(
         ImageSet(_images(train, columns, len(labels), image_size), labels, classes),
         ImageSet(_images(test, columns, len(test_labels), image_size), test_labels, classes),
     )
-
-
-def _check_complete(split: str, paths: list[Path]) -> None:
-    folders = sorted({str(path.parent) for path in paths})
-    if len(folders) > 1:
-        raise DataError(
-            f"{' and '.join(folders)}: each has a {split!r} split; name one of them as the folder"
-        )
-    totals = {int(m[1]) for path in paths if (m := re.search(r"-\d+-of-(\d+)", path.name))}
-    if totals and totals != {len(paths)}:
-        raise DataError(
-            f"{folders[0]}: the {split!r} split has {len(paths)} file(s), but their names say "
-            f"that there are {' or '.join(map(str, sorted(totals)))}; download it again"
-        )
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Which part of a data set is for training and which for testing."""
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,13 +10,10 @@ VALIDATION_NAMES = ("validation", "valid", "val")
 TEST_NAMES = ("test", *VALIDATION_NAMES)
 """The splits that can be the test set, in order of preference."""
 
-_SPLIT = re.compile(rf"({TRAIN}|{'|'.join(TEST_NAMES)})(?![a-z])", re.IGNORECASE)
 
-
-def split_named(name: str) -> str | None:
-    """Return the split with which the name of a file or folder starts; None if there is none."""
-    match = _SPLIT.match(name)
-    return match[1].lower() if match else None
+def as_split(name: str) -> str | None:
+    """Return the split that ``name`` is, in lower or upper case; None if it is not one."""
+    return name.lower() if name.lower() in (TRAIN, *TEST_NAMES) else None
 
 
 def choose_test(found: Collection[str], folder: Path, wanted: tuple[str, ...] = TEST_NAMES) -> str:
