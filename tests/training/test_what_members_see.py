@@ -58,17 +58,17 @@ def test_a_member_sees_the_model_the_batch_and_the_generator(
     assert torch.equal(batch.y, Y.repeat(repeats))
 
 
-@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("step", [0, 1, 5])
 def test_side_by_side_members_see_their_own_share(step: int) -> None:
-    members, generator = (Watching(), Watching()), generator_for(3)
+    members, generator = (Watching(), Watching(), Watching()), generator_for(3)
     SideBySide(members).build(model, X, Y, step, generator)
     for which, member in enumerate(members):
         ((asked, x, y, drawn),) = member.seen
         assert asked is model
         assert drawn is generator
-        first = (which + step) % 2
-        assert torch.equal(x, X[first::2])
-        assert torch.equal(y, Y[first::2])
+        first = (which - step) % 3  # example n goes to member (n + step) mod 3
+        assert torch.equal(x, X[first::3])
+        assert torch.equal(y, Y[first::3])
 
 
 def test_the_member_is_drawn_by_the_seed_of_the_step() -> None:
