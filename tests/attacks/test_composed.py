@@ -1,13 +1,16 @@
 """Which attack searches a ball, a transform, or one after the other."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import pytest
+import torch
+from linear import random_linear
+from torch import Tensor
 
 from morex.attacks import PGD, RandomNoise, SearchAround, WorstOfDraws
 from morex.attacks.composed import attack_on, search_of
-from morex.perturbations import L2, Around, Fog, Linf, Perturbation
+from morex.perturbations import L2, Around, Fog, Linf, Perturbation, Transform
 
 FOG, BALL = Fog(t=0.1, light=0.6), Linf(0.1)
 
@@ -49,3 +52,27 @@ def test_it_costs_what_its_attack_costs():
 def test_an_attack_on_another_ball_raises():
     with pytest.raises(ValueError, match=r"searches L2\(eps=0.1\), expected Linf\(eps=0.1\)"):
         SearchAround(Around(FOG, BALL), noise(L2(0.1)))
+
+
+@dataclass(frozen=True)
+class Noise(Transform):
+    """Mixes every image with noise drawn for it."""
+
+    name: ClassVar[str] = "noise"
+
+    def scaled(self, factor: float) -> Self:
+        return self
+
+    def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
+        return (x + torch.rand(x.shape, generator=generator, dtype=x.dtype)) / 2
+
+
+def test_the_transform_draws_first_and_the_attack_goes_on_with_the_same_generator():
+    model, x, y = random_linear(3, seed=0, count=30)
+    attack, around = PGD(BALL, steps=3), Around(Noise(), BALL)
+    generator = torch.Generator().manual_seed(2)
+    centres = Noise()(x, generator=generator)
+    expected = attack.search(model, centres, y, generator)
+    found = SearchAround(around, attack)(model, x, y, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, centres)

@@ -49,6 +49,18 @@ def test_the_class_of_an_image_is_taught_with_the_mean_cross_entropy():
     assert criterion.parameters(model) == []
 
 
+class Fixed(nn.Module):
+    """Logits that are given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0], [0.0, 5.0, 9.0]])
+
+
+def test_the_largest_logit_of_every_image_is_the_answer():
+    batch = Batch(torch.zeros(3, 3, 2, 2), torch.tensor([0, 1, 1]), torch.zeros(3))
+    assert ClassOfImage().hits(Fixed(), batch).tolist() == [True, True, False]
+
+
 def test_right_choices_share_the_weight_as_they_like():
     # the first image is of member 1, for which choices 0 and 2 are right; the second of member 0
     criterion = ExpertForMember(((1,), (0, 2)))
