@@ -103,11 +103,35 @@ def test_palettes_become_rgb_without_a_warning(folder):
     assert load_data("mine", folder).train.images[0, :, 1, 2].tolist() == [10, 20, 30]
 
 
-def test_sixteen_bits_are_refused_rather_than_clipped(folder):
+def test_sixteen_bits_are_scaled_to_eight(folder):
     deep = np.full((4, 4), 40_000, dtype=np.uint16)
     Image.fromarray(deep).save(folder / "train" / "ant" / "0.png")
-    with pytest.raises(DataError, match=r"ant/0.png: .* not 8 bits per channel"):
+    assert load_data("mine", folder).train.images[0].unique().tolist() == [156]  # of 155.6
+
+
+def test_pictures_that_are_stored_turned_are_upright(folder):
+    turned = Image.fromarray(np.array([[10, 20], [30, 40]], np.uint8)).resize((4, 4), 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(folder / "train" / "ant" / "0.png", exif=exif)
+    image = load_data("mine", folder).train.images[0, 0]
+    assert image[::2, ::2].tolist() == [[30, 10], [40, 20]]
+
+
+def test_all_bad_pictures_are_listed(folder):
+    for number in (0, 2):
+        (folder / "train" / "ant" / f"{number}.png").write_bytes(b"no picture")
+    picture(folder / "train" / "zebra" / "1.png", size=(5, 4))
+    with pytest.raises(DataError) as caught:
         load_data("mine", folder)
+    head, *lines = str(caught.value).split("\n  ")
+    assert head == "3 pictures cannot be used:"
+    assert [line.split(": ")[0].split("/")[-2:] for line in lines] == [
+        ["ant", "0.png"],
+        ["zebra", "1.png"],
+        ["ant", "2.png"],
+    ]
+    assert "zebra/1.png: the image is 4x5, but those before it are 4x4" in lines[1]
 
 
 def test_sizes_must_agree_or_are_made_to(folder):

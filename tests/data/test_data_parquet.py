@@ -200,13 +200,32 @@ def test_undecodable_and_absent_images_are_named(folder):
         (b"no picture", "row 1: the image cannot be decoded"),
         (b"", "row 1: the image cannot be decoded"),
         (good[: len(good) - 25], "row 1: the image cannot be decoded"),
-        (None, "row 1 has no image bytes"),
+        (None, "row 1: there are no image bytes; add them"),
         (png(1, size=6), "row 1: the image is 6x6, but those before it are 4x4; .* image_size"),
     ]:
         columns = {"img": pictures(good, content, good), "label": [0, 1, 2]}
         write(train_file(folder), columns)
         with pytest.raises(DataError, match=f"train-00000-of-00001.parquet: {message}"):
             load_data("mine", folder)
+
+
+def test_bad_rows_are_listed_but_not_without_end(folder):
+    columns = {"img": pictures(png(1), None, *[b""] * 30), "label": [0, 1] * 16}
+    write(train_file(folder), columns)
+    with pytest.raises(DataError) as caught:
+        load_data("mine", folder)
+    head, *lines = str(caught.value).split("\n  ")
+    assert head == "at least 10 pictures cannot be used:"
+    assert [line.split(": ")[1] for line in lines] == [f"row {k}" for k in range(1, 11)]
+
+
+def test_encoded_pictures_are_turned_upright(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    stream = io.BytesIO()
+    Image.open(io.BytesIO(png(1))).save(stream, "png", exif=exif)
+    write(train_file(folder), {"img": pictures(*[stream.getvalue()] * 3), "label": [0, 1, 2]})
+    assert load_data("mine", folder).train.images[0, 0].argmax() == 12  # the lower left corner
 
 
 def test_image_size_brings_sizes_together(folder):

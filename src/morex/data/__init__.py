@@ -12,6 +12,7 @@
 ``folders``   data sets in class folders
 ``splits``    which part of a data set is for training and which for testing
 ``decode``    encoded pictures to tensors
+``rgb``       opened pictures as upright RGB
 ``hidden``    which files and folders are no data
 ``cifar10c``  published corruptions of a test set
 ``errors``    the one error of this room

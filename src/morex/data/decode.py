@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from morex.data.errors import DataError
+from morex.data.rgb import upright_rgb
 
-EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-"""Pillow's modes that can be converted to RGB without loss of range, unlike 16 bits and floats."""
+Picture = tuple[str, bytes | Path | None]
+"""The place of a picture, for error messages, and its encoded bytes or file; None if it is absent.
+"""
 
-Picture = tuple[str, bytes | Path]
-"""The place of a picture, for error messages, and its encoded bytes or file."""
+MOST_PROBLEMS = 10
+"""How many pictures an error lists. No further ones are read."""
 
 
 def read_pictures(paths: Sequence[Path], image_size: int | None) -> Tensor:
@@ -35,50 +37,59 @@ def decode_all(pictures: Iterable[Picture], count: int, image_size: int | None) 
     No more than one decoded picture is held beside the result.
 
     Args:
-        pictures: exactly ``count`` >= 1 pictures; greyscale, palette and CMYK become RGB, an alpha
-            channel is dropped.
+        pictures: exactly ``count`` >= 1 pictures; see ``upright_rgb`` for how they become RGB.
         count: the number of pictures; the result is allocated once.
         image_size: crop to the largest centred square and resize to image_size x image_size
             (bicubic); by default all pictures must have the size of the first.
 
     Raises:
-        DataError: if a picture cannot be decoded, or is not of the size of the first.
+        DataError: if pictures cannot be decoded, or are not of the size of the first. The message
+            lists up to ``MOST_PROBLEMS`` of them.
     """
     images: Tensor | None = None
+    problems: list[str] = []
     for row, (where, content) in enumerate(pictures):
-        pixels = torch.from_numpy(_decode(where, content, image_size)).permute(2, 0, 1)
-        if images is None:
-            images = torch.empty((count, *pixels.shape), dtype=torch.uint8)
-        if pixels.shape != images.shape[1:]:
-            raise DataError(
-                f"{where}: the image is {_size(pixels)}, but those before it are {_size(images)}; "
-                "set the option image_size to resize all of them"
-            )
-        images[row] = pixels
+        try:
+            pixels = torch.from_numpy(_decode(content, image_size)).permute(2, 0, 1)
+            if images is None:
+                images = torch.empty((count, *pixels.shape), dtype=torch.uint8)
+            _check_size(pixels, images)
+            images[row] = pixels
+        except DataError as error:
+            problems.append(f"{where}: {error}")
+        if len(problems) == MOST_PROBLEMS:
+            break
+    _raise_for(problems)
     assert images is not None
     return images
 
 
-def _decode(where: str, content: bytes | Path, image_size: int | None) -> "np.ndarray":
+def _raise_for(problems: Sequence[str]) -> None:
+    """Raise one error for all ``problems``, if there are any."""
+    if len(problems) == 1:
+        raise DataError(problems[0])
+    if problems:
+        number = "at least " if len(problems) == MOST_PROBLEMS else ""
+        head = f"{number}{len(problems)} pictures cannot be used:"
+        raise DataError("\n  ".join([head, *problems]))
+
+
+def _decode(content: bytes | Path | None, image_size: int | None) -> "np.ndarray":
+    if content is None:
+        raise DataError("there are no image bytes; add them or remove the row")
     try:
         with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as opened:
-            return np.array(_rgb(opened, image_size))
+            return np.array(upright_rgb(opened, image_size))
     except Exception as error:  # Pillow's decoders raise errors of many types
+        raise DataError(f"the image cannot be decoded ({error}); replace or remove it") from error
+
+
+def _check_size(pixels: Tensor, images: Tensor) -> None:
+    if pixels.shape != images.shape[1:]:
         raise DataError(
-            f"{where}: the image cannot be decoded ({error}); replace or remove it"
-        ) from error
-
-
-def _rgb(image: Image.Image, image_size: int | None) -> Image.Image:
-    if image.mode not in EIGHT_BIT_MODES:
-        raise ValueError(f"mode {image.mode} is not 8 bits per channel")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns if it is converted directly
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    if image_size is not None and image.size != (image_size, image_size):
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
-    return image
+            f"the image is {_size(pixels)}, but those before it are {_size(images)}; "
+            "set the option image_size to resize all of them"
+        )
 
 
 def _size(images: Tensor) -> str:
