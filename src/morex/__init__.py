@@ -4,11 +4,14 @@ Image classifiers that stand up to a union of perturbations and still do well on
 model is a callable from images (N, C, H, W) in [0, 1] to logits (N, K); normalisation is inside it.
 
 =======================  =================================================
-``load``                 a saved model
+``load``, ``save``       saved models
 ``Mixture``              experts weighted by a gate
+``data``                 where images come from
 ``perturbations``        what may happen to an image
 ``attacks``              searches inside a perturbation
+``objectives``           which images a training step trains on
 ``train``, ``evaluate``  the one training loop and the one evaluation
+``report``               the tables of a run
 =======================  =================================================
 
 The names below are imported when they are first used, so that what needs no PyTorch (tables,
@@ -47,7 +50,7 @@ _HOME = {
     "perturbations": ("morex.perturbations", None),
     "report": ("morex.report", None),
     "save": ("morex.models.save", "save_model"),
-    "table1": ("morex.evaluation.evaluate", "table1"),
+    "table1": ("morex.evaluation.suite", "table1"),
     "train": ("morex.training.loop", "train"),
 }
 

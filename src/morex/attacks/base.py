@@ -130,9 +130,8 @@ class Freezer:
         unfolded = [pair for pair in self._pairs if not pair.folded]
         try:
             for module in training:
-                module.training = (
-                    False  # an assignment, because TorchScript stores the flag elsewhere
-                )
+                # a plain assignment, because TorchScript stores the flag elsewhere
+                module.training = False
             for p in trained:
                 p.requires_grad_(False)
             for pair in unfolded:

@@ -7,7 +7,7 @@ Over several balls this is MSD (Maini et al. 2020, Algorithm 1): each ball propo
 step, and every example takes the proposal with the largest loss.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -18,7 +18,7 @@ from morex.attacks.losses import CROSS_ENTROPY, Loss, loss_of_rows
 from morex.perturbations import Ball
 
 Keep = Literal["best", "last"]
-"""Which iterate of a search counts."""
+"""Which iterate a search returns."""
 
 
 @dataclass(frozen=True)
@@ -90,26 +90,20 @@ class PGD(Attack):
         return (step * self.steps + seen) * self.restarts
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Do all restarts and return, for each example, the iterate that counts."""
-        return self._restart(model, x, y, None, self.restarts, generator)
+        """Return for each example the best iterate of all restarts, or the last one."""
+        return self._search(model, x, y, None, generator)
 
     def go_on(
         self, model: Model, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Search once, starting from the images ``moved``."""
-        return self._restart(model, x, y, moved, 1, generator)
+        return replace(self, restarts=1)._search(model, x, y, moved, generator)
 
-    def _restart(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        start: Tensor | None,
-        restarts: int,
-        generator: torch.Generator,
+    def _search(
+        self, model: Model, x: Tensor, y: Tensor, start: Tensor | None, generator: torch.Generator
     ) -> Tensor:
         best = _Best(x) if self.keep == "best" else None
-        for _ in range(restarts):
+        for _ in range(self.restarts):
             last = self._ascend(model, x, y, start, best, generator)
         return best.x if best else last
 
@@ -124,7 +118,7 @@ class PGD(Attack):
     ) -> Tensor:
         """Do one restart on the examples that are not fooled yet; return their last iterates.
 
-        What it finds is kept in ``best``, if that is given.
+        ``best`` keeps the best of all iterates, unless it is None.
         """
         rows = torch.arange(len(x), device=x.device)
         if best and self.stop_when_fooled:

@@ -41,7 +41,7 @@ def evaluate(
         model: images (N, C, H, W) in [0, 1] to logits (N, K), on the device of the data.
         data: the test images; rows of fewer examples take the first ones.
         suite: the attacks; ``table1()`` by default.
-        seed: of all random draws; transforms are drawn alike for every model.
+        seed: of all random draws; transforms get the same draws for every model.
         batch_size: images attacked at a time; random draws depend on it.
         done: results of an earlier, interrupted evaluation, by row: what ``keep`` got last.
         keep: called after every batch with the name of the row and its results so far, which cover
@@ -60,15 +60,14 @@ def evaluate(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if len({row.name for row in suite}) < len(suite):
         raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
-    Outcomes(
-        {row.name: np.ones(1, np.bool_) for row in suite}
-    )  # raises for bad names before any work
+    # bad names raise here, before any work
+    Outcomes({row.name: np.ones(1, np.bool_) for row in suite})
     right = dict(done or {})
     with exact_float32(), frozen(model):
-        right_as_they_are = _clean(model, data, batch_size)
+        right_on_clean = _right_on_clean(model, data, batch_size)
         for row in suite:
             known = right.get(row.name, np.zeros(0, np.bool_))
-            batches = _attacked(model, data, row, right_as_they_are, known, seed, batch_size)
+            batches = _attacked(model, data, row, right_on_clean, known, seed, batch_size)
             for so_far in batches:
                 right[row.name] = so_far
                 if keep:
@@ -76,7 +75,7 @@ def evaluate(
     return Outcomes({row.name: right[row.name] for row in suite})
 
 
-def _clean(model: Model, data: ImageSet, batch_size: int) -> Tensor:
+def _right_on_clean(model: Model, data: ImageSet, batch_size: int) -> Tensor:
     """Return which images the model gets right without an attack, (N,)."""
     starts = range(0, len(data), batch_size)
     rows = [slice(start, start + batch_size) for start in starts]
@@ -87,19 +86,19 @@ def _attacked(
     model: Model,
     data: ImageSet,
     row: Row,
-    right_as_they_are: Tensor,
+    right_on_clean: Tensor,
     known: BoolArray,
     seed: int,
     batch_size: int,
 ) -> Iterator[BoolArray]:
-    """Attack the remaining batches; after each yield where the model is right so far."""
+    """Attack the remaining batches; after each one, yield where the model is right so far."""
     n = row.count(len(data))
-    right = right_as_they_are[:n].clone()
+    right = right_on_clean[:n].clone()
     known = known[:n]
     right[: len(known)] = torch.tensor(known, device=data.device)
     balls = balls_of(row.attack.perturbation)
-    all_of_them = torch.arange(n, device=data.device)
-    attacked = all_of_them[right_as_they_are[:n]] if balls else all_of_them
+    every = torch.arange(n, device=data.device)
+    attacked = every[right_on_clean[:n]] if balls else every
     batches = torch.split(attacked, batch_size)
     # a batch covers all images up to the first one of the next batch
     ends = [*(int(following[0]) for following in batches[1:]), n]

@@ -36,11 +36,8 @@ def possible(perturbation: Perturbation, factors: Sequence[float]) -> Iterator[f
     for factor in factors:
         try:
             scaled = str(perturbation.scaled(factor))
-        except (
-            ValueError,
-            NotImplementedError,
-        ):  # opaque fog; a user's perturbation that cannot be scaled
-            continue
+        except (ValueError, NotImplementedError):
+            continue  # opaque fog; a user's perturbation that cannot be scaled
         if scaled not in seen:  # severities of corruptions are whole numbers
             seen.add(scaled)
             yield factor

@@ -54,9 +54,8 @@ class TrainingConfig:
             raise ValueError(f"batch_size and validate_every must be at least 1, got {self}")
         if not 0 < self.epochs < math.inf:
             raise ValueError(f"epochs must be positive, got {self.epochs}")
-        if self.epochs == int(
-            self.epochs
-        ):  # 30 and 30.0 are the same training, so they need the same key
+        if self.epochs == int(self.epochs):
+            # 30 and 30.0 are the same training, so they need the same key
             object.__setattr__(self, "epochs", int(self.epochs))
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
