@@ -210,7 +210,7 @@ def test_largest_logit_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", [MeanOfExperts, LargestLogit])
-@pytest.mark.parametrize("order", permutations(range(3)))
+@pytest.mark.parametrize("order", [*permutations(range(3))])
 def test_ungated_mixtures_do_not_mind_the_order(
     kind: type[Ensemble], order: tuple[int, ...]
 ) -> None:
