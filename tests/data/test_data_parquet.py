@@ -166,10 +166,112 @@ def test_wrong_or_unclear_columns_are_refused(tmp_path, options, message):
         load_data("mine", tmp_path, **options)
 
 
-def test_missing_columns_are_refused(folder):
-    write(train_file(folder), {"img": pictures(png(1)), "label": ["cat"]})
-    with pytest.raises(DataError, match=r"train-0.*: none of the columns img, label .* integer"):
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (["cat"], "string"),
+        (pa.array(["cat"]).dictionary_encode(), "dictionary<values=string, indices=int32, ord"),
+        ([1.0], "double"),
+        ([True], "bool"),
+        (pa.nulls(1), "null"),
+        ([[1]], "list<"),
+    ],
+)
+def test_labels_that_are_no_integers_are_refused(folder, labels, kind):
+    write(train_file(folder), {"img": pictures(png(1)), "label": labels})
+    with pytest.raises(DataError) as caught:
         load_data("mine", folder)
+    message = str(caught.value)
+    assert "none of the columns holds integer labels: img (struct<bytes: binary" in message
+    assert f"label ({kind}" in message
+    assert message.endswith(
+        "; replace the labels by the numbers of their classes, 0, 1, 2, ..., alike in all files"
+    )
+    with pytest.raises(DataError, match=r"label_column is 'label', .* or replace the labels by"):
+        load_data("mine", folder, label_column="label")
+
+
+def test_images_that_are_not_encoded_are_refused(folder):
+    write(train_file(folder), {"img": ["cat.png"], "label": [0]})
+    with pytest.raises(DataError, match=r"encoded images: img \(string\), label .*; store the con"):
+        load_data("mine", folder)
+
+
+@pytest.mark.parametrize("options", [{}, {"label_column": "label"}])
+def test_two_columns_of_one_name_are_refused(folder, options):
+    table = pa.table([pictures(png(1)), [0], [1]], names=["img", "label", "label"])
+    pq.write_table(table, train_file(folder))
+    with pytest.raises(DataError, match="two columns have the name 'label'; rename one"):
+        load_data("mine", folder, **options)
+
+
+def test_columns_that_are_not_used_may_have_one_name(folder):
+    table = pa.table([pictures(png(1)), [0], [""], [""]], names=["img", "label", "id", "id"])
+    for split in ("train", "test"):
+        pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")
+    assert load_data("mine", folder).train.labels.tolist() == [0]
+
+
+ODD_METADATA = [
+    b"",
+    b"null",
+    b"[]",
+    b"3",
+    b"{",
+    b"\xff",
+    b'{"info": null}',
+    b'{"info": []}',
+    b'{"info": {"features": null}}',
+    b'{"info": {"features": [{"name": "label"}]}}',
+    b'{"info": {"features": {"label": null, "img": null}}}',
+    b'{"info": {"features": {"label": [{"_type": "ClassLabel"}], "img": 1}}}',
+    *(
+        b'{"info": {"features": {"label": {"_type": "ClassLabel", "names": %s}}}}' % names
+        for names in (b"null", b"[]", b'"cat"', b"[1, 2, 3]", b'{"cat": 0}', b"3")
+    ),
+]
+
+
+@pytest.mark.parametrize("text", ODD_METADATA)
+def test_metadata_of_another_form_is_ignored(tmp_path, text):
+    for split in ("train", "test"):
+        columns = {"img": pictures(png(1), png(2), png(3)), "label": [2, 0, 1]}
+        path = write(tmp_path / f"{split}.parquet", columns)
+        table = pq.read_table(path).replace_schema_metadata({b"huggingface": text})
+        pq.write_table(table, path)
+    train = load_data("mine", tmp_path).train
+    assert (train.classes, train.labels.tolist()) == (("0", "1", "2"), [2, 0, 1])
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int32(), pa.int64(), pa.uint64()])
+def test_labels_of_any_integer_type_are_read(tmp_path, kind):
+    for split in ("train", "test"):
+        columns = {"img": pictures(png(1), png(2)), "label": pa.array([1, 0], kind)}
+        write(tmp_path / f"{split}.parquet", columns, classes=None)
+    assert load_data("mine", tmp_path).train.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [
+        (3, pa.int64()),
+        (-1, pa.int64()),
+        (2**33, pa.int64()),
+        (2**62, pa.int64()),
+        (2**64 - 1, pa.uint64()),
+        (200, pa.uint8()),
+        (-128, pa.int8()),
+    ],
+)
+def test_without_names_classes_are_no_more_than_images(tmp_path, label, kind):
+    columns = {"img": pictures(png(1), png(2), png(3)), "label": pa.array([0, 1, label], kind)}
+    write(tmp_path / "train.parquet", columns, classes=None)
+    shard(tmp_path / "test.parquet", [1], [0], classes=None)
+    with pytest.raises(
+        DataError,
+        match=rf"train.parquet: row 2 has label {label}, outside \[0, 3\); number the classes",
+    ):
+        load_data("mine", tmp_path)
 
 
 @pytest.mark.parametrize(

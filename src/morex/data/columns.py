@@ -30,8 +30,7 @@ def find_columns(path: Path, schema: Any, image: str | None, label: str | None) 
     features = _features(schema)
     image = _only_one(path, schema, features, _IMAGE, image)
     label = _only_one(path, schema, features, _LABEL, label)
-    names = features.get(label, {}).get("names")
-    return Columns(image, label, tuple(names) if names else None)
+    return Columns(image, label, _class_names(features.get(label, {})))
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ class _Role:
     usual: tuple[str, ...]
     holds: str
     fits: Callable[[Any], bool]
+    repair: str
+    """What to do with a column that does not fit."""
 
 
 def _holds_pictures(kind: Any) -> bool:
@@ -60,15 +61,52 @@ def _holds_labels(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind))
 
 
-_IMAGE = _Role("image_column", "Image", ("image", "img"), "encoded images", _holds_pictures)
-_LABEL = _Role("label_column", "ClassLabel", ("label", "labels"), "integer labels", _holds_labels)
+_IMAGE = _Role(
+    "image_column",
+    "Image",
+    ("image", "img"),
+    "encoded images",
+    _holds_pictures,
+    "store the content of the PNG or JPEG files in a column of type binary",
+)
+_LABEL = _Role(
+    "label_column",
+    "ClassLabel",
+    ("label", "labels"),
+    "integer labels",
+    _holds_labels,
+    "replace the labels by the numbers of their classes, 0, 1, 2, ..., alike in all files",
+)
+
+
+def _unique(path: Path, schema: Any, name: str) -> str:
+    """Return ``name``; raise if several columns have it."""
+    if schema.names.count(name) > 1:
+        raise DataError(f"{path}: two columns have the name {name!r}; rename one of them")
+    return name
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
-    """Return the hub's description of every column; empty if there is none."""
-    text = (schema.metadata or {}).get(b"huggingface", b"{}")
-    features: dict[str, dict[str, Any]] = json.loads(text).get("info", {}).get("features", {})
-    return features
+    """Return the hub's description of every column; empty if there is none that can be read."""
+    try:
+        hub = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    except ValueError:  # neither JSON nor text
+        return {}
+    features = _object(_object(_object(hub).get("info")).get("features"))
+    return {name: _object(feature) for name, feature in features.items()}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """Return ``value`` if it is a JSON object, otherwise an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _class_names(feature: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the class names in the description of a column; None if it has no list of texts."""
+    names = feature.get("names")
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        return None
+    return tuple(names)
 
 
 def _only_one(
@@ -84,23 +122,27 @@ def _only_one(
     declared = [n for n in fitting if features.get(n, {}).get("_type") == role.feature]
     usual = [n for n in fitting if n in role.usual]
     candidates = declared or (fitting if len(fitting) == 1 else usual or fitting)
-    if len(candidates) == 1:
-        return candidates[0]
+    if len(set(candidates)) == 1:
+        return _unique(path, schema, candidates[0])
     if candidates:
-        problem = f"any of the columns {', '.join(candidates)} may hold {role.holds}"
-    else:
-        problem = f"none of the columns {', '.join(schema.names)} holds {role.holds}"
-    raise DataError(f"{path}: {problem}; name the right one with the option {role.option}")
+        raise DataError(
+            f"{path}: any of the columns {', '.join(candidates)} may hold {role.holds}; name the "
+            f"right one with the option {role.option}"
+        )
+    types = ", ".join(f"{column.name} ({column.type})" for column in schema) or "there are none"
+    raise DataError(f"{path}: none of the columns holds {role.holds}: {types}; {role.repair}")
 
 
 def _checked(path: Path, schema: Any, role: _Role, chosen: str) -> str:
-    there = ", ".join(schema.names)
     if chosen not in schema.names:
-        raise DataError(f"{path}: {role.option} is {chosen!r}, but the columns are {there}")
-    kind = schema.field(chosen).type
+        raise DataError(
+            f"{path}: {role.option} is {chosen!r}, but the columns are {', '.join(schema.names)}; "
+            "name one of them"
+        )
+    kind = schema.field(_unique(path, schema, chosen)).type
     if not role.fits(kind):
         raise DataError(
             f"{path}: {role.option} is {chosen!r}, which holds {kind} instead of {role.holds}; "
-            f"choose one of {there}"
+            f"name another column, or {role.repair}"
         )
     return chosen

@@ -35,7 +35,8 @@ def read_shards(
         DataError: if a file, column, label or image cannot be used, or if files disagree.
     """
     columns = _common_columns([*train, *test], image_column, label_column)
-    labels = _labels(train, columns, len(columns.classes) if columns.classes else None)
+    # every class needs a training image: without names, this bounds the number of classes
+    labels = _labels(train, columns, len(columns.classes) if columns.classes else _rows(train))
     classes = columns.classes or tuple(map(str, range(int(labels.max()) + 1)))
     test_labels = _labels(test, columns, len(classes))
     return (
@@ -77,28 +78,36 @@ def _common_columns(
     return first
 
 
-def _labels(paths: list[Path], columns: Columns, classes: int | None) -> torch.Tensor:
-    """Return all labels, int64 (N,), checked to be in [0, classes)."""
-    labels = torch.cat([_labels_of(path, columns, classes) for path in paths])
+def _rows(paths: list[Path]) -> int:
+    total = 0
+    for path in paths:
+        with _opened(path) as file:
+            total += file.metadata.num_rows
+    return total
+
+
+def _labels(paths: list[Path], columns: Columns, most: int) -> torch.Tensor:
+    """Return all labels, int64 (N,), checked to be in [0, most)."""
+    labels = torch.cat([_labels_of(path, columns, most) for path in paths])
     if not len(labels):
         raise DataError(f"{paths[0]}: the file has no rows; replace it")
     return labels
 
 
-def _labels_of(path: Path, columns: Columns, classes: int | None) -> torch.Tensor:
+def _labels_of(path: Path, columns: Columns, most: int) -> torch.Tensor:
     with _opened(path) as file:
         column = file.read(columns=[columns.label]).column(0).combine_chunks()
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
         raise DataError(f"{path}: row {row} has no label; add one or remove the row")
-    labels = column.to_numpy(zero_copy_only=False).astype(np.int64)
-    wrong = np.flatnonzero((labels < 0) | (labels >= (classes or np.inf)))
+    labels = column.to_numpy(zero_copy_only=False)
+    wrong = np.flatnonzero((labels < 0) | (labels >= most))
     if len(wrong):
         raise DataError(
-            f"{path}: row {wrong[0]} has label {labels[wrong[0]]}, outside "
-            f"[0, {classes or 'number of classes'}); correct it or remove the row"
+            f"{path}: row {wrong[0]} has label {labels[wrong[0]]}, outside [0, {most}); number "
+            "the classes from 0 without gaps, each with a training image, or remove the row"
         )
-    return torch.from_numpy(labels)
+    return torch.from_numpy(labels.astype(np.int64))
 
 
 def _images(
