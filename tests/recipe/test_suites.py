@@ -65,7 +65,9 @@ rows:
         ("name: a\nrows: {'*': {attack: pgd, over: balls, stepz: 2}}", r"stepz"),
         ("name: a\nrows: {a: {attack: pgd, over: balls}}", r"'a' is there already"),
         ("name: a\nrows: {a: {attack: pgd, over: l1}}", r"none of its rows goes over clean, l2"),
-        ("name: [", "is not a suite"),
+        ("name: [", "mine.yaml is not valid YAML: line 1"),
+        ("- a", "mine.yaml: expected a mapping of keys to values, got a list"),
+        ("", "mine.yaml: expected a mapping of keys to values, it is empty"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from morex.core.units import duration
 from morex.recipe import Recipe, RecipeError, parse_recipe
 from morex.recipe.load import with_overrides
+from morex.recipe.read_yaml import parse_yaml
 from morex.run.continuation import training_seconds
 
 
@@ -77,10 +76,7 @@ def _baselines(recipe: Recipe) -> list[str]:
 
 def _perturbation(text: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the specification of a perturbation."""
-    try:
-        written = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--with {text!r} is not valid YAML: {error}") from None
+    written = parse_yaml(text, f"--with {text!r}")
     if isinstance(written, str):
         return written.rpartition(":")[2].lower(), {"kind": written}
     if isinstance(written, dict) and len(written) == 1:

@@ -110,7 +110,7 @@ def read_recipe(name: str, overrides: list[str] | None, data: Path | None) -> "R
 
 def all_overrides(overrides: list[str] | None, data: Path | None) -> list[str]:
     """Return the overrides of a recipe, with one for its data folder if ``data`` is given."""
-    folder = [f"data.folder={json.dumps(str(data))}"] if data else []
+    folder = [f"data.folder={json.dumps(str(data), ensure_ascii=False)}"] if data else []
     return [*(overrides or []), *folder]
 
 

@@ -3,6 +3,7 @@
 ===============  ==========================================================================
 ``load``         recipes by name or path, with overrides and what models inherit
 ``schema``       a recipe and its sections
+``read_yaml``    YAML 1.2 as recipes and suites are written
 ``models``       the kinds of model; each answers what ``kind`` asks of all
 ``kind``         what every kind of model answers about itself
 ``fields``       fields that several sections have

@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from morex.recipe.checks import problems_of
 from morex.recipe.errors import RecipeError
+from morex.recipe.read_yaml import as_mapping, parse_yaml, read_yaml
 from morex.recipe.schema import Recipe
 
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
@@ -26,7 +26,7 @@ def shipped_recipes() -> dict[str, str]:
     found = {}
     for file in sorted(_shipped().iterdir(), key=lambda f: f.name):
         if file.name.endswith(".yaml"):
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = parse_yaml(file.read_text(encoding="utf-8"), file.name)
             found[content["name"]] = content["description"]
     return found
 
@@ -84,9 +84,10 @@ def _shipped() -> Any:
 def _read(name_or_path: str) -> dict[str, Any]:
     names = shipped_recipes()
     if name_or_path in names:
-        text = (_shipped() / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+        name = f"{name_or_path}.yaml"
+        content = parse_yaml((_shipped() / name).read_text(encoding="utf-8"), name)
     elif Path(name_or_path).is_file():
-        text = _text(Path(name_or_path))
+        content = read_yaml(Path(name_or_path))
     else:
         near = difflib.get_close_matches(name_or_path, names, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -94,20 +95,7 @@ def _read(name_or_path: str) -> dict[str, Any]:
             f"no recipe {name_or_path!r}: {hint}it is neither a file nor one of the shipped "
             f"recipes {', '.join(names)}"
         )
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{name_or_path} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{name_or_path} should be a mapping, got {type(content).__name__}")
-    return content
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read as text: {error}") from None
+    return as_mapping(content, name_or_path)
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -123,10 +111,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
         place = place[key]
         if not isinstance(place, dict):
             raise RecipeError(f"override {override!r}: {key!r} holds a value, not a section")
-    try:
-        place[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"override {override!r}: the value is not valid YAML: {error}") from None
+    place[keys[-1]] = parse_yaml(text, f"override {override!r}: the value")
 
 
 def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from morex.perturbations import Around, Ball, Clean, Perturbation, Transform
 from morex.recipe.components import COMPOSITION, PERTURBATIONS, AnyAttack, AttackSpec
 from morex.recipe.errors import RecipeError
 from morex.recipe.fields import Strict
+from morex.recipe.read_yaml import as_mapping, parse_yaml, read_yaml
 
 _GROUPS = ("balls", "transforms")
 _OVER = (*_GROUPS, *PERTURBATIONS, COMPOSITION)
@@ -42,7 +42,7 @@ class _Over(Strict):
 
 def shipped_suites() -> dict[str, str]:
     """Return the names of the shipped suites with their one-line descriptions."""
-    found = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in _shipped().iterdir())
+    found = (_shipped_suite(file.name) for file in _shipped().iterdir())
     return {content["name"]: content["description"] for content in found}
 
 
@@ -77,20 +77,24 @@ def _shipped() -> Any:
     return files("morex.recipe") / "suites"
 
 
+def _shipped_suite(name: str) -> Any:
+    return parse_yaml((_shipped() / name).read_text(encoding="utf-8"), name)
+
+
 def _read(name_or_path: str) -> SuiteSpec:
     path = Path(name_or_path)
     if name_or_path in shipped_suites():
-        text = (_shipped() / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+        content = _shipped_suite(f"{name_or_path}.yaml")
     elif path.is_file():
-        text = path.read_text(encoding="utf-8")
+        content = read_yaml(path)
     else:
         raise RecipeError(
             f"no suite {name_or_path!r}: it is neither a file nor one of the shipped suites "
             f"{', '.join(sorted(shipped_suites()))}"
         )
     try:
-        return SuiteSpec.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError) as error:
+        return SuiteSpec.model_validate(as_mapping(content, name_or_path))
+    except ValidationError as error:
         raise RecipeError(f"{name_or_path} is not a suite: {_said(error)}") from None
 
 

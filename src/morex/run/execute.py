@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import yaml
 
 from morex.artifacts import test_images
 from morex.artifacts.records import StageRecord
 from morex.artifacts.results import results_name
 from morex.core.precision import default_device
 from morex.recipe import Recipe
+from morex.recipe.read_yaml import to_yaml
 from morex.run.cores import default_jobs, threads
 from morex.run.costs import stage_work
 from morex.run.events import Noticed, Observer, Planned, Skipped, ignore
@@ -58,8 +58,7 @@ def run(
     store = Store(Path(out))
     with store.locked(), threads(recipe.threads):
         runner = StageRunner.open(recipe, store.root, device, observer, checkpoint_every)
-        content = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-        store.write("recipe.yaml", content.encode())
+        store.write("recipe.yaml", to_yaml(recipe.model_dump(mode="json")).encode())
         with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:
             _Execution(runner, workers).do_all()
 
