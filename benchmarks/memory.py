@@ -11,7 +11,7 @@ from morex import TrainingConfig, TrainingData, train
 from morex.attacks import PGD
 from morex.data import ImageSet
 from morex.perturbations import Linf
-from morex.training.objectives import Single
+from morex.training import Single
 
 _BATCH = 64
 

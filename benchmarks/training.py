@@ -12,7 +12,7 @@ from morex import TrainingConfig, TrainingData, train
 from morex.attacks import PGD, WorstOfDraws, frozen
 from morex.data import Augment, ImageSet
 from morex.perturbations import L2, Clean, Linf
-from morex.training.objectives import Alternate, Average, Max, Objective, SideBySide, Single
+from morex.training import Alternate, Average, Max, Objective, SideBySide, Single
 
 _BATCH, _STEPS, _WIDTH = 128, 4, 16
 _CLEAN = WorstOfDraws(Clean())

@@ -13,7 +13,7 @@ from morex import TrainingConfig, TrainingData, train
 from morex.attacks import PGD
 from morex.data import Augment, ImageSet
 from morex.perturbations import Linf
-from morex.training.objectives import Single
+from morex.training import Single
 
 _BATCH, _ATTACK_STEPS, _EPS = 64, 3, 8 / 255
 

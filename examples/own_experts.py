@@ -11,7 +11,7 @@ from torch import nn
 import morex
 from morex.attacks import PGD, WorstOfDraws
 from morex.perturbations import L2, Clean, Linf
-from morex.training.objectives import SideBySide, Single
+from morex.training import SideBySide, Single
 
 
 class SmallNet(nn.Module):

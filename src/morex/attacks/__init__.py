@@ -26,7 +26,7 @@ from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import GridSearch, RandomNoise, WorstOfDraws, WorstOfStrengths
 from morex.attacks.gate_losses import AwayFromChoices
 from morex.attacks.gate_steering import DrawnSteering, GateSteering
-from morex.attacks.losses import OfLogits, cross_entropy
+from morex.attacks.losses import Loss, OfLogits, PerExample, cross_entropy
 from morex.attacks.pgd import PGD, Keep
 from morex.attacks.rays import RayS
 from morex.attacks.sequence import InTurn
@@ -46,9 +46,11 @@ __all__ = [
     "GridSearch",
     "InTurn",
     "Keep",
+    "Loss",
     "Model",
     "OfLogits",
     "Passes",
+    "PerExample",
     "RandomNoise",
     "RayS",
     "SearchAround",

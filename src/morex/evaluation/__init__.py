@@ -16,6 +16,18 @@
 
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.feasibility import InfeasibleError
+from morex.evaluation.gate_usage import gate_usage
+from morex.evaluation.masking_audit import audit_model
+from morex.evaluation.strength_curves import curve_suite
 from morex.evaluation.suite import Row, Suite, table1
 
-__all__ = ["InfeasibleError", "Row", "Suite", "evaluate", "table1"]
+__all__ = [
+    "InfeasibleError",
+    "Row",
+    "Suite",
+    "audit_model",
+    "curve_suite",
+    "evaluate",
+    "gate_usage",
+    "table1",
+]

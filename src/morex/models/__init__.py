@@ -13,11 +13,14 @@
 ``folder``    reads a model's folder: safetensors and JSON
 ``named``     a model by its name: a folder, a shipped model, the hub, a factory
 ``hub``       models on the Hugging Face hub
+``errors``    the error about models that cannot be saved or loaded
 ============  ==========================================================================
 
 The folder ``pretrained`` holds the models that come with morex.
 """
 
+from morex.models.errors import ModelError
+from morex.models.extend import regrouped
 from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
 from morex.models.named import NamedModel, load_model, open_model
 from morex.models.resnet import NetworkConfig, ResNet
@@ -28,10 +31,12 @@ __all__ = [
     "LargestLogit",
     "MeanOfExperts",
     "Mixture",
+    "ModelError",
     "NamedModel",
     "NetworkConfig",
     "ResNet",
     "load_model",
     "open_model",
+    "regrouped",
     "save_model",
 ]

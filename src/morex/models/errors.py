@@ -1,4 +1,4 @@
-"""What goes wrong with saved models."""
+"""The error about models that cannot be saved or loaded."""
 
 
 class ModelError(ValueError):

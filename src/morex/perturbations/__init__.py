@@ -1,7 +1,7 @@
 """Perturbations: what may happen to an image.
 
-===============  ==================================================================
-``base``         the two kinds: balls, which are searched, and transforms, which draw
+===============  =======================================================================
+``base``         the two kinds: balls, which are searched, and transforms, which are drawn
 ``balls``        the l_inf, l_2 and l_1 balls
 ``weather``      fog and snow
 ``occlusion``    rain and occlusion
@@ -10,7 +10,7 @@
 ``composition``  transforms one after the other, and a ball at the end
 ``validate``     checks of a perturbation that a user wrote
 ``color``        hue, lightness and saturation, for snow
-===============  ==================================================================
+===============  =======================================================================
 """
 
 from morex.perturbations.balls import L1, L2, Linf

@@ -7,15 +7,48 @@
 ``config``      how long, how fast, and which weights are kept
 ``batches``     the images and labels of each step
 ``validation``  the accuracy that decides which weights are kept
-``state``       all that changes in a training, saved and restored bit for bit
+``state``       everything that changes in a training, saved and restored bit for bit
 ``ema``         a moving average of the weights
-``reports``     what a training reports: progress, its course, a failure
+``reports``     what a training reports: its progress, its history, a failure
 ==============  ===========================================================================
 """
 
 from morex.training.batches import TrainingData
 from morex.training.config import TrainingConfig
+from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember, NewExperts
 from morex.training.loop import train
+from morex.training.objectives import (
+    Alternate,
+    Average,
+    Batch,
+    Max,
+    Objective,
+    OneDrawn,
+    SideBySide,
+    Single,
+)
 from morex.training.reports import Fit, NotFiniteError, Progress
+from morex.training.state import Checkpoint, Snapshot
 
-__all__ = ["Fit", "NotFiniteError", "Progress", "TrainingConfig", "TrainingData", "train"]
+__all__ = [
+    "Alternate",
+    "Average",
+    "Batch",
+    "Checkpoint",
+    "ClassOfImage",
+    "Criterion",
+    "ExpertForMember",
+    "Fit",
+    "Max",
+    "NewExperts",
+    "NotFiniteError",
+    "Objective",
+    "OneDrawn",
+    "Progress",
+    "SideBySide",
+    "Single",
+    "Snapshot",
+    "TrainingConfig",
+    "TrainingData",
+    "train",
+]
