@@ -137,7 +137,7 @@ class Browser:
             raise RuntimeError(f"{script}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
-    def told(self, *methods: str) -> list[dict[str, Any]]:
+    def reported(self, *methods: str) -> list[dict[str, Any]]:
         """Return the content of the events of these kinds since the page was opened."""
         return [event["params"] for event in self.events if event["method"] in methods]
 

@@ -1,4 +1,4 @@
-"""An extension of griffe: the tables in our docstrings, as Markdown."""
+"""An extension of griffe that turns the tables in docstrings into Markdown."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ class DocstringTables(griffe.Extension):
     """Rewrites simple tables, whose columns lie between rules of equals signs."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite the docstring of whatever was read."""
+        """Rewrite the docstring of an object that was read."""
         if obj.docstring:
             obj.docstring.value = as_markdown(obj.docstring.value)
 

@@ -1,15 +1,15 @@
-"""Write what extensions of a run gained and cost into ``results/extension/``.
+"""Write the gains and costs of extensions of a run into ``results/extension/``.
 
     python scripts/extension.py RUN RUN-rain RUN-rain-jpeg
 
 Each run after the first extends the one before it (``morex extend``). For each extension, the
 mixture before and the mixture after are compared on the test images, and on the validation images
-under the rows of PGD and of draws. The cost is compared with that of MAX (all) and AVG (all),
+under the rows with PGD and with draws. The cost is compared with that of MAX (all) and AVG (all),
 trained again on everything that the new mixture knows: their passes follow from the recipe, their
 seconds are scaled by the passes.
 
-Outcomes on validation images are kept in the folder ``validation`` of each run, so that a call
-that was interrupted goes on where it was.
+Outcomes on validation images are kept in the folder ``validation`` of each run, so that an
+interrupted call resumes where it stopped.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def on_validation(recipe: Recipe, run: Path, models: tuple[str, ...]) -> dict[st
 
 
 def validated(builder: Builder, run: Path, name: str) -> dict[str, BoolArray]:
-    """Return the outcomes of a model on validation images; what is known already is read."""
+    """Return the outcomes of a model on validation images; rows that are done are read."""
     recipe, images = builder.recipe, builder.training_data.validation
     suite = tuple(r for r in builder.suite() if isinstance(r.attack, PGD | WorstOfDraws))
     stages = {s.id: s for s in plan_stages(recipe, "", images.fingerprint())}
@@ -137,7 +137,7 @@ def validated(builder: Builder, run: Path, name: str) -> dict[str, BoolArray]:
 
 
 def retrained(recipe: Recipe, name: str) -> float:
-    """Return how many times the passes a network takes if trained on all the mixture knows."""
+    """Return by what factor a network's passes grow if it trains on all that the mixture knows."""
     mixture, raw = recipe.mixtures[last_mixture(recipe)], recipe.model_dump(mode="json")
     old = raw["models"][name]["against"]
     added = [known for known in mixture.against if known not in (*old, "clean")]

@@ -1,11 +1,11 @@
-"""Draws the gallery of the README: test images, what is done to them, and what a mixture says.
+"""Draw the gallery of the README: test images under attack, and the predictions of a mixture.
 
     python scripts/gallery.py --data FOLDER
     MOREX_DATA=FOLDER python scripts/gallery.py docs/images/gallery.png --images 3
 
 The model is the shipped ``cifar10-small``, MoRE+ (all). The images are the first test images of
-CIFAR-10 that it classifies correctly when they are clean: a rule, not a choice by hand. Attacks are
-on the whole mixture, with the recipe's strengths.
+CIFAR-10 that it classifies correctly when they are clean; none are picked by hand. Attacks are on
+the whole mixture, with the strengths of the recipe.
 """
 
 import argparse
@@ -40,7 +40,7 @@ INK, GREY, RIGHT, WRONG, BAR = "#1f2328", "#6e7781", "#1a7f37", "#b42318", "#c8d
 
 @dataclass(frozen=True)
 class Answers:
-    """One perturbed image: pixels (3, H, W), what was said of it, and the gate's weights."""
+    """One perturbed image: pixels (3, H, W), the predictions for it, and the gate's weights."""
 
     pixels: Tensor
     said: str
@@ -48,7 +48,7 @@ class Answers:
 
 
 def main() -> None:
-    """Attack the images, draw them, and say where the picture is."""
+    """Attack the images, draw them, and print where the picture is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", type=Path, nargs="?", default=Path("docs/images/gallery.png"))
     parser.add_argument("--data", type=Path, help="where CIFAR-10 is; by default MOREX_DATA")
@@ -67,14 +67,14 @@ def main() -> None:
 
 @torch.no_grad()
 def right_when_clean(images: ImageSet) -> Tensor:
-    """Return the places of the images that the mixture classifies correctly, in order."""
+    """Return the indices of the images that the mixture classifies correctly, in order."""
     model = morex.load("cifar10-small")
     right = model(images.pixels(slice(None))).argmax(1) == images.labels
     return torch.nonzero(right).flatten()
 
 
 def answers(images: ImageSet, attack: Attack) -> list[Answers]:
-    """Return what the mixture and its experts say of the images under an attack."""
+    """Return the predictions of the mixture and its experts for the images under an attack."""
     model = morex.load("cifar10-small")
     assert isinstance(model, Mixture)
     x, y = images.pixels(slice(None)), images.labels
@@ -132,7 +132,7 @@ class Pen:
         self.drawing.text((x * SCALE, y * SCALE), text, fill=ink, font=font)
 
     def answers(self, x: int, y: int, answer: Answers, truth: str) -> None:
-        """Write what the mixture says, then every expert on a bar as long as its weight."""
+        """Write the mixture's prediction, then every expert's on a bar as long as its weight."""
         self.write(x + 3, y, "mixture", size=12)
         self.write(x + 56, y, answer.said, ink=RIGHT if answer.said == truth else WRONG, size=13)
         for line, (name, (said, weight)) in enumerate(answer.experts.items(), start=1):

@@ -46,8 +46,8 @@ def tab(started: Browser, page: str) -> Browser:
 def test_the_page_opens_from_disk_without_errors_and_without_requests(
     tab: Browser, page: str
 ) -> None:
-    assert not tab.told("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
-    asked = {r["request"]["url"] for r in tab.told("Network.requestWillBeSent")}
+    assert not tab.reported("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+    asked = {r["request"]["url"] for r in tab.reported("Network.requestWillBeSent")}
     assert page in asked
     assert all(url == page or url.startswith("data:") for url in asked)
 

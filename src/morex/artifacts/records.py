@@ -1,6 +1,6 @@
 """The record of a finished stage, ``stages/STAGE.json`` in a run directory.
 
-In the file stands also a checksum of the record, which the store of a run writes and checks.
+The file also holds a checksum of the record, which the run writes and checks.
 """
 
 from pydantic import Field

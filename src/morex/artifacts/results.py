@@ -1,6 +1,6 @@
 """The content of ``results.json``: what a run did, what it cost, and where the outcomes are.
 
-A run rewrites the file after every stage. A further suite has a file of its own,
+A run rewrites the file after every stage. Each further suite has a separate file,
 ``results-SUITE.json``.
 """
 
@@ -64,7 +64,7 @@ class ColumnEntry(Schema):
         outcomes: file of its outcomes, relative to the run.
         seconds: time of the evaluation.
         trained_on: objective and perturbations of its training; empty if it was not trained.
-        training: cost of its own training.
+        training: cost of training the model alone.
         training_with_parents: the same plus the training of every model that it is made of or
             started from.
         gate: how its gate spreads the weight; None for models without a gate.

@@ -16,14 +16,15 @@
 ``audit``            ``morex audit``: does a model hide its gradients?
 ``predict``          ``morex predict``: classify pictures
 ``load_model``       the model that a user names, with data and attacks for it
-``evaluation_work``  the rows of ``morex evaluate``, and the images that they go over
+``evaluation_work``  the rows of ``morex evaluate``, and the images of each
 ``classify``         what a model predicts for pictures
 ``extension``        what the options of ``morex extend`` stand for
-``progress_lines``   how a run goes, on a terminal or in a log
-``tensorboard``      how a run goes, as event files
+``progress_lines``   the progress of a run, on a terminal or in a log
+``tensorboard``      the progress of trainings, as event files
 ===================  ==========================================================================
 
-A command's file begins with its signature, and nothing that starts with it needs PyTorch.
+A command's file begins with its signature. PyTorch is imported only inside functions, so that
+``morex --help`` starts at once.
 """
 
 from morex.cli.main import main

@@ -1,4 +1,4 @@
-"""What ``morex evaluate`` does: rows, the images that they go over, and those done before."""
+"""The work of ``morex evaluate``: its rows, their images, and the rows that are already done."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from morex.run.partial_results import PartialRows
 
 @dataclass(frozen=True)
 class Work:
-    """Rows that go over the same images; the images are read when it is their turn."""
+    """Rows that are evaluated on the same images; ``read`` returns the images."""
 
     suite: Suite
     read: Callable[[], ImageSet]
@@ -35,8 +35,8 @@ class Work:
 def evaluation_work(request: EvaluationRequest, builder: Builder) -> list[Work]:
     """Return the rows of the suite, or one row per published corruption and severity.
 
-    The rows of published corruptions have no attack. They go over the same test images as the rows
-    of the suite, in the same order.
+    The rows of published corruptions have no attack. Their test images are those of the suite, in
+    the same order.
 
     Raises:
         ValueError: if the request has both a suite and published corruptions.

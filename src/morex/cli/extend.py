@@ -134,7 +134,7 @@ def _continue(
     device: str | None,
     jobs: int | None,
 ) -> None:
-    """Run a recipe that starts from the finished stages of ``source``, and show its results."""
+    """Run a recipe that reuses the finished stages of ``source``, and show its results."""
     from morex.cli.extension import training_cost, with_changes
     from morex.run.continuation import go_on_from
 

@@ -1,8 +1,6 @@
 """The app: its commands, in the order of ``morex --help``, and errors as one message.
 
-A command is a function in the file of its name. The file begins with the command's signature. What
-needs PyTorch, or reads recipes and results, is imported inside functions, so that ``morex --help``
-starts at once.
+A command is a function in the file of the same name.
 """
 
 from collections.abc import Callable

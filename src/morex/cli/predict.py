@@ -1,4 +1,4 @@
-"""``morex predict``: what a saved model makes of pictures."""
+"""``morex predict``: classify pictures with a saved model."""
 
 from pathlib import Path
 from typing import Annotated

@@ -25,7 +25,7 @@ from morex.run import (
 
 @contextmanager
 def progress_printer(console: Console) -> Iterator[Observer]:
-    """Give an observer that prints to ``console`` for the length of a block."""
+    """Yield an observer that prints the progress of a run to ``console``."""
     if not console.is_terminal:
         yield PlainLines(console)
         return

@@ -99,7 +99,7 @@ def run(
 
 @contextmanager
 def observing(folder: Path) -> Iterator["Observer"]:
-    """Give an observer that shows on standard error how a run in ``folder`` goes.
+    """Yield an observer that shows the progress of a run in ``folder`` on standard error.
 
     If the run is stopped or fails, its report page is written with the results so far.
     """

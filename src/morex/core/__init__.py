@@ -1,4 +1,4 @@
-"""What the whole of morex uses.
+"""What all other rooms use.
 
 =============  ==========================================================
 ``files``      files that are either complete or absent; checksums

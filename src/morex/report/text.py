@@ -21,7 +21,7 @@ def to_text(table: Table, *, width: int | None = None, styled: bool = False) -> 
     """Return the table as text: percentages with one decimal, the best of each line marked ``*``.
 
     Twelve models fit into 120 characters. A table wider than ``width`` is split into blocks of
-    columns; nothing is ever cut off. The paper's figures stand below in parentheses where the
+    columns; nothing is ever cut off. The paper's figures follow below in parentheses where the
     setting matches.
 
     Args:

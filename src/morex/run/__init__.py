@@ -11,9 +11,9 @@
 ``store``            the files of a run directory
 ``checkpoint``       interrupted trainings
 ``partial_results``  interrupted evaluations
-``continuation``     a new run that goes on from a finished one
+``continuation``     a new run that continues a finished one
 ``results``          what a run writes for tables and reports
-``events``           what a run tells its observer
+``events``           what a run reports to its observer
 ``costs``            passes, time and memory of each stage, before it runs
 ``calibration``      the speed of a model on this machine
 ``memory``           peak memory of a stage

@@ -31,7 +31,6 @@ def go_on_from(source: Path, recipe: Recipe, out: Path, **options: Any) -> None:
     """
     if source.resolve() == out.resolve():
         raise RunError(f"{out} is the run to continue; give --out another folder")
-    out.mkdir(parents=True, exist_ok=True)
     with Store(out).locked():
         for part in _SHARED:
             if (source / part).is_dir():

@@ -124,9 +124,8 @@ def _illustration_passes(builder: Builder, spec: AnyModel, stage: Stage) -> Stag
     curves = tuple(row for _, suite in draws.curve_suites().values() for row in suite)
     n = min(draws.examples, len(builder.test_data))
     total = _suite_passes(builder, spec, (*draws.answered, *curves), n)
-    total += Passes(
-        forward=n * len(draws.curve_suites())
-    )  # for finding the images that are right unattacked
+    # each curve first finds the images that are right unattacked
+    total += Passes(forward=n * len(draws.curve_suites()))
     if stage.model == in_pictures(builder.recipe):
         total += _suite_passes(builder, spec, draws.shown, min(draws.pictures, n))
     return StageCost(total.forward, total.backward)

@@ -1,11 +1,11 @@
-"""What a run reports while it is in progress: events, passed to a function. It prints nothing.
+"""The events that a run passes to its observer while it is in progress. It prints nothing.
 
 ==============  ==========================================
 ``Planned``     the stages are known
 ``Skipped``     a stage was finished before
 ``Started``     a stage starts, or resumes
-``Progressed``  a stage has come this far
-``Measured``    a training has these values
+``Progressed``  a share of a stage is done
+``Measured``    values such as the loss of a training
 ``Finished``    a stage is finished
 ``Noticed``     something that the user should know
 ==============  ==========================================

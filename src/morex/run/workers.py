@@ -56,7 +56,7 @@ class Workers(ABC):
         Returns at once, with an empty list, if no stage is in progress.
 
         Raises:
-            Exception: whatever ended a stage.
+            Exception: the error that ended a stage.
         """
 
     def __enter__(self) -> Self:

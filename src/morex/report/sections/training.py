@@ -56,8 +56,8 @@ def _validations(material: Material) -> Figure | None:
     return Figure(
         message=_still_rising(several),
         note=(
-            "Accuracy on validation images under each perturbation of the training (PGD with as "
-            "few steps). For the warm-up of a gate: how often it chooses the right expert."
+            "Accuracy on validation images under each perturbation of the training, searched as in "
+            "training. For the warm-up of a gate: how often it chooses the right expert."
             f"{alone}"
         ),
         panels=panels,
