@@ -63,7 +63,7 @@ class TowardsEach(PerExample):
 
     Args:
         experts: the indices j_n, (N,), int64.
-        pushes: the weights of log w, (N,); 0 leaves the cross-entropy alone.
+        pushes: the weights of log w, (N,); 0 leaves only the cross-entropy.
     """
 
     experts: Tensor
@@ -107,7 +107,7 @@ class AwayFromChoices:
 
 def check_choices(right: Iterable[Collection[int]], count: int) -> None:
     """Raise ``ValueError`` unless each collection is non-empty and all indices are below count."""
-    if not all(names and {*names} <= {*range(count)} for names in right):
+    if not all(indices and {*indices} <= {*range(count)} for indices in right):
         raise ValueError(
             f"the gate chooses among {count}: expected indices below that, at least one for each "
             f"perturbation, got {right}"

@@ -2,8 +2,8 @@
 
     max over x' in the ball of   f_t(x') - f_y(x'),   t the rank-th most likely wrong class at x
 
-An untargeted loss pushes towards whatever wrong class is likeliest at the moment. Where that class
-leads to a dead end, a fixed target still finds its way (Gowal et al. 2019, MultiTargeted).
+An untargeted loss pushes towards whatever wrong class is likeliest at the moment. Where that leads
+to a dead end, a fixed target may still succeed (Gowal et al. 2019, MultiTargeted).
 """
 
 from dataclasses import dataclass, replace
@@ -66,7 +66,7 @@ class Targeted(Attack):
 
     @property
     def passes(self) -> Passes:
-        """Those of the PGD, and one to choose the targets."""
+        """The cost of the PGD, and a forward pass to choose the targets."""
         return self.attack.passes + Passes(forward=1)
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:

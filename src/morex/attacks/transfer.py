@@ -20,8 +20,8 @@ from morex.perturbations import Ball
 def experts_of(model: Model) -> list[Model]:
     """Return the models that a model is made of; none if it is a single network.
 
-    A protocol would not do: since Python 3.12 ``isinstance`` does not see in it what a torch module
-    finds through ``__getattr__``.
+    This is no ``isinstance`` with a protocol: since Python 3.12 that does not see attributes which
+    a torch module finds through ``__getattr__``, such as its submodules.
     """
     return [*getattr(model, "experts", ())]
 

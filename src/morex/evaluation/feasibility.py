@@ -6,7 +6,7 @@ from torch import Tensor
 from morex.perturbations import Ball, Perturbation
 
 TOLERANCE = 1e-5
-"""How far outside its ball rounding may put an image: this, plus this times eps."""
+"""Rounding may put an image this far outside its ball, plus this times eps."""
 
 
 class InfeasibleError(RuntimeError):
@@ -19,7 +19,7 @@ def check_feasible(
     """Check that every x' is finite, in [0, 1], and, for balls, in one of the balls.
 
     Raises:
-        InfeasibleError: if not; the message has the largest violation.
+        InfeasibleError: if one is not; the message has the largest violation.
     """
     if moved.shape != x.shape or not bool(moved.isfinite().all()):
         raise InfeasibleError(f"{name}: returned images that are not finite or of another shape")
@@ -37,7 +37,7 @@ def check_feasible(
 
 
 def balls_of(perturbation: Perturbation | tuple[Perturbation, ...]) -> tuple[Ball, ...]:
-    """Return the balls whose union is searched; none if the perturbation has a transform."""
+    """Return the balls whose union is searched; none if any part is a transform."""
     parts = perturbation if isinstance(perturbation, tuple) else (perturbation,)
     balls = tuple(part for part in parts if isinstance(part, Ball))
     return balls if len(balls) == len(parts) else ()

@@ -54,7 +54,7 @@ def gate_usage(
 
 
 def one_run(attack: Attack) -> Attack | None:
-    """Return one full run of PGD, or the draws of a transform; None for other attacks."""
+    """Return PGD with one full run, draws of transforms unchanged, and None for other attacks."""
     if isinstance(attack, PGD):
         return replace(attack, restarts=1, stop_when_fooled=False)
     if isinstance(attack, SearchAround):

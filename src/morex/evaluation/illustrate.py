@@ -20,7 +20,7 @@ from morex.models.answers import ExpertAnswers, expert_answers
 from morex.perturbations import Clean, Perturbation
 
 _QUERIES = 100
-"""The budget of attacks on decisions when they make pictures, which are few."""
+"""At most this many queries of RayS per picture; a table needs more."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Illustrator:
     def _seen(
         self, model: nn.Module, images: ImageSet, row: Row
     ) -> tuple[tuple[Tensor, ...], ExpertAnswers]:
-        """Return attacked images, the model's classes with their probabilities, and its experts."""
+        """Return the attacked images, and what the model and its experts predict for them."""
         place = ("pictures", row.name)
         batches = moved_batches(model, images, row.attack, place, self.seed, self.batch_size)
         moved = torch.cat([*batches])
@@ -163,7 +163,7 @@ def drawn_half_and_half(right: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _modest(attack: Attack) -> Attack:
-    """Return the attack with a smaller budget, which is enough to show what it does."""
+    """Return the attack with a budget that is small, but enough to show its effect."""
     if isinstance(attack, PGD):
         return replace(attack, restarts=1)
     if isinstance(attack, RayS):

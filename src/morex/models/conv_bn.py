@@ -60,7 +60,7 @@ class ConvNorm(nn.Module):
 
 
 class _Pointwise(nn.Conv2d):
-    """A 1x1 convolution that drops the pixels between its strides before it multiplies.
+    """A 1x1 convolution that drops the skipped pixels first and then has a stride of 1.
 
     The weight gradient of a strided 1x1 convolution of few channels in channels-last memory is
     wrong or crashes on CPUs (torch 2.13, oneDNN issue 6035). Without a stride it is right.

@@ -17,7 +17,7 @@ class ExtendedGate(nn.Module):
 
         s_i = log softmax(g(x))_i  for known experts,    s_j = h(x)_j  for those that joined
 
-    Whatever h returns, the known experts share the weight that it leaves them as g says.
+    Whatever h returns, g decides how the known experts share the weight that h leaves them.
 
     Args:
         known: g, a gate with an output for each of the first experts.
@@ -36,7 +36,7 @@ class ExtendedGate(nn.Module):
         return torch.cat([self.known(x).float().log_softmax(1), self.joined(x).float()], 1)
 
     def choices(self, x: Tensor) -> Tensor:
-        """Return the log odds of what is known, 0, and of each that joined: (N, 1 + joined)."""
+        """Return 0 for the known experts together, then h(x): (N, C, H, W) -> (N, 1 + joined)."""
         scores = self.joined(x).float()
         return torch.cat([scores.new_zeros(len(scores), 1), scores], 1)
 
@@ -45,7 +45,7 @@ class ExtendedGate(nn.Module):
         return torch.softmax(self.choices(x), dim=1)
 
     def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
-        """Return its two networks."""
+        """Return the forms of its two networks."""
         return {"known": describe(self.known), "joined": describe(self.joined)}
 
     @classmethod

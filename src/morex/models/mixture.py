@@ -158,8 +158,8 @@ class Mixture(Ensemble):
     def choices(self, x: Tensor) -> Tensor:
         """Return the scores of what the gate chooses among, in float32: (N, C, H, W) -> (N, n).
 
-        It chooses among the experts, unless it is an ``ExtendedGate``; then its own ``choices`` are
-        returned, and nothing else is computed.
+        The gate chooses among the experts, unless it is an ``ExtendedGate``: then these are that
+        gate's ``choices``, for which only part of it is evaluated.
         """
         if isinstance(self.gate, ExtendedGate):
             return self.gate.choices(x)
@@ -216,8 +216,8 @@ class LargestLogit(Ensemble):
     def forward(self, x: Tensor) -> Tensor:
         """Return E_j(x) with j = argmax_i max_k E_i(x)_k."""
         logits = self.expert_logits(x).float()
-        loudest = logits.amax(2).argmax(1)
-        return logits[torch.arange(len(x), device=x.device), loudest]
+        expert = logits.amax(2).argmax(1)
+        return logits[torch.arange(len(x), device=x.device), expert]
 
 
 def _parts(

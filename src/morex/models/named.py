@@ -22,7 +22,7 @@ from morex.models.hub import hub_model, on_hub
 
 
 class NamedModel(ABC):
-    """A model that somebody named.
+    """A model that is given by its name.
 
     Attributes:
         name: the name.
@@ -120,12 +120,12 @@ class FromFactory(NamedModel):
 
     @property
     def about(self) -> dict[str, Any]:
-        """Nothing."""
+        """Empty: a factory saves nothing beside its model."""
         return {}
 
     @property
     def recipe(self) -> None:
-        """None."""
+        """None: a factory has no recipe."""
         return None
 
     @cached_property

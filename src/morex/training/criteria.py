@@ -31,7 +31,7 @@ class Criterion(ABC):
         return F.cross_entropy(logits.float(), right)
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return which examples of the batch get the right answer, (N,) of bool."""
+        """Return where the model gives the right answer, (N,) of bool."""
         logits, right = self.answers(model, batch)
         return logits.argmax(1) == right
 
@@ -53,21 +53,21 @@ class ClassOfImage(Criterion):
 
 @dataclass(frozen=True)
 class RightChoice(Criterion):
-    """Name a right choice for the image, of all choices of the gate.
+    """Name a choice of the gate that is right for the image.
 
-    Experts, unless the gate is an ``ExtendedGate`` (``Mixture.choices``), which can also be asked
-    without a mixture. The loss is
+    The choices are the experts, unless the gate is an ``ExtendedGate`` (see ``Mixture.choices``),
+    which can also be trained without its mixture. The loss is
 
-        - log sum_j w_j(x')    over the choices j that are right, w = softmax of the scores:
+        - log sum_j w_j(x')    over the choices j that are right, w = softmax of the scores.
 
-    how the weight is split among them is left open.
+    It does not matter how the weight is split among them.
 
     Args:
         right: for each member of the objective the indices of the choices that are right for it,
             such as the expert trained on it.
 
     Raises:
-        TypeError: if what is to learn is neither a mixture with a gate nor an ``ExtendedGate``.
+        TypeError: if the model is neither a mixture with a gate nor an ``ExtendedGate``.
         ValueError: if its gate has no such choice.
     """
 
@@ -87,7 +87,7 @@ class RightChoice(Criterion):
         return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return for which examples the choice with the largest weight is right, (N,) of bool."""
+        """Return where the choice with the largest weight is right, (N,) of bool."""
         scores, right = self.answers(model, batch)
         return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
 
@@ -134,8 +134,12 @@ class NewExperts(RightChoice):
 
 @lru_cache(maxsize=8)
 def _table(device: torch.device, right: tuple[tuple[int, ...], ...], choices: int) -> Tensor:
-    """Return which choices are right for each member, (members, choices); copied only once."""
-    return torch.tensor([[i in names for i in range(choices)] for names in right], device=device)
+    """Return which choices are right for each member, (members, choices).
+
+    The table is cached, so that it is copied to the device only once.
+    """
+    rows = [[i in indices for i in range(choices)] for indices in right]
+    return torch.tensor(rows, device=device)
 
 
 def _mixture(model: nn.Module) -> Mixture:

@@ -19,7 +19,7 @@ class MovingAverage:
         self.decay = decay
         self.updates = 0
         self.shadow = {name: t.detach().clone() for name, t in followed.items()}
-        # listed once: for small networks, asking every tensor takes as long as averaging
+        # listed once: for small networks, checking every tensor takes as long as averaging
         self._floats = [name for name, t in followed.items() if t.is_floating_point()]
         self._others = [name for name, t in followed.items() if not t.is_floating_point()]
 
@@ -41,7 +41,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the followed tensors the values of the averages for the length of a block."""
+        """Give the followed tensors the values of the averages inside a ``with`` block."""
         current = {name: t.detach().clone() for name, t in self.followed.items()}
         self._write(self.shadow)
         try:

@@ -6,8 +6,8 @@ A step draws a batch. The objective changes it (the inner maximisation, on the f
 evaluation mode), and the step descends the loss of the criterion on what came back (the outer
 minimisation). Experts, baselines and mixtures differ in objective and criterion only.
 
-Every draw depends on the seed and the number of the step only, so a training that was interrupted
-resumes with the same bits.
+Every draw depends only on the seed and the number of the step, so an interrupted training resumes
+with the same bits.
 """
 
 import math
@@ -41,10 +41,10 @@ def train(
     checkpoint: Checkpoint | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> Fit:
-    """Train ``model`` in place; return it in evaluation mode, with its best weights on validation.
+    """Train ``model`` in place; leave it in evaluation mode, with its best weights on validation.
 
-    The best weights have the largest mean accuracy over the members of the objective, attacked as
-    in training.
+    The best weights are those with the largest mean accuracy over the members of the objective,
+    attacked as in training.
 
     Args:
         model: on the device of the data; parameters that must not learn have ``requires_grad`` off.
@@ -89,7 +89,7 @@ def train(
 
 
 class Training:
-    """A training in progress: what it consists of, which stays the same, and its state."""
+    """A training in progress: the parts that stay the same, and the state that changes."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Training:
         self._descend(self._inner_maximisation())
 
     def _inner_maximisation(self) -> Batch:
-        """Draw a batch and return what the objective makes of it: x', y."""
+        """Draw a batch and return x' and y, as the objective makes them."""
         step = self.state.step
         x, y, generator = self.batches.draw(step)
         with self._precision(), self.frozen():

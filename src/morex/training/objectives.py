@@ -1,4 +1,4 @@
-"""Objectives: which images x' a training step trains on. Each method of the paper is one of them.
+"""Objectives: the images x' that a training step trains on. Each method of the paper is one.
 
 A member of an objective is an attack inside one perturbation: PGD in a ball, or one draw of a
 transform (``Clean`` included). The objective lets its members change a batch, and the step descends
@@ -71,7 +71,7 @@ class Objective(ABC):
 
     @property
     def updates(self) -> int:
-        """The number of images per example that the update takes."""
+        """The number of images in the update per example of the batch."""
         return 1
 
     @property
@@ -85,7 +85,7 @@ class Objective(ABC):
     def _changed_by(
         self, which: int, model: Model, x: Tensor, y: Tensor, generator: torch.Generator
     ) -> Batch:
-        """Return what one member makes of the whole batch."""
+        """Return the whole batch, changed by one member."""
         moved = self.members[which].search(model, x, y, generator)
         return Batch(moved, y, torch.full_like(y, which))
 

@@ -1,4 +1,4 @@
-"""What a training reports: while it runs, when it is over, and when it fails."""
+"""What a training reports: its progress, its history, and a failure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +18,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fit:
-    """The course of a training that is over.
+    """The history of a finished training.
 
     ``history`` has one entry per epoch: ``epoch``, ``loss`` (mean) and ``learning_rate``; epochs
     that were validated also have ``validation`` (accuracy under each member of the objective) and
-    ``score`` (their mean). ``seconds`` is the time from the first step on, summed over
-    interruptions; it does not include loading data and libraries.
+    ``score`` (their mean). ``seconds`` is the time from the first step on, including the time
+    before interruptions, but not the loading of data and libraries.
     """
 
     history: list[dict[str, Any]]

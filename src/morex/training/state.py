@@ -1,4 +1,4 @@
-"""The state of a training: all that changes in it, saved and restored bit for bit."""
+"""The state of a training: everything that changes in it, saved and restored bit for bit."""
 
 import math
 import time
@@ -47,7 +47,7 @@ class TrainingState:
     """Everything that changes while a model is trained.
 
     Args:
-        model: is trained in place.
+        model: the model, which is trained in place.
         parameters: those of its parameters that learn.
         config: the hyperparameters.
     """
@@ -91,7 +91,7 @@ class TrainingState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Give the model its averaged weights for the length of a block, if they are kept."""
+        """Give the model its averaged weights inside a ``with`` block, if there are any."""
         if self.average:
             with self.average.applied():
                 yield
@@ -99,21 +99,21 @@ class TrainingState:
             yield
 
     def keep_if_best(self, score: float) -> None:
-        """Keep the weights if no earlier ones had a larger score: ties go to the later ones."""
+        """Keep the weights unless earlier ones had a larger score; ties go to the later ones."""
         if score >= self.best_score:
             self.best_score = score
             self.keep()
 
     def keep(self) -> None:
-        """Keep the weights that the model has now, to be returned at the end."""
+        """Keep a copy of the current weights, which ``return_best`` restores."""
         self.best = {name: t.detach().clone() for name, t in self.learning.items()}
 
     def return_best(self) -> None:
-        """Give the model the weights that were kept last."""
+        """Give the model the weights that were kept."""
         copy_tensors(self.best, self.learning)
 
     def elapsed(self) -> float:
-        """Return the seconds spent so far, those before an interruption included."""
+        """Return the seconds spent so far, including those before an interruption."""
         return self._seconds_before + time.monotonic() - self._started
 
     def snapshot(self) -> Snapshot:
