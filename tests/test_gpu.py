@@ -19,7 +19,7 @@ from morex.recipe import parse_recipe
 from morex.recipe.extend import extended
 from morex.report import read_results
 from morex.run import run
-from morex.run.continuation import go_on_from, recipe_of
+from morex.run.continuation import continue_run, recipe_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -55,7 +55,7 @@ def test_a_finished_run_is_not_done_again(finished: Path) -> None:
 
 def test_a_mixture_is_extended(finished: Path, tmp_path: Path) -> None:
     recipe = extended(recipe_of(finished), "MoRE", {"rain": {"kind": "rain", "drops": 20}})
-    go_on_from(finished, recipe, tmp_path / "run", device=GPU)
+    continue_run(finished, recipe, tmp_path / "run", device=GPU)
     assert isinstance(load_model(tmp_path / "run/models/more-+-rain", device=GPU), Mixture)
 
 

@@ -23,7 +23,7 @@ from morex.recipe.extend import extended, last_mixture, shrunk
 from morex.recipe.lineage import expert_for, known_and_new
 from morex.recipe.models import MixtureModel, NetworkModel, SavedModel
 from morex.run import Builder, RunError, run
-from morex.run.continuation import go_on_from, recipe_of, training_seconds
+from morex.run.continuation import continue_run, recipe_of, training_seconds
 from morex.run.costs import estimate
 from morex.run.stages import plan_stages
 from morex.training.objectives import Objective, SideBySide
@@ -48,7 +48,7 @@ def grown(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     """The same with rain. Do not change it."""
     out, spy = tmp_path_factory.mktemp("grown") / "run", Spy()
     recipe = extended(recipe_of(finished), "MoRE", RAIN)
-    go_on_from(finished, recipe, out, observer=spy, jobs=1)
+    continue_run(finished, recipe, out, observer=spy, jobs=1)
     return out, spy, recipe
 
 
@@ -320,7 +320,7 @@ def test_the_gate_learns_while_the_new_expert_does(
 
     other, spy = tmp_path / "other", Spy()
     raw = changed(recipe.model_dump(mode="json"), "models.Mrain.training.learning_rate", 0.01)
-    go_on_from(out, parse_recipe(raw), other, observer=spy, jobs=1)
+    continue_run(out, parse_recipe(raw), other, observer=spy, jobs=1)
     trained = {stage for stage in spy.done if not stage.startswith("evaluate")}
     assert trained == {"train-mrain", "train-more-+-rain"}  # whatever the expert is
 
@@ -333,7 +333,7 @@ def test_without_an_attack_on_itself_the_gate_waits_for_the_expert(
     recipe = parse_recipe(raw)
     stages = {stage.id: stage for stage in plan_stages(recipe, "", "")}
     assert "train-mrain" in stages["gate-more-+-rain"].needs
-    go_on_from(out, recipe, tmp_path / "run", jobs=1)
+    continue_run(out, recipe, tmp_path / "run", jobs=1)
     assert isinstance(load_model(tmp_path / "run/models/more-+-rain/gate"), Mixture)
 
 
@@ -358,7 +358,7 @@ def test_rows_of_damaged_outcomes_are_attacked_again(finished: Path, tmp_path: P
 
 def test_a_run_that_goes_on_from_itself_raises(finished: Path) -> None:
     with pytest.raises(RunError, match="is the run to continue; give --out another folder"):
-        go_on_from(finished, tiny(*FEW), finished)
+        continue_run(finished, tiny(*FEW), finished)
 
 
 def test_what_is_no_run_raises(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_an_expert_from_elsewhere_joins_with_its_own_architecture(
     theirs = _expert_from_elsewhere(tmp_path / "theirs")
     recipe = extended(recipe_of(finished), "MoRE", RAIN, {"rain": str(tmp_path / "theirs")})
     out, spy = tmp_path / "run", Spy()
-    go_on_from(finished, recipe, out, observer=spy, jobs=1)
+    continue_run(finished, recipe, out, observer=spy, jobs=1)
     model = load_model(out / "models/more-+-rain")
     assert isinstance(model, Mixture)
     joined = model.experts[3]
@@ -388,12 +388,12 @@ def test_an_expert_from_elsewhere_joins_with_its_own_architecture(
     assert joined.config == theirs.config
     torch.testing.assert_close(joined.stem.state_dict(), theirs.stem.state_dict())
     again = Spy()
-    go_on_from(finished, recipe, out, observer=again, jobs=1)
+    continue_run(finished, recipe, out, observer=again, jobs=1)
     assert not again.done
     with torch.no_grad():
         theirs.head.bias.add_(1)
     save_model(theirs, tmp_path / "theirs")
-    go_on_from(finished, recipe, out, observer=again, jobs=1)
+    continue_run(finished, recipe, out, observer=again, jobs=1)
     assert "train-mrain" in again.done
 
 
@@ -430,8 +430,8 @@ def test_any_torch_classifier_joins_by_its_factory(
     raw = recipe.model_dump(mode="json")
     raw["models"]["Mrain"] |= given
     recipe, out, spy = parse_recipe(raw), tmp_path / "run", Spy()
-    go_on_from(finished, recipe, out, jobs=1)
-    go_on_from(finished, recipe, out, observer=spy, jobs=1)
+    continue_run(finished, recipe, out, jobs=1)
+    continue_run(finished, recipe, out, observer=spy, jobs=1)
     assert not spy.done
     mixture, alone = load_model(out / "models/more-+-rain"), load_model(out / "models/mrain")
     assert isinstance(mixture, Mixture)
@@ -476,7 +476,7 @@ def test_what_a_factory_makes_is_checked(
     raw = extended(recipe_of(finished), "MoRE", RAIN, {"rain": factory}).model_dump(mode="json")
     raw["models"]["Mrain"] |= given
     with pytest.raises(ValueError, match=re.escape(message)):
-        go_on_from(finished, parse_recipe(raw), tmp_path / "run", jobs=1)
+        continue_run(finished, parse_recipe(raw), tmp_path / "run", jobs=1)
 
 
 @pytest.mark.parametrize("what", ["a mixture", "other classes", "nothing"])
@@ -492,7 +492,7 @@ def test_what_cannot_be_an_expert_is_said(what: str, finished: Path, tmp_path: P
         "other classes": "has the classes cat, dog, which are not",
     }
     with pytest.raises(ModelError, match=message.get(what, "no model in")):
-        go_on_from(finished, recipe, tmp_path / "run", jobs=1)
+        continue_run(finished, recipe, tmp_path / "run", jobs=1)
 
 
 # --- the commands

@@ -27,8 +27,8 @@ def test_a_run_directory_that_cannot_be_made_or_written(tmp_path: Path) -> None:
 _HOLDER = """
 import sys
 from pathlib import Path
-from morex.run.store import Store
-with Store(Path(sys.argv[1])).locked():
+from morex.run.directory import RunDirectory
+with RunDirectory(Path(sys.argv[1])).locked():
     print("locked", flush=True)
     sys.stdin.read()
 """

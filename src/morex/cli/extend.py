@@ -136,9 +136,9 @@ def _continue(
 ) -> None:
     """Run a recipe that reuses the finished stages of ``source``, and show its results."""
     from morex.cli.extension import training_cost, with_changes
-    from morex.run.continuation import go_on_from
+    from morex.run.continuation import continue_run
 
     recipe = with_changes(recipe, overrides)
     with observing(out) as observer:
-        go_on_from(source, recipe, out, device=read_device(device), observer=observer, jobs=jobs)
+        continue_run(source, recipe, out, device=read_device(device), observer=observer, jobs=jobs)
     show_results(out, recipe, training_cost(out, recipe, before))

@@ -8,7 +8,7 @@
 ``builder``          the data, models, objectives and attacks that a recipe describes
 ``workers``          stages side by side in processes
 ``cores``            threads of a stage, and stages at a time
-``store``            the files of a run directory
+``directory``        the files of a run directory
 ``checkpoint``       interrupted trainings
 ``partial_results``  interrupted evaluations
 ``continuation``     a new run that continues a finished one
@@ -24,6 +24,7 @@
 from morex.run.builder import Builder
 from morex.run.cores import default_jobs
 from morex.run.costs import Estimate, estimate
+from morex.run.directory import RunError
 from morex.run.events import (
     Event,
     Finished,
@@ -38,7 +39,6 @@ from morex.run.events import (
 )
 from morex.run.execute import run
 from morex.run.stages import Stage
-from morex.run.store import RunError
 
 __all__ = [
     "Builder",

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from morex.recipe import Recipe, load_recipe
+from morex.run.directory import RunDirectory, RunError
 from morex.run.execute import run
 from morex.run.stages import stage_id
-from morex.run.store import RunError, Store
 
 _SHARED = ("models", "outcomes", "illustrations", "stages")
 
 
-def go_on_from(source: Path, recipe: Recipe, out: Path, **options: Any) -> None:
+def continue_run(source: Path, recipe: Recipe, out: Path, **options: Any) -> None:
     """Do ``recipe`` in the new run ``out``, which reuses the finished stages of the run ``source``.
 
     The files of ``source`` are linked, or copied where the file system has no links; they are never
@@ -31,7 +31,7 @@ def go_on_from(source: Path, recipe: Recipe, out: Path, **options: Any) -> None:
     """
     if source.resolve() == out.resolve():
         raise RunError(f"{out} is the run to continue; give --out another folder")
-    with Store(out).locked():
+    with RunDirectory(out).locked():
         for part in _SHARED:
             if (source / part).is_dir():
                 shutil.copytree(source / part, out / part, copy_function=_link, dirs_exist_ok=True)
@@ -52,7 +52,7 @@ def recipe_of(source: Path) -> Recipe:
 
 def training_seconds(out: Path, model: str) -> float:
     """Return how long a model and its gate were trained, without its experts."""
-    records = (Store(out).record(stage_id(kind, model)) for kind in ("gate", "train"))
+    records = (RunDirectory(out).record(stage_id(kind, model)) for kind in ("gate", "train"))
     return sum(record.training_seconds for record in records if record)
 
 

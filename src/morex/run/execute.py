@@ -13,12 +13,12 @@ from morex.recipe import Recipe
 from morex.recipe.read_yaml import to_yaml
 from morex.run.cores import default_jobs, threads
 from morex.run.costs import stage_work
+from morex.run.directory import RunDirectory
 from morex.run.events import Noticed, Observer, Planned, Skipped, ignore
 from morex.run.provenance import provenance
 from morex.run.results import results, test_labels
 from morex.run.stage_runner import StageRunner
 from morex.run.stages import Stage, plan_stages
-from morex.run.store import Store
 from morex.run.workers import InProcesses, InThisProcess, Workers
 
 
@@ -55,10 +55,10 @@ def run(
     jobs = default_jobs(recipe, device) if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    store = Store(Path(out))
-    with store.locked(), threads(recipe.threads):
-        runner = StageRunner.open(recipe, store.root, device, observer, checkpoint_every)
-        store.write("recipe.yaml", to_yaml(recipe.model_dump(mode="json")).encode())
+    directory = RunDirectory(Path(out))
+    with directory.locked(), threads(recipe.threads):
+        runner = StageRunner.open(recipe, directory.root, device, observer, checkpoint_every)
+        directory.write("recipe.yaml", to_yaml(recipe.model_dump(mode="json")).encode())
         with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:
             _Execution(runner, workers).do_all()
 
@@ -92,7 +92,7 @@ class _Execution:
         self.chain_work = _chain_work(self.stages, work)
         self.runner.observer(Planned(tuple(self.stages), work))
         labels = test_labels(self.runner.builder)
-        self.runner.store.write(test_images.FILE, labels.to_bytes(indent=None))
+        self.runner.directory.write(test_images.FILE, labels.to_bytes(indent=None))
         waiting = self._skip_finished()
         while waiting or self.workers.busy:
             while self.workers.free and (stage := self._next(waiting)):
@@ -100,17 +100,17 @@ class _Execution:
                 self._begin(stage)
             for stage_id, record in self.workers.wait():
                 self._add(stage_id, record)
-        self.runner.store.tidy()
+        self.runner.directory.tidy()
 
     def _skip_finished(self) -> list[Stage]:
         """Skip all stages that are finished, so that results contain them; return the others."""
-        store, waiting = self.runner.store, []
+        directory, waiting = self.runner.directory, []
         for stage in self.stages:
-            if self._ready(stage) and (record := store.finished(stage, self._key(stage))):
+            if self._ready(stage) and (record := directory.finished(stage, self._key(stage))):
                 self._skip(stage, record)
             else:
                 waiting.append(stage)
-        store.damaged.clear()  # reported when the stage is done again
+        directory.damaged.clear()  # reported when the stage is done again
         return waiting
 
     def _ready(self, stage: Stage) -> bool:
@@ -128,11 +128,11 @@ class _Execution:
 
     def _begin(self, stage: Stage) -> None:
         """Hand a stage to the workers, unless it is finished and up to date."""
-        store, key = self.runner.store, self._key(stage)
-        record = store.finished(stage, key)  # if what it reads was redone with the same bits
-        for damage in store.damaged:
+        directory, key = self.runner.directory, self._key(stage)
+        record = directory.finished(stage, key)  # if what it reads was redone with the same bits
+        for damage in directory.damaged:
             self.runner.observer(Noticed(f"{damage}; {stage.id} is done again"))
-        store.damaged.clear()
+        directory.damaged.clear()
         if record:
             self._skip(stage, record)
         else:
@@ -158,7 +158,7 @@ class _Execution:
         made_by = provenance(builder.device)
         for suite in ("", *builder.recipe.evaluation.suites):
             content = results(builder, self.stages, done, made_by, suite)
-            self.runner.store.write(results_name(suite), content.to_bytes())
+            self.runner.directory.write(results_name(suite), content.to_bytes())
 
 
 def _chain_work(stages: list[Stage], work: dict[str, float]) -> dict[str, float]:

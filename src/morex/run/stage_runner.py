@@ -28,13 +28,13 @@ from morex.recipe.phases import Phase, phase_of
 from morex.run.builder import Builder
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.costs import network_passes
+from morex.run.directory import RunDirectory
 from morex.run.events import Finished, Measured, Noticed, Observer, Progressed, Started
 from morex.run.memory import forget_peak, peak_memory
 from morex.run.partial_results import PartialRows
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.starting import SavedModels, starting_model
-from morex.run.store import Store
 from morex.training import Progress, train
 
 
@@ -43,7 +43,7 @@ class StageRunner:
     """Runs one stage at a time, in a process that holds the data."""
 
     builder: Builder
-    store: Store
+    directory: RunDirectory
     observer: Observer
     checkpoint_every: float
 
@@ -57,7 +57,7 @@ class StageRunner:
         checkpoint_every: float,
     ) -> "StageRunner":
         """Load the data of a run in this process."""
-        return cls(Builder.open(recipe, device), Store(root), observer, checkpoint_every)
+        return cls(Builder.open(recipe, device), RunDirectory(root), observer, checkpoint_every)
 
     @property
     def recipe(self) -> Recipe:
@@ -70,7 +70,7 @@ class StageRunner:
         forget_peak(self.builder.device)
         started = time.monotonic()
         action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
-        work = self.store.work_folder(stage, key)
+        work = self.directory.work_folder(stage, key)
         about, text = action.get(stage.kind, self._train)(stage, work)
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {
@@ -80,7 +80,7 @@ class StageRunner:
             "provenance": provenance(self.builder.device),
         }
         description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
-        record = self.store.finish(stage, key, (stage.output, *description), about)
+        record = self.directory.finish(stage, key, (stage.output, *description), about)
         self.observer(Finished(stage, seconds, text))
         return record
 
@@ -89,7 +89,7 @@ class StageRunner:
 
     def _train(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Train a model, or its gate, and save it."""
-        saved = SavedModels(self.store.root)
+        saved = SavedModels(self.directory.root)
         model = self.builder.ready(starting_model(self.builder, stage, saved))
         about: dict[str, Any] = {}
         text = ""
@@ -97,7 +97,7 @@ class StageRunner:
             about = self._fit(stage, phase, model, work)
             judged, loss = about["validation"], about["history"][-1].loss
             text = f"loss {loss:.3f}" if judged is None else f"validation {percent(judged)}"
-        folder = self.store.root / stage.folder
+        folder = self.directory.root / stage.folder
         dtype = torch.bfloat16 if self.recipe.saved_precision == "bf16" else torch.float32
         label = self._label(stage.model)
         if isinstance(model, ExtendedGate):  # a gate alone, which cannot be evaluated
@@ -177,7 +177,7 @@ class StageRunner:
             done=dict(rows.done),
             keep=keep,
         )
-        path = self.store.root / stage.output
+        path = self.directory.root / stage.output
         path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path)
         has_gate = isinstance(model, Mixture) and not stage.suite
@@ -189,30 +189,30 @@ class StageRunner:
 
     def _ready(self, stage: Stage) -> nn.Module:
         """Return the trained model of a stage, ready to be attacked."""
-        return self.builder.ready(SavedModels(self.store.root).model(stage.model)).eval()
+        return self.builder.ready(SavedModels(self.directory.root).model(stage.model)).eval()
 
     def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model on a few images, for the report page."""
         gallery = stage.model == in_pictures(self.recipe)
         data = self.builder.test_data
         made = self.builder.illustrator().illustrate(self._ready(stage), data, gallery=gallery)
-        made.save(self.store.root / stage.output)
+        made.save(self.directory.root / stage.output)
         shown = f", {len(made.pictures.index)} pictures" if made.pictures else ""
         return {}, f"{len(made.labels)} images{shown}"
 
     def _row_keys(self, stage: Stage) -> dict[str, str]:
         """Return a hash of what decides each row of an evaluation."""
-        trained = self.store.record(stage_id("train", stage.model))
+        trained = self.directory.record(stage_id("train", stage.model))
         assert trained
         return stage.row_keys(trained.files[f"{model_folder(stage.model)}/{WEIGHTS}"])
 
     def _known_rows(self, stage: Stage, keys: dict[str, str]) -> dict[str, BoolArray]:
         """Return the outcomes of rows that an earlier evaluation of the same model has."""
-        before = self.store.record(stage.id)
+        before = self.directory.record(stage.id)
         if before is None:
             return {}
         same = [name for name, key in before.rows.items() if keys.get(name) == key]
-        path = self.store.root / stage.output
+        path = self.directory.root / stage.output
         if not same or not path.is_file() or digest_of(path) != before.files[stage.output]:
             return {}
         right = Outcomes.load(path).right

@@ -20,10 +20,10 @@ import torch
 
 from morex.artifacts.records import StageRecord
 from morex.recipe import parse_recipe
+from morex.run.directory import RunError
 from morex.run.events import Event
 from morex.run.stage_runner import StageRunner
 from morex.run.stages import Stage
-from morex.run.store import RunError
 
 Result = tuple[str, StageRecord]
 """The id of a finished stage, and its record."""
@@ -143,7 +143,7 @@ class InProcesses(Workers):
         arguments = (
             theirs,
             builder.recipe.model_dump(mode="json"),
-            self.runner.store.root,
+            self.runner.directory.root,
             builder.device,
             self.runner.checkpoint_every,
             torch.get_num_threads(),

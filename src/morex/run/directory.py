@@ -1,13 +1,15 @@
 """A run's directory: its lock, its finished stages, and the data of unfinished ones.
 
-recipe.yaml            what the run does
-results.json           the results so far, for tables and reports
-models/NAME/           a trained model: model.json, model.safetensors
-outcomes/NAME.npz      one boolean per row and test image
-illustrations/NAME.npz the pictures and curves of a model on the report page
-test-labels.json       the true classes of the test images
-stages/STAGE.json      a finished stage: its key, its files with checksums, cost, provenance
-work/STAGE-KEY/        an unfinished stage: its checkpoint, or the rows evaluated so far
+==========================  ====================================================================
+``recipe.yaml``             what the run does
+``results.json``            the results so far, for tables and reports
+``models/NAME/``            a trained model: model.json, model.safetensors
+``outcomes/NAME.npz``       one boolean per row and test image
+``illustrations/NAME.npz``  the pictures and curves of a model on the report page
+``test-labels.json``        the true classes of the test images
+``stages/STAGE.json``       a finished stage: key, files with checksums, cost and provenance
+``work/STAGE-KEY/``         an unfinished stage: its checkpoint, or the rows evaluated so far
+==========================  ====================================================================
 """
 
 import hashlib
@@ -34,8 +36,8 @@ class RunError(RuntimeError):
     """A run cannot start or cannot continue."""
 
 
-class Store:
-    """Reads and writes a run directory; no other class knows its layout.
+class RunDirectory:
+    """Locks a run directory, and reads, checks and writes its files.
 
     ``damaged`` collects what is wrong with files that were checked.
     """
