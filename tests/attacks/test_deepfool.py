@@ -147,7 +147,7 @@ def test_a_huge_radius_fools_everything() -> None:
         ({"perturbation": (L2(1.0),)}, "Linf or L2 ball"),
         ({"steps": 0}, "steps >= 1"),
         ({"overshoot": -0.1}, "overshoot >= 0"),
-        ({"overshoot": float("nan")}, "overshoot >= 0"),
+        ({"overshoot": float("nan")}, "overshoot must be a finite number, got nan"),
         ({"candidates": 1}, "candidates >= 2"),
     ],
     ids=str,

@@ -190,7 +190,7 @@ def test_an_l2_stride_reaches_its_radius_and_no_further(
         ({"perturbation": (L2(1.0),)}, "Linf or L2 ball"),
         ({"queries": 0}, "queries >= 1"),
         ({"tolerance": 0.0}, "tolerance > 0"),
-        ({"tolerance": float("nan")}, "tolerance > 0"),
+        ({"tolerance": float("nan")}, "tolerance must be a finite number, got nan"),
     ],
     ids=str,
 )

@@ -309,8 +309,14 @@ def test_printed_form(ball: Ball, text: str) -> None:
 @each_ball
 def test_scaling_and_bad_radii(kind: type[Ball]) -> None:
     assert kind(0.5).scaled(2) == kind(1.0)
-    for eps in (-0.1, math.inf, math.nan):
-        with pytest.raises(ValueError, match=f"{kind.__name__}: eps must be finite and >= 0"):
+    with pytest.raises(
+        ValueError, match=rf"{kind.__name__}: eps must be finite and >= 0, got -0\.1"
+    ):
+        kind(-0.1)
+    for eps in (math.inf, math.nan):
+        with pytest.raises(
+            ValueError, match=f"{kind.__name__}: eps must be a finite number, got {eps}"
+        ):
             kind(eps)
     with pytest.raises(ValueError, match=r"eps must be finite and >= 0, got -0\.5"):
         kind(0.5).scaled(-1)

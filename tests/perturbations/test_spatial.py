@@ -126,7 +126,7 @@ def test_the_grid_has_the_corners_and_stops_when_all_are_fooled() -> None:
     ("make", "message"),
     [
         (lambda: RotateTranslate(-1, 0), "degrees must be finite and >= 0"),
-        (lambda: RotateTranslate(0, float("nan")), "pixels must be finite"),
+        (lambda: RotateTranslate(0, float("nan")), "pixels must be a finite number, got nan"),
         (lambda: Shear(90), "below 90"),
         (lambda: Scale(-1), "percent must be"),
         (lambda: GridSearch(Fog(0.1, 0.5)), "needs a spatial transform"),

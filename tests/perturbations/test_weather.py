@@ -192,13 +192,26 @@ def test_scaling_is_linear_in_haze_and_in_darkness() -> None:
         Snow(darkness=2.5).scaled(-1)
 
 
-@pytest.mark.parametrize(("t", "light"), [(math.nan, 0.5), (0.1, -0.1), (0.1, 1.1), (0, math.nan)])
+@pytest.mark.parametrize(("t", "light"), [(0.1, -0.1), (0.1, 1.1)])
 def test_bad_fog_is_refused(t: float, light: float) -> None:
     with pytest.raises(ValueError, match=r"light in \[0, 1\], got"):
         Fog(t=t, light=light)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("t", math.nan), ("light", math.nan), ("light", math.inf)]
+)
+def test_fog_is_finite_but_for_t(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"Fog: {name} must be a finite number, got {value}"):
+        Fog(**{"t": 0.1, "light": 0.5, name: value})
+    assert Fog(t=-math.inf, light=0.5).haze == 0
+    assert Fog(t=math.inf, light=0.5).haze == 1
+
+
 @pytest.mark.parametrize("darkness", [0.99, math.inf, math.nan])
 def test_bad_snow_is_refused(darkness: float) -> None:
-    with pytest.raises(ValueError, match="darkness must be finite"):
+    with pytest.raises(
+        ValueError,
+        match=r"darkness must be (finite and >= 1, got 0\.99|a finite number, got (inf|nan))",
+    ):
         Snow(darkness=darkness)

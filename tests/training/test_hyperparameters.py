@@ -204,7 +204,7 @@ def test_a_schedule_may_jump() -> None:
         ({"batch_size": 0}, "at least 1"),
         ({"validate_every": 0}, "at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
-        ({"learning_rate": math.nan}, "learning_rate must be positive, got nan"),
+        ({"learning_rate": math.nan}, "learning_rate must be a finite number, got nan"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\).*got 1\.0"),
         ({"weight_decay": -0.1}, r"weight_decay at least 0, got 0\.9 and -0\.1"),
         ({"clip_norm": 0.0}, "clip_norm must be positive, got 0.0"),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.sequence import Search, first_that_fools
+from morex.core.number_checks import check_numbers
 from morex.perturbations import L1, L2, Ball, Linf
 
 AttackName = Literal["apgd-ce", "apgd-t", "fab-t", "square"]
@@ -52,6 +53,7 @@ class AutoAttack(Attack):
 
     def __post_init__(self) -> None:
         """Check ball, names and budget."""
+        check_numbers(self)
         if type(self.perturbation) not in _NORMS:
             raise ValueError(f"AutoAttack needs an Linf, L2 or L1 ball, got {self.perturbation}")
         known = get_args(AttackName)

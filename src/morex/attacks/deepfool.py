@@ -14,6 +14,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.losses import most_likely_wrong
+from morex.core.number_checks import check_numbers
 from morex.perturbations import L2, Ball, Linf
 
 _NUDGE = 1e-4
@@ -45,6 +46,7 @@ class DeepFool(Attack):
 
     def __post_init__(self) -> None:
         """Check the ball and the budget."""
+        check_numbers(self)
         if not isinstance(self.perturbation, Linf | L2):
             raise ValueError(f"DeepFool needs an Linf or L2 ball, got {self.perturbation}")
         few = self.candidates is not None and self.candidates < 2

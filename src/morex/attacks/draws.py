@@ -19,6 +19,7 @@ from torch import Tensor
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.losses import cross_entropy
 from morex.attacks.sequence import Search, first_that_fools
+from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball, Spatial, Transform
 
 
@@ -37,6 +38,7 @@ class WorstOfDraws(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        check_numbers(self)
         if not isinstance(self.perturbation, Transform):
             raise ValueError(f"WorstOfDraws draws transforms, got {self.perturbation}")
         if self.draws < 1:
@@ -81,6 +83,7 @@ class WorstOfStrengths(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        check_numbers(self)
         if not isinstance(self.perturbation, Transform):
             raise ValueError(f"WorstOfStrengths draws transforms, got {self.perturbation}")
         within = all(0 <= factor <= 1 for factor in self.strengths)
@@ -128,6 +131,7 @@ class GridSearch(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        check_numbers(self)
         if not isinstance(self.perturbation, Spatial):
             raise ValueError(f"GridSearch needs a spatial transform, got {self.perturbation}")
         if self.points < 2:
@@ -170,6 +174,7 @@ class RandomNoise(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        check_numbers(self)
         if self.draws < 1:
             raise ValueError(f"RandomNoise needs draws >= 1, got {self.draws}")
 

@@ -18,6 +18,7 @@ from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.gate_losses import Gated, TowardsEach, TowardsExpert
 from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools
+from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
 
 
@@ -45,6 +46,7 @@ class DrawnSteering(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        check_numbers(self)
         if self.push <= 0:
             raise ValueError(f"DrawnSteering needs push > 0, got {self.push}")
         self._plain()
@@ -93,6 +95,7 @@ class GateSteering(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        check_numbers(self)
         if not self.pushes or min(self.pushes) <= 0:
             raise ValueError(f"GateSteering needs lambdas > 0 in pushes, got {self.pushes}")
         self._plain()

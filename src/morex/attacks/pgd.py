@@ -15,6 +15,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.losses import CROSS_ENTROPY, Loss, loss_of_rows
+from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
 
 Keep = Literal["best", "last"]
@@ -58,6 +59,7 @@ class PGD(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        check_numbers(self)
         if not self.balls or not all(isinstance(ball, Ball) for ball in self.balls):
             raise ValueError(f"PGD searches balls, got {self.perturbation}")
         if self.steps < 1 or self.restarts < 1 or self.relative_step <= 0:

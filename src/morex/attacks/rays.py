@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
+from morex.core.number_checks import check_numbers
 from morex.perturbations import L2, Ball, Linf
 
 _SATURATIONS = 6
@@ -46,6 +47,7 @@ class RayS(Attack):
 
     def __post_init__(self) -> None:
         """Check the ball and the budget."""
+        check_numbers(self)
         if not isinstance(self.perturbation, Linf | L2):
             raise ValueError(f"RayS needs an Linf or L2 ball, got {self.perturbation}")
         if self.queries < 1 or not 0 < self.tolerance < float("inf"):

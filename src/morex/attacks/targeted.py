@@ -14,6 +14,7 @@ from torch import Tensor
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.losses import PerExample, most_likely_wrong
 from morex.attacks.pgd import PGD
+from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
 
 
@@ -56,6 +57,7 @@ class Targeted(Attack):
 
     def __post_init__(self) -> None:
         """Check the rank."""
+        check_numbers(self)
         if self.rank < 1:
             raise ValueError(f"Targeted needs rank >= 1, got {self.rank}")
 

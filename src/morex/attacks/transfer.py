@@ -14,6 +14,7 @@ from torch import Tensor
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools
+from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
 
 
@@ -48,6 +49,7 @@ class ExpertTransfer(Attack):
 
     def __post_init__(self) -> None:
         """Check the budget."""
+        check_numbers(self)
         self._attack()
 
     @property

@@ -1,9 +1,10 @@
 """What all other rooms use.
 
-=============  ==========================================================
-``files``      files that are either complete or absent; checksums
-``seeding``    random generators, derived from a seed and a place in the work
-``precision``  which device to compute on, and in which number format
-``units``      numbers and words as people read them
-=============  ==========================================================
+=================  ==========================================================
+``files``          files that are either complete or absent; checksums
+``seeding``        random generators, derived from a seed and a place in the work
+``precision``      which device to compute on, and in which number format
+``number_checks``  that dataclasses are given finite numbers of the declared types
+``units``          numbers and words as people read them
+=================  ==========================================================
 """

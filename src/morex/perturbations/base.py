@@ -11,6 +11,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from morex.core.number_checks import check_numbers
+
 
 @dataclass(frozen=True)
 class Perturbation(ABC):
@@ -45,7 +47,8 @@ class Ball(Perturbation):
 
     def __post_init__(self) -> None:
         """Check the radius."""
-        if not 0 <= self.eps < float("inf"):
+        check_numbers(self)
+        if self.eps < 0:
             raise ValueError(f"{type(self).__name__}: eps must be finite and >= 0, got {self.eps}")
 
     def scaled(self, factor: float) -> Self:

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from morex.core.number_checks import check_numbers
 from morex.perturbations.base import Transform
 
 _REFERENCE = 32 * 32
@@ -42,6 +43,7 @@ class Rain(Transform):
 
     def __post_init__(self) -> None:
         """Check the strengths."""
+        check_numbers(self)
         if not 0 <= self.drops < math.inf or self.length < 1:
             raise ValueError(
                 f"Rain needs finite drops >= 0 and length >= 1, got {self.drops} and {self.length}"
@@ -98,6 +100,7 @@ class Occlusion(Transform):
 
     def __post_init__(self) -> None:
         """Check the strength."""
+        check_numbers(self)
         if not 0 <= self.share <= 1:
             raise ValueError(f"Occlusion: share must be in [0, 1], got {self.share}")
 

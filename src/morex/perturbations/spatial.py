@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from morex.core.number_checks import check_numbers
 from morex.perturbations.base import Transform
 
 
@@ -66,6 +67,7 @@ class Spatial(Transform):
         return replace(self, **strengths)
 
     def _check(self) -> None:
+        check_numbers(self)
         for field in fields(self):
             value = getattr(self, field.name)
             if not 0 <= value < math.inf:

@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from morex.core.number_checks import check_numbers
 from morex.perturbations.base import Transform
 from morex.perturbations.color import hls_to_rgb, rgb_to_hls
 
@@ -43,7 +44,8 @@ class Fog(Transform):
 
     def __post_init__(self) -> None:
         """Check the strength."""
-        if math.isnan(self.t) or not 0 <= self.light <= 1:
+        check_numbers(self, infinite=("t",))  # without haze, t is -inf
+        if not 0 <= self.light <= 1:
             raise ValueError(
                 f"Fog: expected a number t and light in [0, 1], got t={self.t}, light={self.light}"
             )
@@ -104,6 +106,7 @@ class Snow(Transform):
 
     def __post_init__(self) -> None:
         """Check the strength."""
+        check_numbers(self)
         if not 1 <= self.darkness < math.inf:
             raise ValueError(f"Snow: darkness must be finite and >= 1, got {self.darkness}")
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Discriminator,
     Field,
     PlainSerializer,
@@ -62,7 +61,7 @@ from morex.perturbations import (
     ZoomBlur,
     compose,
 )
-from morex.recipe.custom import described, is_own, make_own, read_number
+from morex.recipe.custom import described, is_own, make_own
 from morex.recipe.fields import Strict
 
 __all__ = [
@@ -105,9 +104,6 @@ _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep"}
 """Fields of an attack that a row does not set. A row always keeps the best iterate."""
 
 
-Number = Annotated[float, BeforeValidator(read_number)]
-
-
 class _Composition(Strict):
     """Perturbations one after the other."""
 
@@ -143,7 +139,7 @@ def _fields(cls: type, leave_out: set[str]) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {
         f.name: (
-            Number if hints[f.name] is float else hints[f.name],
+            hints[f.name],
             ... if f.default is dataclasses.MISSING else f.default,
         )
         for f in dataclasses.fields(cls)

@@ -5,13 +5,14 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from morex.core.number_checks import check_numbers
 from morex.perturbations import Around, Chain, Perturbation
 from morex.perturbations.validate import check_perturbation
 from morex.recipe.errors import RecipeError
+from morex.recipe.numbers_as_text import read_number
 
 _CODE = "code"
 """The key, in a described custom perturbation, of the version of its file."""
@@ -40,20 +41,11 @@ def make_own(spec: dict[str, Any]) -> Perturbation:
         raise RecipeError(f"{kind} has no {unknown[0]!r}; it has {', '.join(fields) or 'nothing'}")
     try:
         made = cls(**numbers)
+        check_numbers(made)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{kind}: {error}") from None
     check_perturbation(made)
     return made
-
-
-def read_number(value: Any) -> Any:
-    """Return ``8/255`` and ``1e-3``, which YAML reads as text, as numbers; keep other values."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(Fraction(value.replace(" ", "")))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        return value
 
 
 def load_class(kind: str) -> type[Perturbation]:

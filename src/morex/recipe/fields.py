@@ -2,17 +2,45 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from morex.attacks import PGD, Attack, DrawnSteering, Keep
 from morex.perturbations import Ball
 from morex.recipe.keys import InKey
+from morex.recipe.numbers_as_text import with_strict_numbers
+from morex.training.config import TrainingConfig
 
 
 class Strict(BaseModel):
-    """Base of everything in a recipe: immutable, no unknown keys."""
+    """Base of everything in a recipe: immutable, no unknown keys, strict numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Return the schema, in which no value is taken for another type of value."""
+        return with_strict_numbers(handler(source))  # type: ignore[no-any-return]
+
+
+def _strict_training(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    schema = handler.resolve_ref_schema(handler(source))
+    return with_strict_numbers({k: part for k, part in schema.items() if k != "ref"})  # type: ignore[no-any-return]
+
+
+Training = Annotated[TrainingConfig, GetPydanticSchema(_strict_training)]
+"""How a model is trained, with strict numbers as in the rest of a recipe."""
 
 
 def _as_list(value: object) -> object:

@@ -17,6 +17,15 @@ from morex.recipe.schema import Recipe
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
 """The sections of a recipe that models inherit, and the sections of a model that inherit them."""
 
+_EXPECTED = {
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number, such as 0.5 or 8/255",
+    "finite_number": "a finite number",
+}
+"""What a value should have been, by pydantic's kind of mistake."""
+
 _NOT_TRAINED = ("saved", "mean-of-experts", "largest-logit")
 """Kinds of models that inherit nothing."""
 
@@ -177,6 +186,8 @@ def _message(problem: Any) -> str:
         return "unknown key"
     if kind == "missing":
         return "is missing"
+    if kind in _EXPECTED and not isinstance(got, dict | list):
+        return f"expected {_EXPECTED[kind]}, got {got!r}"
     message: str = problem["msg"].removeprefix("Value error, ")
     if isinstance(got, dict | list) or kind == "value_error":
         return message[0].lower() + message[1:] if kind != "value_error" else message

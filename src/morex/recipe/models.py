@@ -7,10 +7,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from morex.models.mixture import Combine
 from morex.models.named import NamedModel, open_model
-from morex.recipe.fields import InnerSearch, Names, Shares, Strict
+from morex.recipe.fields import InnerSearch, Names, Shares, Strict, Training
 from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part
 from morex.recipe.kind import Model, Setting, Step
-from morex.training.config import TrainingConfig
 
 _REMOVED = ("committees", "sharpness")
 """Keys of a mixture that earlier versions of morex had."""
@@ -39,7 +38,7 @@ class NetworkModel(Model):
     shares: Annotated[Shares, InKey.NEVER] = Field(default_factory=dict)
     warm_start: str | None = None
     inner: InnerSearch
-    training: Annotated[TrainingConfig, InKey.NEVER]
+    training: Annotated[Training, InKey.NEVER]
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -97,9 +96,9 @@ class MixtureModel(Model):
     shares: Annotated[Shares, InKey.NEVER] = Field(default_factory=dict)
     combine: Annotated[Combine, InKey.IF_CHANGED] = "logits"
     inner: InnerSearch
-    gate_warmup: Annotated[TrainingConfig | None, InKey.NEVER] = None
+    gate_warmup: Annotated[Training | None, InKey.NEVER] = None
     robust_gate: Annotated[RobustGate | None, InKey.IF_CHANGED] = None
-    training: Annotated[TrainingConfig | None, InKey.NEVER]
+    training: Annotated[Training | None, InKey.NEVER]
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from morex.models.resnet import ARCHITECTURES
 from morex.perturbations import Perturbation
 from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, named_parts
-from morex.recipe.fields import InnerSearch, Names, Strict
+from morex.recipe.fields import InnerSearch, Names, Strict, Training
 from morex.recipe.models import MixtureModel, ModelSpec, NetworkModel, TrainedModel
 from morex.recipe.suites import load_suite
 from morex.training.config import TrainingConfig
@@ -130,7 +130,7 @@ class Recipe(Strict):
         dict[str, AnyPerturbation], BeforeValidator(named_parts), Field(min_length=1)
     ]
     inner: InnerSearch = InnerSearch()
-    training: TrainingConfig = TrainingConfig()
+    training: Training = TrainingConfig()
     models: dict[str, ModelSpec] = Field(min_length=1)
     columns: Names
     evaluation: Evaluation

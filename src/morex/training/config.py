@@ -1,9 +1,9 @@
 """The hyperparameters of a training: how long, how fast, and which weights are kept."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from morex.core.number_checks import check_numbers
 from morex.core.precision import Precision
 
 
@@ -49,10 +49,11 @@ class TrainingConfig:
     validate_every: int | None = 1
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the numbers and their ranges."""
+        check_numbers(self)
         if min(self.batch_size, 1 if self.validate_every is None else self.validate_every) < 1:
             raise ValueError(f"batch_size and validate_every must be at least 1, got {self}")
-        if not 0 < self.epochs < math.inf:
+        if not self.epochs > 0:
             raise ValueError(f"epochs must be positive, got {self.epochs}")
         if self.epochs == int(self.epochs):
             # 30 and 30.0 are the same training, so they need the same key
