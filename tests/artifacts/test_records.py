@@ -77,6 +77,6 @@ def test_a_gate_of_an_older_version_has_no_entropy() -> None:
 
 
 @pytest.mark.parametrize("lacking", ["stage", "key", "files", "seconds", "finished", "provenance"])
-def test_every_record_says_how_it_came_about(lacking: str) -> None:
+def test_every_record_has_its_origin_and_cost(lacking: str) -> None:
     with pytest.raises(ValidationError, match=lacking):
         StageRecord.model_validate({k: v for k, v in COMMON.items() if k != lacking})

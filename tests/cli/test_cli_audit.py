@@ -12,7 +12,7 @@ from morex.artifacts.findings import Finding
 from morex.evaluation import masking_audit
 
 
-def test_audit_says_and_writes_its_findings(finished: FinishedRun, tmp_path: Path) -> None:
+def test_audit_prints_and_writes_its_findings(finished: FinishedRun, tmp_path: Path) -> None:
     model, out = finished.folder / "models/clean", tmp_path / "audit.json"
     budget = ("--examples", 60, "--steps", 2, "--queries", 5, "--out", out)
     code, said, err = call("audit", model, *budget)

@@ -71,7 +71,7 @@ def test_images_move_to_the_device_once(
     assert moved == [7, 7, 7]  # the test images, then those of each severity
 
 
-def test_what_cannot_be_evaluated_is_said(model: Path, tmp_path: Path) -> None:
+def test_corruptions_that_do_not_fit_are_refused(model: Path, tmp_path: Path) -> None:
     folder = published(tmp_path / "c", digits().test.first(12), noise=37)
     code, _, err = call("evaluate", model, "--corrupted", folder)
     assert code == 2

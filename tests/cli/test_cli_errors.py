@@ -1,4 +1,4 @@
-"""What goes wrong is told in one message."""
+"""Errors are shown as one message."""
 
 from pathlib import Path
 

@@ -64,7 +64,7 @@ def test_evaluate_with_a_suite(finished: FinishedRun) -> None:
     assert call("evaluate", model, "--suite", "tabel1")[0] == 2
 
 
-def test_evaluate_a_model_of_somebody_else(
+def test_evaluate_a_foreign_classifier(
     finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "theirs.py").write_text(
@@ -91,7 +91,7 @@ def test_evaluate_a_model_of_somebody_else(
     assert "expected one of 0..1" in err
 
 
-def test_an_evaluation_goes_on_where_it_was(
+def test_a_stopped_evaluation_resumes(
     finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, out = finished.folder / "models/more", tmp_path / "o.npz"

@@ -49,7 +49,7 @@ def test_predict_names_the_picture_that_cannot_be_read(
     assert "bad.png" in err
 
 
-def test_predict_makes_a_page_of_one_s_own_pictures(finished: FinishedRun, tmp_path: Path) -> None:
+def test_predict_writes_a_page(finished: FinishedRun, tmp_path: Path) -> None:
     pixels = load_data("digits").test.images[0].permute(1, 2, 0).numpy()
     Image.fromarray(pixels).resize((40, 40)).save(tmp_path / "mine.png")
     target = tmp_path / "page.html"

@@ -1,4 +1,4 @@
-"""How a run goes: lines, bars, the time left, and event files."""
+"""The progress of a run: lines, bars, the time left, and event files."""
 
 import io
 import re
@@ -29,7 +29,7 @@ def test_live_line_shows_the_time_left() -> None:
     assert " left" in shown
 
 
-def test_clock_extrapolates_each_kind_at_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_extrapolates_each_kind_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     clock = Clock()

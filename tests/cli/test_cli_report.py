@@ -38,7 +38,7 @@ def test_several_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "2 runs compared" in (tmp_path / "comparison.html").read_text()
 
 
-def test_a_run_that_is_not_there_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_run_is_one_message(tmp_path: Path) -> None:
     code, _, err = call("report", tmp_path / "nowhere")
     assert code == 2
     assert "no run directory" in err

@@ -54,7 +54,7 @@ def test_plan_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {p.name for p in tmp_path.iterdir()} == {"tiny.yaml"}
 
 
-def test_an_interrupted_run_shows_what_there_is_so_far(
+def test_an_interrupted_run_shows_the_results_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     do_run = morex.run.run

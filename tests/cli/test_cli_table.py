@@ -48,14 +48,14 @@ def test_gate_prints_its_weights_and_draws_them(finished: FinishedRun, tmp_path:
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
 
 
-def test_gate_names_the_mixtures_that_there_are(finished: FinishedRun, tmp_path: Path) -> None:
+def test_gate_lists_the_mixtures_of_the_run(finished: FinishedRun, tmp_path: Path) -> None:
     assert call("gate", finished.folder, "--model", "MoRE") == call("gate", finished.folder)
     code, _, err = call("gate", finished.folder, "--model", "clean")
     assert code == 2
     assert "has no mixture 'clean' with a gate; it has MoRE" in err
 
 
-def test_a_suite_has_a_table_of_its_own(finished: FinishedRun, tmp_path: Path) -> None:
+def test_a_suite_has_a_separate_table(finished: FinishedRun, tmp_path: Path) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     more = ("--suite", "quick", "--suite-examples", 4)
     code, out, err = call("run", folder / "recipe.yaml", *more, "--out", folder)

@@ -10,7 +10,7 @@ from morex.run import Event, Finished, Measured, Noticed, Planned, Skipped, Stag
 STAGE = Stage("train", "clean", (), {})
 
 
-def test_without_a_folder_the_observer_stays_as_it_is(tmp_path: Path) -> None:
+def test_without_a_folder_the_observer_is_unchanged(tmp_path: Path) -> None:
     seen: list[Event] = []
     observe = with_event_files(seen.append, None)
     observe(Measured(STAGE, 1, {"loss": 2.0}))

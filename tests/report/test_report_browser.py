@@ -1,4 +1,4 @@
-"""The page in a real browser: it opens from disk, asks nobody for anything, and its buttons work.
+"""The page in a real browser: it opens from disk, makes no requests, and its buttons work.
 
 Skipped where no browser is installed, unless MOREX_REQUIRE_BROWSER is set, as in CI.
 """
@@ -108,7 +108,7 @@ def test_legend_buttons_switch_their_series_and_no_other(tab: Browser) -> None:
     assert tab.evaluate(visible) == before
 
 
-def test_marks_say_their_figures_on_hover(tab: Browser) -> None:
+def test_marks_show_their_figures_on_hover(tab: Browser) -> None:
     place = tab.evaluate(
         "(() => {const m = document.querySelector('#models-1 .panels .mark[data-series=mean]');"
         " m.scrollIntoView({block: 'center', behavior: 'instant'});"
@@ -121,7 +121,7 @@ def test_marks_say_their_figures_on_hover(tab: Browser) -> None:
     assert "clean: mean" in place[2]
 
 
-def test_pictures_can_be_chosen_by_how_they_end(tab: Browser) -> None:
+def test_pictures_can_be_filtered_by_outcome(tab: Browser) -> None:
     count = "[...document.querySelectorAll('.exhibit')].filter(e => e.checkVisibility()).length"
     whole = tab.evaluate(count)
     tab.evaluate("document.querySelector('[data-filter=stands]').click()")
@@ -137,9 +137,7 @@ def test_the_page_never_scrolls_sideways(started: Browser, page: str, width: int
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_words_stand_out_from_what_they_are_written_on(
-    started: Browser, page: str, dark: bool
-) -> None:
+def test_text_has_enough_contrast(started: Browser, page: str, dark: bool) -> None:
     started.open(page, dark=dark)
     ink, paper = started.evaluate(
         "(() => {const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"

@@ -90,7 +90,7 @@ def test_hard_classes_are_those_of_the_outcomes(run: Path) -> None:
     assert float(table[1][-1]) == pytest.approx(min(means.values()), abs=0.06)
 
 
-def test_confusions_count_what_was_said() -> None:
+def test_confusions_count_the_predictions() -> None:
     matrix = confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), 3)
     assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
 
@@ -120,14 +120,14 @@ def test_more_series_than_colours_begin_again() -> None:
     assert looks[SERIES] == looks[0]
 
 
-def test_a_gate_of_which_nothing_is_measured_is_left_out(run: Path) -> None:
+def test_a_gate_without_measurements_is_left_out(run: Path) -> None:
     content = json.loads((run / "results.json").read_text())
     content["columns"]["MoRE"]["gate"] |= {"weights": {}, "leads": {}, "entropy": {}}
     (run / "results.json").write_text(json.dumps(content))
     assert 'id="gate"' not in page(run)
 
 
-def test_trainings_that_were_judged_once_say_nothing_about_longer_ones(run: Path) -> None:
+def test_one_validation_does_not_show_whether_a_training_still_improves(run: Path) -> None:
     for path in (run / "stages").iterdir():
         record = json.loads(path.read_text())
         path.write_text(json.dumps(record | {"history": record["history"][:1]}))
@@ -147,7 +147,7 @@ def test_trainings_that_were_judged_once_say_nothing_about_longer_ones(run: Path
         ({"a": (0.6, 0.4), "b": (0.4, 0.6)}, "no perturbation goes to one expert alone"),
     ],
 )
-def test_the_gate_s_message_says_what_its_weights_say(
+def test_the_message_of_a_gate_matches_its_weights(
     weights: dict[str, tuple[float, float]], told: str
 ) -> None:
     gate = GateUsage(experts=("clean", "robust"), weights=weights, leads=weights, n=5)
@@ -163,7 +163,7 @@ def test_differences_are_magnified_as_far_as_they_fit() -> None:
 # --- pictures
 
 
-def test_the_gallery_says_what_the_illustration_says(run: Path) -> None:
+def test_the_gallery_shows_the_illustration(run: Path) -> None:
     found = Illustration.load(run / "illustrations/MoRE.npz").pictures
     assert found
     html = page(run)

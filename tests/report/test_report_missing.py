@@ -13,7 +13,7 @@ from report_run import FINDINGS, RECORD, ROWS, write_run
 from morex.report.page import write_report
 
 
-def test_a_run_without_results_is_told(tmp_path: Path) -> None:
+def test_a_run_without_results_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no run directory"):
         write_report(tmp_path / "nowhere")
 
@@ -26,7 +26,7 @@ def test_a_run_in_which_nothing_is_evaluated_shows_its_trainings(tmp_path: Path)
 
 
 @pytest.mark.parametrize("evaluated", [1, 3])
-def test_an_unfinished_run_shows_what_there_is(tmp_path: Path, evaluated: int) -> None:
+def test_an_unfinished_run_shows_the_results_so_far(tmp_path: Path, evaluated: int) -> None:
     html = page(write_run(tmp_path / "run", evaluated=evaluated))
     assert Reader(html).table("attack")[1][-1] == "–"
     assert 'id="gate"' not in html
@@ -90,7 +90,7 @@ def test_files_with_something_else_are_named_and_left_out(
     )
 
 
-def test_damaged_outcomes_are_no_report(run: Path) -> None:
+def test_damaged_outcomes_are_an_error(run: Path) -> None:
     (run / "outcomes/0.npz").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="not a readable outcomes file"):
         write_report(run)

@@ -1,4 +1,4 @@
-"""The report page says what the run's files say."""
+"""The report page shows what the run's files hold."""
 
 import base64
 import json
@@ -56,7 +56,7 @@ def test_the_result_names_the_best_mean_and_the_best_union(run: Path) -> None:
     assert "it also gets" in found[1] if mean == union else f"{union} gets" in found[1]
 
 
-def test_figures_of_the_paper_stand_beside_where_the_setting_is_its_own(run: Path) -> None:
+def test_figures_of_the_paper_are_shown_where_the_setting_matches(run: Path) -> None:
     assert "(81.75)" not in page(run)
     path = run / "results.json"
     content = json.loads(path.read_text())
@@ -95,7 +95,7 @@ def test_audits_are_shown_with_evidence_and_flags_first(run: Path) -> None:
     assert "hide its gradients" not in page(run)
 
 
-def test_an_audit_is_called_as_the_model_that_it_is_of(run: Path) -> None:
+def test_an_audit_has_the_name_of_its_model(run: Path) -> None:
     audit = (run / "audits/more.json").read_text()
     (run / "audits/2.json").write_text(audit)  # the outcomes of that column are outcomes/2.npz
     text = shown(run).text

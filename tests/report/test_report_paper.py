@@ -1,4 +1,4 @@
-"""The paper's figures stand beside those that can be compared with them."""
+"""The paper's figures are shown where they can be compared with those of a run."""
 
 import json
 

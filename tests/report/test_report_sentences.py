@@ -71,7 +71,7 @@ def test_the_union_is_compared_with_the_mixture_or_else_with_the_second(tmp_path
     assert "50.0 points more than mixture" in gated
 
 
-def test_equal_means_and_empty_unions_are_said(tmp_path: Path) -> None:
+def test_equal_means_and_empty_unions_are_stated(tmp_path: Path) -> None:
     right = {"a": {"clean": "10", "fog": "01"}, "b": {"clean": "01", "fog": "10"}}
     assert result_of(tmp_path / "run", right) == (
         "a has the best mean over the 2 rows, 50.0%, level with b; "
@@ -79,7 +79,7 @@ def test_equal_means_and_empty_unions_are_said(tmp_path: Path) -> None:
     )
 
 
-def test_a_model_alone_is_compared_with_none(tmp_path: Path) -> None:
+def test_a_single_model_is_not_compared(tmp_path: Path) -> None:
     assert result_of(tmp_path / "run", {"a": {"clean": "1110"}}) == (
         "a has the best mean over the 1 row, 75.0%; it also gets the most images right under every "
         "attack at once, 75.0%."

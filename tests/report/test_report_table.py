@@ -182,7 +182,7 @@ def test_text_shows_every_figure_and_marks_the_best(table):
     assert set(rule) == {"─"}
 
 
-def test_text_caption_says_what_the_figures_rest_on(table):
+def test_the_caption_has_n_intervals_strengths_seed_and_machine(table):
     text = to_text(table)
     widest = max((h - low) / 2 for low, h in [wilson_interval(2, 4), wilson_interval(1, 4)])
     assert "n = 8 test images (fog, union: 4)" in text
@@ -276,7 +276,7 @@ def test_costs_are_written_with_three_digits(count, text):
     assert cost_cell(count) == text
 
 
-def test_costs_stand_under_the_table(tmp_path):
+def test_costs_are_under_the_table(tmp_path):
     table = make_table(read_results(write_outcomes(tmp_path / "run", SMALL, missing=["MoRE"])))
     assert table.costs == {"passes": (5, 5, None)}
     assert re.search(r"^ passes +5 +5 +-$", to_text(table), re.MULTILINE)

@@ -105,14 +105,14 @@ def test_the_passes_of_an_evaluation_are_an_upper_bound(
     assert found.backward <= most.backward
 
 
-def test_what_is_counted_backward_is_not_nothing(
+def test_backward_passes_are_counted(
     counted: dict[str, tuple[StageCost, StageCost]],
 ) -> None:
     assert sum(found.backward for _, found in counted.values()) > 5000
 
 
 class Unshakable(nn.Module):
-    """Always says class 0, whatever is done to an image."""
+    """Always predicts class 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         sums = x.flatten(1).sum(1, keepdim=True)
@@ -169,18 +169,17 @@ def digits() -> dict[str, Any]:
 def test_every_stage_of_the_digits_recipe_is_estimated(digits: dict[str, Any]) -> None:
     assert [*digits] == [stage.id for stage in plan_stages(load_recipe("digits"), "", "")]
     for name, one in digits.items():
-        trains = name != "train-more+-all"  # of which the gate alone learns, in its warm-up
+        trains = name != "train-more+-all"  # only its gate trains, in the warm-up
         assert (0 < one.seconds < 3600) is trains
         assert (one.cost.forward > 0) is trains
         assert one.parameters > 10_000
         assert one.bytes > 4 * one.parameters
 
 
-def test_estimates_know_what_is_larger(digits: dict[str, Any]) -> None:
+def test_larger_stages_have_larger_estimates(digits: dict[str, Any]) -> None:
     assert digits["train-more-all"].parameters > 5 * digits["train-clean"].parameters
     assert digits["train-minf"].cost.total > 3 * digits["train-clean"].cost.total
     assert digits["train-minf"].seconds > digits["train-clean"].seconds
-    # of what only is evaluated there are no gradients and no optimizer state
     assert digits["train-clean"].cost.backward > 0
     assert digits["evaluate-more-all"].seconds > digits["evaluate-clean"].seconds
 
@@ -247,7 +246,7 @@ def test_a_robust_gate_is_priced_as_the_gate_alone(monkeypatch: pytest.MonkeyPat
     assert found["usual"].bytes > robust.bytes
 
 
-def test_the_warm_up_of_a_gate_passes_experts_in_the_search_alone() -> None:
+def test_the_warm_up_of_a_gate_runs_experts_only_in_the_search() -> None:
     builder = Builder.open(recipe(), CPU)
     stage = next(s for s in plan_stages(builder.recipe, "", "") if s.kind == "gate")
     spec = builder.recipe.models[stage.model]
@@ -287,7 +286,7 @@ def test_the_warm_up_of_an_extended_gate_teaches_the_network_beside_it(attacked:
     assert all(expert.cost == StageCost(0, 0) for expert in experts)
 
 
-def test_what_a_step_holds_counts_every_image_that_it_learns_from() -> None:
+def test_memory_counts_every_image_that_a_step_learns_from() -> None:
     raw = raw_recipe("clean", "Minf")
     raw["models"]["AVG"] = {"objective": "average", "against": ["linf", "fog"]}
     raw["columns"] = ["clean", "Minf", "AVG"]

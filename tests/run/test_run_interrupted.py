@@ -39,23 +39,23 @@ def interrupted(out: Path, stage: str) -> Path:
     return work
 
 
-def test_an_interrupted_training_goes_on(finished: Path, tmp_path: Path) -> None:
+def test_an_interrupted_training_resumes(finished: Path, tmp_path: Path) -> None:
     work = interrupted(tmp_path, "train-minf")
     saved = FileCheckpoint(work, 0, print).load()
     assert saved is not None
     assert saved.values["step"] == 6  # two epochs of three batches: only the end is left
     spy = rerun(tmp_path, raw_recipe(*TWO))
     assert spy.skipped == ["train-clean", "evaluate-clean"]
-    assert spy.shares["train-minf"] == [1.0]  # where it began: no step was taken again
+    assert spy.shares["train-minf"] == [1.0]  # it resumed at the end: no step was repeated
     assert_same_bits(tmp_path, finished)
 
 
 def test_an_interrupted_evaluation_keeps_its_rows(finished: Path, tmp_path: Path) -> None:
     work = interrupted(tmp_path, "evaluate-minf")
     kept = Outcomes.load(work / "rows.npz").right
-    assert {name: len(right) for name, right in kept.items()} == {"clean": 16}  # of 30: a batch
+    assert {name: len(right) for name, right in kept.items()} == {"clean": 16}  # a batch of the 30
     spy = rerun(tmp_path, raw_recipe(*TWO))
-    assert spy.shares["evaluate-minf"][:2] == pytest.approx([16 / 30 / 5, 1 / 5])  # begins there
+    assert spy.shares["evaluate-minf"][:2] == pytest.approx([16 / 30 / 5, 1 / 5])  # resumes there
     assert_same_bits(tmp_path, finished)
 
 

@@ -58,7 +58,7 @@ def work(out, jobs):
     run(load_recipe(sys.argv[1]), out, device=torch.device("cpu"), observer=tell,
         checkpoint_every=0, jobs=int(jobs))
 
-# Importing takes longer than the runs: every run is a process of its own, but forked from this one.
+# Importing takes longer than the runs, so every run is a separate process, forked from this one.
 while out := sys.stdin.readline().strip():
     if process := os.fork():
         say("process", "began", process)
@@ -71,7 +71,7 @@ while out := sys.stdin.readline().strip():
 
 @dataclass(frozen=True)
 class Moment:
-    """After which word of which stage (or which file after that), and how much later, to kill."""
+    """When to kill a run: after a word of a stage, once ``file`` exists, and how much later."""
 
     word: str
     stage: str
@@ -110,7 +110,7 @@ Heard = tuple[str, str, int]
 
 
 class Server:
-    """A process that forks processes that run a recipe and say what they do."""
+    """A process that forks processes, which run a recipe and report what they do."""
 
     def __init__(self, recipe: Path) -> None:
         self.process = subprocess.Popen(
@@ -122,12 +122,12 @@ class Server:
         )
 
     def run(self, out: Path, kill: Moment | None = None, jobs: int = 1) -> list[Heard]:
-        """Run in ``out``, kill the run at a moment or leave it, and return what it said."""
+        """Run in ``out``, kill the run at a moment if one is given, and return what it reported."""
         heard: list[Heard] = []
         assert self.process.stdin
         self.process.stdin.write(f"{out} {jobs}\n")
         self.process.stdin.flush()
-        for word, stage, count in self._told():
+        for word, stage, count in self._reports():
             heard.append((word, stage, count))
             if (word, stage) == ("process", "began"):
                 process = count
@@ -140,7 +140,7 @@ class Server:
         assert kill is None, f"ended before {kill}: {heard}"
         return heard
 
-    def _told(self) -> Iterator[Heard]:
+    def _reports(self) -> Iterator[Heard]:
         assert self.process.stdout
         for line in self.process.stdout:
             word, stage, count = line.split()
@@ -149,11 +149,11 @@ class Server:
 
 
 def resumed(heard: list[Heard]) -> dict[str, int]:
-    """Return the trainings that went on from a checkpoint and their steps; check that they did."""
+    """Return the step at which each training resumed; check that it went on with the next one."""
     steps = {stage: count for word, stage, count in heard if word == "loaded" and count}
     for stage, step in steps.items():
         first = [count for word, s, count in heard if (word, s) == ("saved", stage)][:1]
-        assert first in ([step + 1], [])  # not one step is taken twice
+        assert first in ([step + 1], [])  # no step is repeated
     return steps
 
 
@@ -190,7 +190,7 @@ def killed(server: Server, folder: Path, whole: Path) -> Killed:
     heard.append(server.run(run))
     assert heard[-1][-1] == ("process", "ended", 0)
     rows = [count for word, stage, count in heard[-1] if (word, stage) == ("row", "evaluate-more")]
-    assert rows[0] >= 2  # it begins after the rows that were kept
+    assert rows[0] >= 2  # it resumes after the rows that were kept
     return run, [resumed(words) for words in heard]
 
 
@@ -217,7 +217,7 @@ def test_a_killed_run_leaves_no_debris(killed: Killed, whole: Path) -> None:
     assert_same_files(killed[0], whole)
 
 
-def test_every_killed_training_goes_on_in_its_middle(killed: Killed) -> None:
+def test_every_killed_training_resumes_from_its_checkpoint(killed: Killed) -> None:
     _, resumptions = killed
     for moment, following in zip(MOMENTS, resumptions[1:], strict=True):
         if moment.word == "saved":
@@ -231,7 +231,7 @@ def test_a_run_of_several_processes_is_killed_as_a_whole(
     run = folder / "side-by-side"
     moment = Moment("starts", "train-minf", file="work/train-minf-*/checkpoint")
     assert server.run(run, moment, jobs=2)[-1] == ("process", "ended", -signal.SIGKILL)
-    # at once: what the killed run started must not write any more
+    # without a pause: the processes of the killed run must have stopped writing
     heard = server.run(run)
     assert heard[-1] == ("process", "ended", 0)
     assert resumed(heard)["train-minf"] > 0

@@ -27,7 +27,7 @@ from morex.training.objectives import SideBySide
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_of_a_mixture_the_gate_alone_can_learn(tmp_path: Path) -> None:
+def test_a_mixture_can_train_only_its_gate(tmp_path: Path) -> None:
     raw = raw_recipe("clean", "Minf", "Mfog", "MoRE")
     gate = {"start": "Minf", "experts": {"clean": ["clean", "Minf"]}, "inner": {"steps": 1}}
     raw["models"]["MoRE"] |= {"training": None, "robust_gate": gate}
@@ -46,15 +46,15 @@ def test_of_a_mixture_the_gate_alone_can_learn(tmp_path: Path) -> None:
     assert "MoRE, warm-up of the gate" in to_report(read_material(out))
     column = read_results(out).file.columns["MoRE"]
     assert column.training
-    assert column.training.backward > 0  # of its warm-up
+    assert column.training.backward > 0  # from its warm-up
     warmed = json.loads((out / "stages/gate-more.json").read_text())
-    assert column.training.seconds == warmed["seconds"]  # putting together is no training
+    assert column.training.seconds == warmed["seconds"]  # assembling is not training
     grown = extended(recipe, "MoRE", {"rain": {"kind": "rain"}}).models["MoRE + rain"]
     assert isinstance(grown, MixtureModel)
     assert grown.gate_warmup
-    assert not grown.training  # nor does the whole in its extension
+    assert not grown.training  # in an extension, too, only the gate trains
     assert grown.robust_gate
-    assert grown.robust_gate.start is None  # it goes on from the gate that there is
+    assert grown.robust_gate.start is None  # it starts from the existing gate
 
 
 def test_models_are_judged_as_they_were_saved(tmp_path: Path) -> None:

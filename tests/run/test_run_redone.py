@@ -79,7 +79,7 @@ def test_a_changed_model_is_redone_with_all_that_depends_on_it(
     assert not rerun(out, raw).done
 
 
-def test_another_strength_redoes_who_trains_or_is_attacked_with_it(out: Path) -> None:
+def test_another_strength_redoes_the_stages_that_use_it(out: Path) -> None:
     spy = rerun(out, changed(raw_recipe(*FEW), "perturbations.linf.eps", 0.05))
     evaluations = {f"evaluate-{name.lower()}" for name in FEW}
     assert {*spy.done} == evaluations | {"train-minf"} | MORE
@@ -101,7 +101,7 @@ def test_seed_data_and_network_redo_everything(path: str, value: object, out: Pa
 
 
 def test_a_new_version_redoes_nothing() -> None:
-    """Change the number on purpose alone: every finished run of a user is done again then."""
+    """Change the number only on purpose: it makes users repeat all their finished runs."""
     stages = plan_stages(tiny(), "train", "test")
     keys = {stage.id: stage.key({need: need for need in stage.needs}) for stage in stages}
     digest = hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()
@@ -114,7 +114,7 @@ def test_words_about_a_recipe_redo_nothing(path: str, value: object, out: Path) 
     assert yaml.safe_load((out / "recipe.yaml").read_text())[path] == value
 
 
-def test_other_names_of_perturbations_redo_nothing_that_they_do_not_decide(out: Path) -> None:
+def test_renamed_perturbations_redo_only_what_their_names_decide(out: Path) -> None:
     text = yaml.safe_dump(raw_recipe(*FEW), sort_keys=False)
     renamed = text.replace("against: fog", "against: haze").replace(
         "  fog:\n    kind", "  haze:\n    kind"
@@ -140,7 +140,7 @@ def pictures(folder: Path, classes: int = 3, each: int = 14) -> Path:
     return folder
 
 
-def test_where_the_data_lies_redoes_nothing_but_what_is_in_it_does(tmp_path: Path) -> None:
+def test_moved_data_redoes_nothing_but_changed_data_does(tmp_path: Path) -> None:
     from PIL import Image
 
     here, there = pictures(tmp_path / "here"), tmp_path / "there"
@@ -153,7 +153,7 @@ def test_where_the_data_lies_redoes_nothing_but_what_is_in_it_does(tmp_path: Pat
     raw["data"] |= {"name": "ours", "folder": str(there)}
     assert not rerun(out, raw).done
 
-    # any training picture can move the pixel statistics, also one that is not sampled
+    # any training picture can move the pixel statistics, even one that is not sampled
     for split, redone in (("test", ["evaluate-clean"]), ("train", ["train-clean"])):
         for i in range(14):
             Image.new("RGB", (8, 8)).save(there / split / "class1" / f"{i:02}.png")
@@ -187,11 +187,11 @@ def test_shares_decide_a_mixture_and_equal_ones_do_not(out: Path) -> None:
 @pytest.mark.parametrize(
     ("inner", "redone"),
     [
-        ({"keep": "best"}, set[str]()),  # as usual
+        ({"keep": "best"}, set[str]()),  # the default
         ({"keep": "last"}, {"train-minf", "evaluate-minf"} | MORE),
     ],
 )
-def test_what_a_search_keeps_is_part_of_what_is_done(
+def test_the_iterate_that_a_search_keeps_decides_a_training(
     inner: dict[str, str], redone: set[str], out: Path
 ) -> None:
     raw = changed(raw_recipe(*FEW), "models.Minf.inner", inner)

@@ -191,7 +191,7 @@ def test_experts_in_a_mixture_keep_their_bodies(whole: tuple[Path, Spy]) -> None
     assert inside.keys() == expert.keys()
     changed_layers = {name for name in inside if not torch.equal(inside[name], expert[name])}
     assert changed_layers == {"head.weight", "head.bias"}
-    for name, tensor in gate.state_dict().items():  # the warm-up changes the gate alone
+    for name, tensor in gate.state_dict().items():  # the warm-up changes only the gate
         if name.startswith("experts.0."):
             assert torch.equal(tensor, expert[name.removeprefix("experts.0.")])
 
@@ -209,7 +209,7 @@ def test_the_same_recipe_gives_the_same_bits_anywhere(
     assert few == {name: everything[name] for name in few}
 
 
-def test_what_is_known_is_in_the_results_while_the_rest_is_done(out: Path) -> None:
+def test_results_are_written_after_every_stage(out: Path) -> None:
     raw = changed(raw_recipe(*FEW), "models.clean.training.epochs", 1)
     known: list[set[str]] = []
 

@@ -16,7 +16,7 @@ def with_suites(**uses: dict[str, Any]) -> dict[str, Any]:
     return changed(raw_recipe(*FEW), "evaluation.suites", uses)
 
 
-def test_further_suites_have_tables_of_their_own(out: Path) -> None:
+def test_further_suites_have_separate_tables(out: Path) -> None:
     spy = rerun(out, with_suites(quick={"examples": 12}))
     assert sorted(spy.done) == sorted(f"evaluate-{name}@quick" for name in map(str.lower, FEW))
     table = make_table(read_results(out, "quick"))
@@ -28,7 +28,7 @@ def test_further_suites_have_tables_of_their_own(out: Path) -> None:
     assert make_table(read_results(out)).columns == FEW
 
 
-def test_a_suite_of_one_s_own_in_a_recipe(out: Path, tmp_path: Path) -> None:
+def test_a_recipe_may_use_a_suite_from_a_file(out: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\nrows: {'steer-*': {attack: steering, over: linf, steps: 1}}")
     rerun(out, with_suites(mine={"examples": 5, "file": str(file)}))

@@ -69,7 +69,7 @@ class TwoInTurn(Workers):
         pass
 
 
-def test_side_by_side_the_stage_with_the_longest_chain_of_work_behind_it_begins_first(
+def test_several_workers_begin_with_the_longest_chain_of_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy, made = Spy(), list[TwoInTurn]()
