@@ -1,4 +1,4 @@
-"""Attacks on what mixtures are made of: the gate, and single experts."""
+"""Attacks on the parts of mixtures: the gate, and single experts."""
 
 import pytest
 import torch
@@ -94,7 +94,7 @@ def test_pushing_and_fooling_together_find_what_two_phases_do_not() -> None:
     check_feasible(BALL, x, moved, "steering")
 
 
-def test_pushing_the_gate_alone_moves_its_weight() -> None:
+def test_pushing_only_the_gate_moves_its_weight() -> None:
     model, (x, y) = Routed(), pictures()
     loss = TowardsExpert(1, fool=False)
     moved = PGD(BALL, steps=20, loss=loss)(model, x, y)
@@ -102,9 +102,9 @@ def test_pushing_the_gate_alone_moves_its_weight() -> None:
     assert (model.gate_weights(x)[:, 1] < 0.01).all()
 
 
-def test_leading_a_gate_astray_asks_the_gate_alone() -> None:
+def test_an_attack_on_the_choices_evaluates_only_the_gate() -> None:
     model, (x, y) = Routed(), pictures()
-    model.experts = nn.ModuleList()  # so that asking them raises
+    model.experts = nn.ModuleList()  # so that running them raises
     weights, loss = AwayFromChoices((0,))(model, x, y)
     torch.testing.assert_close(loss, -weights[:, 0].log())
     assert (weights[:, 0] > 0.99).all()
@@ -147,7 +147,7 @@ def test_transfer_finds_what_a_masked_model_hides() -> None:
     check_feasible(BALL, x, moved, "transfer")
 
 
-def test_a_model_without_experts_is_its_own() -> None:
+def test_transfer_on_a_model_without_experts_is_plain_pgd() -> None:
     net, (x, y) = trained_net(), unseen(5)
     plain = PGD(BALL, ExpertTransfer.steps, ExpertTransfer.relative_step)
     moved = ExpertTransfer(BALL)(net, x, y, generator=_generator())
@@ -174,7 +174,7 @@ def _generator() -> torch.Generator:
     return generator_for(0, "InTurn")
 
 
-def test_a_search_only_sees_what_still_stands() -> None:
+def test_a_search_gets_only_the_examples_that_are_still_right() -> None:
     model, (x, y) = Strong(), pictures()
     seen: list[int] = []
 
@@ -187,7 +187,7 @@ def test_a_search_only_sees_what_still_stands() -> None:
     assert torch.equal(moved, 1 - x)
 
 
-def test_an_image_that_is_wrong_already_is_left_alone() -> None:
+def test_a_misclassified_image_stays_unchanged() -> None:
     model, (x, y) = Strong(), pictures()
     moved = first_that_fools(model, x, 1 - y, [lambda x, y: 1 - x])
     assert torch.equal(moved, x)

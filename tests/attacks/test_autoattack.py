@@ -60,7 +60,7 @@ def test_few_classes_are_enough(classes: int) -> None:
     assert right(model, moved, y).sum() < right(model, x.float(), y).sum()
 
 
-def test_nothing_is_left_behind() -> None:
+def test_random_state_weights_and_gradients_stay_the_same() -> None:
     net, (x, y) = deepcopy(trained_net()), unseen(20)
     for p in net.parameters():
         p.grad = torch.ones_like(p)

@@ -47,10 +47,10 @@ def test_searches_in_different_balls_find_what_each_finds_by_itself() -> None:
         torch.testing.assert_close(moved, alone, rtol=0, atol=1e-5)
         assert (ball.norm(moved - x) <= ball.eps + 1e-6).all()
         assert (moved != x).any()
-    assert calls == [24] * 4  # three steps and the last look, each at all images
+    assert calls == [24] * 4  # three steps and the last iterate, each for all images
 
 
-def test_of_several_restarts_the_best_counts_for_every_slice() -> None:
+def test_the_best_of_several_restarts_counts_for_every_slice() -> None:
     many = tuple(replace(attack, restarts=3, random_start=False) for attack in THREE)
     xs, ys = slices(6, 6, 6)
     found, calls = together(many, xs, ys)

@@ -36,7 +36,7 @@ def test_a_drawn_push_is_positive(push):
 
 
 class Stubborn(nn.Module):
-    """Names the first of five classes whatever the image, without a gradient to follow."""
+    """Predicts the first of five classes for every image, without a gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 0 * x.flatten(1)[:, :5] + torch.tensor([9.0, 1.0, 4.0, 2.0, 3.0])

@@ -82,7 +82,7 @@ def test_decisions_agree_with_an_independent_one(ball: Ball, oracle: type, kind:
     assert close.float().mean() >= 0.97
 
 
-def test_misclassified_images_come_back_unchanged_and_are_asked_once() -> None:
+def test_misclassified_images_come_back_unchanged_after_one_query() -> None:
     net, (x, y) = trained_net(), unseen(40)
     counting = Counting(net)
     wrong = (net(x).argmax(1) + 1) % 10

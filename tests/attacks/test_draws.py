@@ -1,4 +1,4 @@
-"""Searches that only draw: which draw comes back, what it costs, and which budgets there are."""
+"""Searches that only draw: which draw comes back, its cost, and the valid budgets."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -47,14 +47,14 @@ def test_the_worst_of_several_draws_is_the_one_of_the_largest_loss():
     assert attack.passes == Passes(forward=len(model.calls)) == Passes(forward=4)
 
 
-def test_one_draw_never_asks_the_model():
+def test_one_draw_never_calls_the_model():
     linear, x, y = random_linear(3, seed=1)
     model, attack = Counting(linear), WorstOfDraws(Mixed(0.5))
     assert torch.equal(attack(model, x, y, generator=seeded()), Mixed(0.5)(x, generator=seeded()))
     assert attack.passes == Passes(forward=len(model.calls)) == Passes()
 
 
-def test_of_several_strengths_the_first_draw_that_fools_comes_back():
+def test_the_first_draw_that_fools_at_any_strength_comes_back():
     model, x, y = random_linear(3, seed=1, count=40)
     generator, found, rows = seeded(), x.clone(), torch.arange(len(x))
     seen = set()
@@ -94,7 +94,7 @@ def test_noise_is_the_last_draw_that_fools_or_the_image_itself():
     assert attack.passes == Passes(forward=len(counting.calls)) == Passes(forward=3)
 
 
-def test_of_equal_losses_the_first_draw_stays():
+def test_the_first_of_several_draws_with_equal_losses_stays():
     x, y = torch.full((3, 3, 2, 2), 0.5), torch.zeros(3, dtype=torch.int64)
     found = WorstOfDraws(Mixed(0.5), draws=3)(
         lambda moved: torch.zeros(len(moved), 2), x, y, generator=seeded()
@@ -104,7 +104,7 @@ def test_of_equal_losses_the_first_draw_stays():
 
 @dataclass(frozen=True)
 class Written(Spatial):
-    """Writes the two parameters, as pixels from 0 to 1, where the image begins."""
+    """Writes the two parameters into the first pixels, as values from 0 to 1."""
 
     parameters: ClassVar[int] = 2
 

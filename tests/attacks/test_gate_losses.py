@@ -21,7 +21,7 @@ LEAST = log(1e-30)
 
 
 class Fixed:
-    """A model whose gate and answers are given; notes what it is asked."""
+    """A model with a fixed gate and fixed answers; records its calls."""
 
     def __init__(self) -> None:
         self.asked = list[tuple[str, Tensor]]()
@@ -56,7 +56,7 @@ def test_towards_an_expert_is_the_cross_entropy_and_a_push(push):
     check(TowardsExpert(0, push), [first + push * log(0.5), second], LOGITS, ["experts", "logits"])
 
 
-def test_without_a_wish_to_fool_it_is_the_push_alone():
+def test_without_fool_it_is_only_the_push():
     loss = TowardsExpert(1, 2.0, fool=False)
     check(loss, [2 * log(0.25), 2 * LEAST], LOGITS, ["experts", "logits"])
 
@@ -78,7 +78,7 @@ def test_every_example_has_its_own_expert_and_push():
 
 
 @pytest.mark.parametrize("rows", [torch.tensor([2, 0]), torch.tensor([True, False, True])])
-def test_of_some_examples_experts_and_pushes_are_those_of_the_rows(rows):
+def test_rows_selects_experts_and_pushes(rows):
     loss = TowardsEach(torch.tensor([4, 5, 6]), torch.tensor([0.1, 0.2, 0.3])).rows(rows)
     expected = torch.tensor([4, 5, 6])[rows], torch.tensor([0.1, 0.2, 0.3])[rows]
     assert torch.equal(loss.experts, expected[0])

@@ -36,7 +36,7 @@ def test_the_most_likely_wrong_classes_come_in_order():
     assert most_likely_wrong(LOGITS, Y, 1).tolist() == [[2], [0], [0]]
 
 
-def test_a_loss_of_logits_asks_the_model_once():
+def test_a_loss_of_logits_calls_the_model_once():
     images = torch.rand(3, 1, 2, 2)
     asked = []
 

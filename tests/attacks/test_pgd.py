@@ -160,7 +160,7 @@ def test_the_best_iterate_is_kept_and_not_the_last() -> None:
 
 
 @pytest.mark.parametrize("ball", BALLS, ids=str)
-def test_the_last_iterate_is_where_the_steps_lead_and_nobody_looks_at_it(ball: Ball) -> None:
+def test_the_last_iterate_is_returned_without_evaluating_it(ball: Ball) -> None:
     net, (x, y) = trained_net(), unseen(30)
     attack, counting = PGD(ball, steps=3, relative_step=2, keep="last"), Counting(net)
     found = attack(counting, x, y, generator=generator_for(1))
@@ -176,7 +176,7 @@ def test_the_last_iterate_is_where_the_steps_lead_and_nobody_looks_at_it(ball: B
 
 
 @pytest.mark.parametrize("options", [{"restarts": 2}, {"stop_when_fooled": True}])
-def test_only_one_whole_run_has_a_last_iterate(options: dict[str, Any]) -> None:
+def test_keep_last_needs_one_full_run(options: dict[str, Any]) -> None:
     with pytest.raises(
         ValueError, match=r'keep="last" needs restarts=1 and stop_when_fooled=False, got '
     ):
@@ -283,7 +283,7 @@ def test_attacks_work_on_plain_callables_and_repeat_their_bits(attack: Attack) -
     assert attack(net, x[:0], y[:0]).shape == (0, 1, 8, 8)
 
 
-def test_the_generator_alone_decides_the_start() -> None:
+def test_only_the_generator_decides_the_start() -> None:
     net, (x, y) = trained_net(), unseen(12)
     attack = PGD(Linf(0.2), steps=1, relative_step=0.1)
     a, b, c = (attack(net, x, y, generator=generator_for(seed)) for seed in (1, 1, 2))
@@ -344,7 +344,7 @@ def test_stopping_early_loses_no_decision(ball: Ball) -> None:
     assert not (stopped & ~kept).any()
 
 
-def test_stopping_early_asks_only_about_examples_that_stand() -> None:
+def test_stopping_early_evaluates_only_the_remaining_examples() -> None:
     net, (x, y) = trained_net(), unseen(80)
     attack = PGD(Linf(0.08), steps=8, restarts=2, random_start=False, stop_when_fooled=True)
     counting = Counting(net)
@@ -359,7 +359,7 @@ def test_stopping_early_asks_only_about_examples_that_stand() -> None:
     assert counting.calls == [80] * 18
 
 
-def test_nobody_is_asked_once_all_are_fooled() -> None:
+def test_the_model_is_not_called_once_all_are_fooled() -> None:
     net, (x, y) = trained_net(), unseen(10)
     counting = Counting(net)
     wrong = (net(x).argmax(1) + 1) % 10

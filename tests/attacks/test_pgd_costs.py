@@ -1,4 +1,4 @@
-"""What PGD costs, counted, and PGD that goes on from images that are given."""
+"""The cost of PGD, counted, and PGD that starts from given images."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_passes_are_those_that_are_made(
     assert attack.passes == Passes(forward, backward)
 
 
-def test_it_goes_on_once_from_the_images_given() -> None:
+def test_go_on_searches_once_from_the_given_images() -> None:
     linear, x, y = random_linear(3, seed=0, count=20)
     start = BALL.random_start(x, torch.Generator().manual_seed(1))
     attack = PGD(BALL, steps=1, relative_step=0.5, restarts=3, random_start=True)

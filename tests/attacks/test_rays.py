@@ -13,7 +13,7 @@ from morex.perturbations import L1, L2, Ball, Linf
 
 
 def one_hot(model: Model) -> Model:
-    """Return the model's decisions alone, as one-hot logits without gradients."""
+    """Return only the model's decisions, as one-hot logits without gradients."""
     return lambda x: F.one_hot(model(x).argmax(1), 10).float()
 
 
@@ -36,7 +36,7 @@ def test_the_budget_is_spent_exactly_and_never_exceeded(queries: int) -> None:
     assert counting.calls == [40] + [clean] * (queries - 1)
 
 
-def test_fooled_examples_are_not_asked_again() -> None:
+def test_fooled_examples_are_not_queried_again() -> None:
     net, (x, y) = trained_net(), unseen(40)
     counting = Counting(net)
     moved = RayS(Linf(0.25), queries=150)(counting, x, y)

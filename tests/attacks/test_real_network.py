@@ -76,7 +76,7 @@ def test_deepfool_walks_as_far_as_foolbox(
     assert (ratio < 1.2).all()
 
 
-def test_rays_needs_decisions_alone(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+def test_rays_needs_only_decisions(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     class Labels(nn.Module):
         """Answers with one-hot logits."""
 

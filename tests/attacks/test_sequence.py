@@ -1,4 +1,4 @@
-"""Several attacks in turn: what they search, what they cost, and whose random numbers they use."""
+"""Several attacks in turn: their perturbation, their cost, and their random numbers."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ PRICE = Passes(forward=5, backward=3)
 
 @dataclass(frozen=True)
 class Noise(Attack):
-    """Noise far too weak to fool a model, for a price."""
+    """Noise far too weak to fool a model, with a cost."""
 
     perturbation: Perturbation
     passes: Passes = PRICE
@@ -44,7 +44,7 @@ def test_it_costs_its_attacks_and_a_decision_before_and_after_each():
     linear, x, y = random_linear(2, seed=0, count=7)
     model = Counting(linear)
     attacks(model, x, y)
-    assert model.calls == [7, 7, 7]  # the noise itself asks the model nothing
+    assert model.calls == [7, 7, 7]  # the noise itself does not call the model
 
 
 def test_every_attack_draws_from_the_generator_given():

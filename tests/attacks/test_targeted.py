@@ -84,7 +84,7 @@ def test_every_example_keeps_its_own_target_while_others_drop_out(restarts: int)
     assert asked.calls[-1] == int((~fallen).sum())
 
 
-def test_what_it_costs_and_refuses() -> None:
+def test_the_cost_and_ranks_that_raise() -> None:
     attack = Targeted(PGD(BALL, steps=7, restarts=2))
     assert attack.passes.forward == 17
     assert attack.passes.backward == 14

@@ -1,4 +1,4 @@
-"""Attacks on the experts of a model, judged by the whole; and what such attacks cost."""
+"""Attacks on the experts of a model, judged by the whole model, and their cost."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_each_expert_in_turn_and_then_their_mean_is_attacked(steps, relative_ste
     assert (moved - found).abs().max() < 1e-6
 
 
-def test_costs_are_those_of_pgd_so_many_times():
+def test_costs_are_multiples_of_those_of_pgd():
     ball = Linf(0.1)
     assert ExpertTransfer(ball, steps=7).passes == Passes(forward=2 * 8, backward=2 * 7)
     assert DrawnSteering(ball, steps=7).passes == Passes(forward=8, backward=7)
@@ -56,7 +56,7 @@ def test_costs_are_those_of_pgd_so_many_times():
     assert GateSteering(ball, steps=7, pushes=(1.0,)).passes == Passes(2 * 8, 2 * 7)
 
 
-def test_the_budgets_that_are_the_default():
+def test_the_default_budgets():
     ball = Linf(0.1)
     assert ExpertTransfer(ball) == ExpertTransfer(ball, steps=20, relative_step=2.5)
     assert DrawnSteering(ball) == DrawnSteering(ball, 20, 2.5, push=1.0)

@@ -23,7 +23,7 @@ CLEAN = WorstOfDraws(Clean())
 
 
 def planted(classes: int = 2) -> tuple[Linear, ImageSet]:
-    """Return a linear model and images that it gets right, but for those in ``WRONG``."""
+    """Return a linear model and images that it gets right, except those in ``WRONG``."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (N, *SHAPE), generator=generator, dtype=torch.uint8)
     weight = torch.randn(classes, images[0].numel(), generator=generator)
@@ -43,7 +43,7 @@ def model(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Does(Attack):
-    """Returns what a function makes of the images, and notes how many it got."""
+    """Applies a function to the images, and records how many it got."""
 
     perturbation: Perturbation | tuple[Perturbation, ...]
     change: Callable[[Tensor, torch.Generator], Tensor] = lambda x, _: x
@@ -96,7 +96,7 @@ def test_a_huge_ball_leaves_nothing_right() -> None:
     assert not right((Row("pgd", PGD(Linf(1.0), steps=20)),))["pgd"].any()
 
 
-def test_an_image_that_is_wrong_as_it_is_is_wrong_in_every_ball() -> None:
+def test_a_misclassified_image_is_wrong_in_every_ball() -> None:
     v = (LINEAR.weight[1] - LINEAR.weight[0]).sign().view(SHAPE).float().detach()
 
     def to_class_1(x: Tensor, _: torch.Generator) -> Tensor:
@@ -111,7 +111,7 @@ def test_an_image_that_is_wrong_as_it_is_is_wrong_in_every_ball() -> None:
         assert torch.equal(attacked, DATA.pixels(torch.nonzero(~WRONG).flatten()))
 
 
-def test_a_transform_is_done_to_every_image() -> None:
+def test_a_transform_is_applied_to_every_image() -> None:
     other_way = Does(Clean(), lambda x, _: 1 - x)  # mirrors the planted model's decision
     found = right((Row("inverted", other_way),), batch_size=32)
     with torch.no_grad():
@@ -322,7 +322,9 @@ def test_an_attack_that_cheats_is_caught(attack: Attack, message: str) -> None:
         Does(Linf(0.1), shifted(0.1)),
         Does(L2(0.1), shifted(0.1)),
         Does((Linf(0.1), L2(0.2)), shifted(0.199)),
-        Does((Linf(0.1), Clean()), lambda x, _: 1 - x),  # who could say what a transform may do?
+        Does(
+            (Linf(0.1), Clean()), lambda x, _: 1 - x
+        ),  # there is no check of the result of a transform
     ],
 )
 def test_an_attack_that_goes_to_the_edge_passes(attack: Attack) -> None:

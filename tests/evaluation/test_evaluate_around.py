@@ -77,7 +77,7 @@ def test_every_batch_draws_from_seed_row_and_number(seed, batch_size):
 
 
 @pytest.mark.parametrize("seed", [0, 5])
-def test_around_a_transform_the_centre_is_what_the_attack_has_drawn(seed):
+def test_the_centre_around_a_transform_is_the_one_that_the_attack_drew(seed):
     row = Row("noise", SearchAround(Around(Noise(), BALL), Stay(BALL)))
     found = evaluate(MODEL, images(), [row], seed=seed, batch_size=20)
     expected = is_right(noise("noise", seed, 20))
@@ -97,7 +97,7 @@ def test_centre_and_result_have_to_be_right():
     assert 0 < sum(found) < sum(centre)
 
 
-def test_a_result_outside_of_the_ball_around_the_centre_is_refused():
+def test_a_result_outside_the_ball_around_the_centre_raises():
     row = Row("noise", SearchAround(Around(Noise(), BALL), Stay(BALL, by=0.06)))
     with pytest.raises(InfeasibleError, match=r"^noise: returned an image 0\.01 outside Linf"):
         evaluate(MODEL, images(), [row])

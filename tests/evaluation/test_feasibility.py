@@ -37,7 +37,7 @@ def test_the_worst_image_and_the_name_are_reported():
         check_feasible(Linf(0.25), X, moved, "rays")
 
 
-def test_in_a_union_the_nearest_ball_counts_for_each_image():
+def test_the_nearest_ball_of_a_union_counts_for_each_image():
     union = (Linf(0.1), L1(0.3))
     moved = images(0.8, 0.5)  # the first is inside of L1
     moved[1] = 0.59  # the second inside of Linf
@@ -57,7 +57,7 @@ def test_in_a_union_the_nearest_ball_counts_for_each_image():
     ],
 )
 @pytest.mark.parametrize("perturbation", [Linf(10), Clean()])
-def test_what_is_no_image_is_refused_whatever_is_allowed(perturbation, moved, message):
+def test_results_that_are_no_images_raise_for_every_perturbation(perturbation, moved, message):
     with pytest.raises(InfeasibleError, match=message):
         check_feasible(perturbation, X, moved, "a")
 

@@ -1,4 +1,4 @@
-"""Which attacks the use of a gate is measured under, and with which random numbers."""
+"""Which attacks gate usage is measured under, and their random numbers."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -41,7 +41,7 @@ class Expert(nn.Module):
 
 
 class Gate(nn.Module):
-    """Scores from the mean pixel; notes the modes in which it is asked."""
+    """Scores from the mean pixel; records its mode at every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,12 +66,12 @@ SEVERAL = PGD(L2(0.5), steps=3, restarts=4, stop_when_fooled=True)
 HAZE = Around(Fog(t=0.1, light=0.6), L2(0.5))
 
 
-def test_of_pgd_one_run_to_its_end_is_done():
+def test_pgd_does_one_run_without_stopping():
     assert one_run(SEVERAL) == PGD(L2(0.5), steps=3, restarts=1, stop_when_fooled=False)
     assert one_run(SEVERAL).stop_when_fooled is False
 
 
-def test_around_a_transform_it_is_one_run_as_well():
+def test_pgd_around_a_transform_does_one_run_too():
     assert one_run(SearchAround(HAZE, SEVERAL)) == SearchAround(
         HAZE, replace(SEVERAL, restarts=1, stop_when_fooled=False)
     )
@@ -107,7 +107,7 @@ def test_the_place_of_a_row_is_the_gate_and_its_name(seed):
     assert use.weights["rain"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_model_in_training_is_asked_in_evaluation_mode_and_trains_on():
+def test_a_model_in_training_mode_is_measured_in_evaluation_mode_and_put_back():
     model = mixture().train()
     gate_usage(model, images(5), [Row("clean", WorstOfDraws(Clean()))])
     assert model.gate.modes == [False]

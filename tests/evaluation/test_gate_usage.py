@@ -1,4 +1,4 @@
-"""What a gate does with its weights, against closed forms, and the picture of it."""
+"""Gate usage against closed forms, and its heat map."""
 
 from math import log2
 from xml.etree import ElementTree
@@ -108,7 +108,7 @@ def test_only_the_first_images_count() -> None:
     assert use.leads["clean"] == (1.0, 0.0)
 
 
-def test_a_gate_that_is_sure_has_no_entropy() -> None:
+def test_a_certain_gate_has_no_entropy() -> None:
     white = Row("white", WorstOfDraws(Fog(t=float("inf"), light=1.0)))
     use = only((white,))
     assert use.weights["white"] == (0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Illustrations are what the models do, and a run makes them once."""
+"""Illustrations show what the models predict, and a run makes them once."""
 
 import json
 import shutil
@@ -90,7 +90,7 @@ def test_curves_begin_at_clean_accuracy_and_are_those_of_an_evaluation(
     assert made.curves["linf"].right[1].tolist() == found.tolist()
 
 
-def test_pictures_are_in_their_balls_and_said_to_be_what_they_are(
+def test_pictures_are_in_their_balls_with_their_predictions(
     made: Illustration, mixture: Mixture, images: Any
 ) -> None:
     shown = made.pictures
@@ -164,7 +164,7 @@ def test_what_is_saved_is_what_is_loaded(made: Illustration, tmp_path: Path) -> 
 
 
 class Flip(Transform):
-    """One's own, without a strength."""
+    """A user's transform, without a strength."""
 
     def scaled(self, factor: float) -> "Flip":
         raise NotImplementedError
@@ -298,7 +298,7 @@ def test_a_run_without_mixtures_shows_its_last_model() -> None:
 
 
 @pytest.mark.parametrize("factors", [[1, 1.0], [2, 1], [0, 1, 1.0000001]])
-def test_strengths_that_do_not_rise_are_told_before_anything_is_trained(
+def test_strengths_that_do_not_rise_raise_before_any_training(
     factors: list[float],
 ) -> None:
     with pytest.raises(RecipeError, match="expected rising factors on the strength"):

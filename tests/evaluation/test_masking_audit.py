@@ -164,7 +164,7 @@ def test_outputs_that_mislead_attacks_are_flagged(trick: type[Trick], reason: st
 
 
 @pytest.mark.parametrize("trick", [Quantised, Shattered])
-def test_attacks_without_gradients_find_what_has_no_gradient(trick: type[Trick]) -> None:
+def test_attacks_without_gradients_find_models_without_gradients(trick: type[Trick]) -> None:
     found = {f.point: f for f in audit(trick())}
     assert found[3].evidence["RayS"] == found[4].evidence["PGD and RayS"] == 50.0
     assert found[3].evidence["noise"] == 0.0
@@ -174,7 +174,7 @@ def test_attacks_without_gradients_find_what_has_no_gradient(trick: type[Trick])
 
 
 class Around(nn.Module):
-    """Class 0 unless the pixels moved away from grey in a way that fools it.
+    """Predicts class 0 unless the pixels moved away from grey in a way that fools it.
 
     Attributes:
         pull: what the gradient of the loss increases, from the moves (N, D) in radii of the ball.
@@ -235,7 +235,7 @@ def test_one_step_that_beats_many_is_flagged() -> None:
     assert flags([found]) == {1: "one step fools more than many steps"}
 
 
-def test_effort_that_still_pays_is_flagged() -> None:
+def test_effort_that_still_lowers_accuracy_is_flagged() -> None:
     found = audit_balls.effort(searched(Band(), GREY))
     assert flags([found]) == {1: "twice the steps and restarts lower accuracy further"}
     one, usual, most = found.evidence.values()
@@ -249,7 +249,7 @@ def test_accuracy_that_grows_with_the_radius_is_flagged() -> None:
     assert flags([found]) == {2: "accuracy grows with the radius"}
 
 
-def test_accuracy_that_nothing_can_have_is_flagged() -> None:
+def test_accuracy_in_a_ball_where_no_model_can_be_right_is_flagged() -> None:
     found = audit_balls.sizes(searched(Immovable(), GREY))
     assert [*found.evidence.values()] == [100.0] * 5
     assert [*found.evidence] == ["eps 0.05", "eps 0.1", "eps 0.2", "eps 0.4", "eps 0.5"]
@@ -265,7 +265,7 @@ def test_a_margin_that_finds_what_the_cross_entropy_does_not_is_flagged() -> Non
 
 
 class ThirdClass(nn.Module):
-    """Only the class that is the third likeliest can win; the second one climbs faster, in vain."""
+    """Only the third likeliest class can win; the second one climbs faster, but never wins."""
 
     def forward(self, x: Tensor) -> Tensor:
         up = contrast(x) / (2 * BALL.eps)
@@ -295,7 +295,7 @@ def test_a_gate_that_hides_a_weak_expert_is_flagged() -> None:
     assert found.evidence["PGD and steering"] == 0.0
 
 
-# --- limits: what is still chance, and what is not -----------------------------------------------
+# --- limits: what may be chance -----------------------------------------------
 
 
 def points_3_and_4(searched: Searched) -> list[Finding]:
@@ -332,7 +332,7 @@ def test_a_drop_to_the_limit_passes_and_one_example_more_is_flagged(
     limit: int,
     points: list[int],
 ) -> None:
-    """``right``: by name of the attack, how many of 100 images the model gets right under it."""
+    """``right``: how many of 100 images the model gets right, by name of the attack."""
 
     def flagged(count: int) -> list[int]:
         counts = right | {changed: count}

@@ -28,8 +28,8 @@ def mixture(m: int = 3, combine: Combine = "logits") -> Mixture:
     made = Mixture(parts, network(99, m), combine=combine).eval()
     with torch.no_grad():
         for i, layer in enumerate(made.last_layers()):
-            layer.bias.add_(i)  # as fine-tuning does: no longer those of the networks
-        made.gate.head.weight.mul_(20)  # so that the gate has an opinion
+            layer.bias.add_(i)  # as after fine-tuning
+        made.gate.head.weight.mul_(20)  # so that the gate is not undecided
     return made
 
 
@@ -49,7 +49,7 @@ def test_the_order_of_the_experts_does_not_matter(names: Sequence[str]) -> None:
     torch.testing.assert_close(regrouped(old, names)(x), old(x))
 
 
-def test_taking_an_expert_away_hands_its_weight_to_the_others_in_proportion() -> None:
+def test_the_weight_of_a_removed_expert_goes_to_the_others_in_proportion() -> None:
     old, x = mixture(), images()
     new = regrouped(old, ("e0", "e2"))
     kept = old.gate_weights(x)[:, [0, 2]]
@@ -57,7 +57,7 @@ def test_taking_an_expert_away_hands_its_weight_to_the_others_in_proportion() ->
     torch.testing.assert_close(new.expert_logits(x), old.expert_logits(x)[:, [0, 2]])
 
 
-def test_experts_that_join_begin_undecided_and_take_equally_from_all() -> None:
+def test_a_new_expert_takes_weight_equally_from_all_at_first() -> None:
     old, x = mixture(), images()
     joined = {"x": network(7), "y": network(8)}
     new = regrouped(old, ("e0", "e1", "e2", "x", "y"), joined)
@@ -78,7 +78,7 @@ def test_the_old_mixture_stays_as_it_was() -> None:
     torch.testing.assert_close(old(x), before, rtol=0, atol=0)
 
 
-def test_what_learns_is_the_gate_and_the_last_layers_of_all_experts() -> None:
+def test_only_the_gate_and_the_last_layers_learn() -> None:
     new = regrouped(mixture(), ("e0", "e1", "x"), {"x": network(7)})
     learning = {name for name, p in new.named_parameters() if p.requires_grad}
     heads = {f"experts.{i}.head.{kind}" for i in range(3) for kind in ("weight", "bias")}
@@ -112,7 +112,7 @@ def test_a_gate_whose_last_layer_is_not_named_raises() -> None:
 
 
 def grown(*joined: str) -> Mixture:
-    """A mixture that experts joined, and whose gate has an opinion on them."""
+    """A mixture that experts joined, and whose gate is not undecided about them."""
     new = {name: network(10 + i) for i, name in enumerate(joined)}
     made = regrouped(mixture(), ("e0", "e1", "e2", *joined), new)
     assert isinstance(made.gate, ExtendedGate)
@@ -124,7 +124,7 @@ def grown(*joined: str) -> Mixture:
     return made
 
 
-def test_the_weights_are_the_odds_of_each_that_joined_against_all_known_together() -> None:
+def test_the_weights_are_the_odds_of_each_new_expert_against_all_known_ones() -> None:
     made, x = grown("x", "y"), images()
     assert isinstance(made.gate, ExtendedGate)
     odds = made.gate.joined(x).exp()
@@ -142,7 +142,7 @@ def test_a_further_expert_leaves_the_others_their_weights_in_proportion() -> Non
 
 
 @pytest.mark.parametrize("kept", [("e0", "e1", "e2", "y"), ("x", "y"), ("x",)])
-def test_one_that_joined_leaves_its_weight_to_all_others_and_so_do_all_known_ones(
+def test_the_weight_of_a_removed_new_expert_goes_to_all_others(
     kept: tuple[str, ...],
 ) -> None:
     old, x = grown("x", "y"), images()
@@ -152,14 +152,14 @@ def test_one_that_joined_leaves_its_weight_to_all_others_and_so_do_all_known_one
     assert isinstance(new.gate, ExtendedGate if "e0" in kept else ResNet)
 
 
-def test_a_known_one_leaves_its_weight_to_the_others_that_were_known() -> None:
+def test_the_weight_of_a_removed_known_expert_goes_to_the_other_known_ones() -> None:
     old, x = grown("x", "y"), images()
     before, after = old.gate_weights(x), regrouped(old, ("e0", "e2", "x", "y")).gate_weights(x)
     torch.testing.assert_close(after[:, 2:], before[:, 3:])
     torch.testing.assert_close(after[:, 0] / after[:, 1], before[:, 0] / before[:, 2])
 
 
-def test_without_any_that_joined_the_gate_is_the_old_one() -> None:
+def test_the_old_gate_is_left_when_all_new_experts_are_removed() -> None:
     x, new = images(), regrouped(grown("x", "y"), ("e0", "e1", "e2"))
     torch.testing.assert_close(new.gate_weights(x), mixture().gate_weights(x), rtol=0, atol=0)
     assert isinstance(new.gate, ResNet)
@@ -180,7 +180,7 @@ def test_an_extended_mixture_comes_back_from_its_folder(tmp_path: Path) -> None:
     torch.testing.assert_close(again.gate_weights(x), made.gate_weights(x), rtol=0, atol=0)
 
 
-def test_all_known_experts_together_and_each_that_joined_have_weights_too() -> None:
+def test_the_known_experts_together_and_each_new_one_have_choice_weights() -> None:
     made, x = grown("x", "y"), images()
     weights = made.gate_weights(x)
     expected = torch.cat([weights[:, :3].sum(1, keepdim=True), weights[:, 3:]], 1)
@@ -188,10 +188,10 @@ def test_all_known_experts_together_and_each_that_joined_have_weights_too() -> N
     torch.testing.assert_close(mixture().choice_weights(x), mixture().gate_weights(x))
 
 
-def test_an_attack_leads_what_is_beside_the_gate_astray_and_asks_nothing_else() -> None:
+def test_an_attack_on_the_choices_evaluates_only_the_network_beside_the_gate() -> None:
     made, x = grown("x", "y"), images()
     y, weights = torch.zeros(6, dtype=torch.int64), made.gate_weights(x)
-    made.experts = torch.nn.ModuleList()  # so that asking them raises
+    made.experts = torch.nn.ModuleList()  # so that running them raises
     made.gate.known = None
     _, loss = AwayFromChoices((1,))(made, x, y)
     torch.testing.assert_close(loss, -weights[:, 3].log())
@@ -227,7 +227,7 @@ def _learn(grown: nn.Module, criterion: NewExperts, steps: int = 60) -> None:
     grown.eval()
 
 
-def test_the_loss_is_that_of_the_weight_of_those_that_are_right() -> None:
+def test_the_loss_is_that_of_the_weight_of_the_right_choices() -> None:
     grown, criterion = _grown()
     batch = _dark_is_new()
     weights = grown.gate_weights(batch.x).double()
@@ -269,14 +269,14 @@ def test_a_gate_alone_is_attacked_as_in_the_mixture() -> None:
 def test_on_every_image_the_known_experts_share_their_weight_as_before() -> None:
     grown, criterion = _grown()
     _learn(grown, criterion)
-    for x in (images(), 1 - images(50)):  # also images unlike all that it learnt on
+    for x in (images(), 1 - images(50)):  # also images that are unlike those it was trained on
         weights = grown.gate_weights(x)[:, :3]
         torch.testing.assert_close(
             weights / weights.sum(1, keepdim=True), mixture().gate_weights(x), rtol=1e-4, atol=1e-6
         )
 
 
-def test_nothing_learns_but_the_network_beside_the_gate() -> None:
+def test_only_the_network_beside_the_gate_learns() -> None:
     grown, criterion = _grown()
     before = {name: t.clone() for name, t in grown.state_dict().items()}
     _learn(grown, criterion)

@@ -4,33 +4,23 @@ from math import exp, log
 
 import pytest
 import torch
-from torch import Tensor, nn
+from scores import Scores
+from torch import Tensor
 
 from morex.models.gates import ExtendedGate
 
 KNOWN, JOINED = [2.0, -1.0], [0.5, -0.25]
 
 
-class Says(nn.Module):
-    """The mean pixel times fixed scores."""
-
-    def __init__(self, scores: list[float]) -> None:
-        super().__init__()
-        self.register_buffer("scores", torch.tensor(scores))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((1, 2, 3))[:, None] * self.scores
-
-
 def gate() -> ExtendedGate:
-    return ExtendedGate(Says(KNOWN), Says(JOINED))
+    return ExtendedGate(Scores(*KNOWN), Scores(*JOINED))
 
 
 def images() -> Tensor:
     return torch.stack([torch.full((3, 2, 2), value) for value in (0.0, 0.5, 1.0)])
 
 
-def test_the_choices_are_what_is_known_at_zero_and_each_that_joined():
+def test_the_choices_are_zero_for_the_known_experts_and_a_score_for_each_new_one():
     assert gate().choices(images()).tolist() == [[0, 0, 0], [0, 0.25, -0.125], [0, 0.5, -0.25]]
 
 
@@ -49,5 +39,5 @@ def test_the_scores_are_log_shares_of_the_known_and_log_odds_of_the_others():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_it_is_in_the_mode_of_the_gate_it_extends(training):
-    known = Says(KNOWN).train(training)
-    assert ExtendedGate(known, Says(JOINED)).training is training
+    known = Scores(*KNOWN).train(training)
+    assert ExtendedGate(known, Scores(*JOINED)).training is training

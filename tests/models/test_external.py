@@ -1,4 +1,4 @@
-"""Classifiers that morex did not make, and the ranges of pixels that they want."""
+"""Classifiers that morex did not make, and the ranges of pixels that they expect."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ MEAN, STD = (0.2, 0.4, 0.6), (0.1, 0.2, 0.3)
 
 
 class Sees(nn.Module):
-    """Remembers what it is given."""
+    """Remembers its inputs."""
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen = x
@@ -106,7 +106,7 @@ def test_a_wrong_range_is_noticed() -> None:
 @pytest.mark.parametrize(("bright", "noticed"), [(1, False), (3, True)])
 def test_a_range_is_reported_if_it_wins_a_tenth_of_the_images(bright: int, noticed: bool) -> None:
     x = torch.full((20, 3, 4, 4), 0.2)
-    x[:bright] = 0.8  # which the classifier takes for dark as declared
+    x[:bright] = 0.8  # which are dark to the classifier in the declared range
     y = torch.tensor([1] * bright + [0] * (20 - bright))
     said = better_range(Threshold(), Rescaled(Threshold()), x, y, ((0.5,) * 3, (0.25,) * 3))
     assert (said is not None) == noticed

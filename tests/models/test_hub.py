@@ -21,7 +21,7 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as its client asks for: the list of files, and the files."""
+    """The parts of the hub that its client uses: the list of files, and the files."""
 
     home: Path
 
@@ -32,7 +32,7 @@ class Hub(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
@@ -66,7 +66,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder that the hub shows as ``somebody/nets``."""
+    """The folder that the hub serves as ``somebody/nets``."""
     home = tmp_path / "nets"
     home.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Hub,), {"home": home}))
@@ -95,7 +95,7 @@ def test_a_repository_is_a_model(hub: Path) -> None:
     assert open_model("hf://somebody/nets@main").about == {"classes": ["a", "b", "c"]}
 
 
-def test_or_a_set_of_models(hub: Path) -> None:
+def test_a_repository_may_be_a_set_of_models(hub: Path) -> None:
     for seed, name in enumerate(("clean", "robust")):
         morex.save(network(seed), hub / name)
     (hub / "set.json").write_text(json.dumps({"description": "two", "default": "robust"}))
@@ -106,7 +106,7 @@ def test_or_a_set_of_models(hub: Path) -> None:
         load_model("hf://somebody/nets/snow")
 
 
-def test_what_is_there_needs_no_network(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_models_need_no_network(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     morex.save(network(1), hub)
     folder = hub_model("hf://somebody/nets")
     _snapshot.cache_clear()
@@ -132,13 +132,13 @@ def test_a_factory_of_the_hub_is_not_imported(
         load_model("hf://somebody/nets")
 
 
-def test_what_is_not_there_is_said(hub: Path) -> None:
+def test_missing_models_raise(hub: Path) -> None:
     with pytest.raises(HubError, match="somebody/else cannot be downloaded"):
         hub_model("hf://somebody/else")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"default": "../up"}', '{"default": 1}'])
-def test_a_damaged_set_is_said(hub: Path, content: str) -> None:
+def test_a_damaged_set_raises(hub: Path, content: str) -> None:
     (hub / "set.json").write_text(content)
     with pytest.raises(SetError, match=r"set\.json is damaged"):
         hub_model("hf://somebody/nets")
@@ -147,7 +147,7 @@ def test_a_damaged_set_is_said(hub: Path, content: str) -> None:
 @pytest.mark.parametrize(
     "address", ["hf://somebody", "hf://a/b/c/d", "hf://", "hf://a/b@refs/pr/1"]
 )
-def test_wrong_addresses_are_said(address: str) -> None:
+def test_wrong_addresses_raise(address: str) -> None:
     assert on_hub(address)
     with pytest.raises(HubError, match="expected hf://owner/name"):
         hub_model(address)

@@ -123,7 +123,7 @@ def test_a_factory_is_not_imported_unless_it_is_trusted(
     assert module not in sys.modules
 
 
-def test_what_names_no_factory_needs_no_trust(module: str) -> None:
+def test_models_without_a_factory_need_no_trust(module: str) -> None:
     for name in MODELS.keys() - {"foreign"}:
         build(json.loads(FORMS[name]), trusted=False)
     assert module not in sys.modules

@@ -28,7 +28,7 @@ class Expert(nn.Module):
         return self.head(self.body(x).flatten(1))
 
 
-class Says(nn.Module):
+class Constant(nn.Module):
     """Logits that do not depend on the image."""
 
     def __init__(self, *rows: list[float]) -> None:
@@ -95,7 +95,7 @@ def test_a_one_hot_gate_gives_exactly_that_expert(chosen: int) -> None:
     parts, x = experts(), images()
     scores = [0.0, 0.0, 0.0]
     scores[chosen] = 1e4
-    mixture = Mixture(parts, Says(scores))
+    mixture = Mixture(parts, Constant(scores))
     assert torch.equal(mixture(x), parts[f"e{chosen}"](x))
 
 
@@ -115,7 +115,7 @@ def test_permuting_experts_and_gate_together_changes_nothing(order: list[int]) -
 
 
 def test_the_gradient_reaches_the_image_through_the_gate() -> None:
-    mixture = Mixture({"a": Says([1.0, 0.0]), "b": Says([0.0, 3.0])}, Brightness())
+    mixture = Mixture({"a": Constant([1.0, 0.0]), "b": Constant([0.0, 3.0])}, Brightness())
     x = images(2).requires_grad_()
     (gradient,) = torch.autograd.grad(mixture(x)[:, 1].sum(), x)
     # d/ds 3 sigmoid(-2s) = -6 w (1 - w), and ds/dpixel = 4 / 48
@@ -125,7 +125,7 @@ def test_the_gradient_reaches_the_image_through_the_gate() -> None:
 
 def test_the_gradient_reaches_the_image_through_the_experts() -> None:
     parts, x = experts(2), images(2).requires_grad_()
-    (gradient,) = torch.autograd.grad(Mixture(parts, Says([0.0, 0.0]))(x).sum(), x)
+    (gradient,) = torch.autograd.grad(Mixture(parts, Constant([0.0, 0.0]))(x).sum(), x)
     (each,) = torch.autograd.grad(sum(e(x).sum() / 2 for e in parts.values()), x)
     torch.testing.assert_close(gradient, each)
 
@@ -152,7 +152,7 @@ def test_fine_tuning_changes_gate_and_last_layers_and_nothing_else() -> None:
 
 def test_building_a_mixture_leaves_the_experts_alone() -> None:
     expert = Expert(0).train()
-    Mixture({"a": expert}, Says([0.0]))
+    Mixture({"a": expert}, Constant([0.0]))
     assert expert.training
     assert all(p.requires_grad for p in expert.parameters())
 
@@ -191,27 +191,29 @@ def test_autocast_combines_in_single_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found, weights, logits = mixture(x), mixture.gate_weights(x), mixture.expert_logits(x)
         scores, choices = mixture.gate(x), mixture.choices(x)
-    assert logits.dtype == scores.dtype == torch.bfloat16  # the passes do run in it
+    assert logits.dtype == scores.dtype == torch.bfloat16  # the passes run in bfloat16
     assert choices.dtype == torch.float32
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, (weights[:, :, None] * logits.float()).sum(1))
 
 
 def test_mean_of_experts_by_hand() -> None:
-    mean = MeanOfExperts({"a": Says([1.0, 2.0]), "b": Says([3.0, -4.0]), "c": Says([5.0, 5.0])})
+    mean = MeanOfExperts(
+        {"a": Constant([1.0, 2.0]), "b": Constant([3.0, -4.0]), "c": Constant([5.0, 5.0])}
+    )
     assert mean(images(2)).tolist() == [[3.0, 1.0]] * 2
 
 
 def test_largest_logit_by_hand() -> None:
-    a = Says([1.0, 2.0], [9.0, 0.0], [-1.0, -2.0])
-    b = Says([3.0, -4.0], [8.0, 8.5], [-3.0, -9.0])  # large below zero is not large
+    a = Constant([1.0, 2.0], [9.0, 0.0], [-1.0, -2.0])
+    b = Constant([3.0, -4.0], [8.0, 8.5], [-3.0, -9.0])  # large below zero is not large
     found = LargestLogit({"a": a, "b": b})(images(3))
     assert found.tolist() == [[3.0, -4.0], [9.0, 0.0], [-1.0, -2.0]]
 
 
 @pytest.mark.parametrize("kind", [MeanOfExperts, LargestLogit])
 @pytest.mark.parametrize("order", [*permutations(range(3))])
-def test_ungated_mixtures_do_not_mind_the_order(
+def test_the_order_of_experts_does_not_matter_without_a_gate(
     kind: type[Ensemble], order: tuple[int, ...]
 ) -> None:
     parts, x = list(experts().values()), images()
@@ -221,7 +223,7 @@ def test_ungated_mixtures_do_not_mind_the_order(
 
 
 def test_the_answers_of_experts_and_gate_by_hand() -> None:
-    a, b, gate = Says([1.0, 2.0, 0.0]), Says([3.0, -4.0, 0.0]), Says([0.0, 1.0])
+    a, b, gate = Constant([1.0, 2.0, 0.0]), Constant([3.0, -4.0, 0.0]), Constant([0.0, 1.0])
     found = expert_answers(Mixture({"a": a, "b": b}, gate), images(2))
     assert found.names == ("a", "b")
     assert found.classes.tolist() == [[1, 0]] * 2
@@ -241,7 +243,7 @@ def test_foreign_experts_name_their_last_layers() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, CLASSES)).eval()
     own, x = Expert(0).eval(), images()
     mixture = Mixture(
-        {"flat": flat, "own": own}, Says([0.0, 0.0]), last_layers={"flat": "2", "own": "head"}
+        {"flat": flat, "own": own}, Constant([0.0, 0.0]), last_layers={"flat": "2", "own": "head"}
     )
     torch.testing.assert_close(mixture(x), (flat(x) + own(x)) / 2)
     assert mixture.experts[0][2].weight.requires_grad
@@ -251,7 +253,7 @@ def test_foreign_experts_name_their_last_layers() -> None:
 
 
 def test_bad_experts_raise() -> None:
-    gate = Says([0.0])
+    gate = Constant([0.0])
     with pytest.raises(ValueError, match="at least one expert"):
         Mixture({}, gate)
     with pytest.raises(ValueError, match=r"'a' has no layer 'fc' .*children are body, head"):
@@ -265,7 +267,7 @@ def test_bad_experts_raise() -> None:
 
 
 def test_a_gate_of_another_number_of_experts_raises() -> None:
-    mixture = Mixture(experts(3), Says([0.0, 0.0]))
+    mixture = Mixture(experts(3), Constant([0.0, 0.0]))
     with pytest.raises(
         ValueError, match=r"returned \(6, 2\) for 6 images; .*each of the 3 experts"
     ):
@@ -286,9 +288,9 @@ def test_probabilities_are_weighted_and_answered_as_logarithms() -> None:
     torch.testing.assert_close(mixture(x).exp().sum(1), torch.ones(len(x)))
 
 
-def test_no_expert_can_shout() -> None:
-    quiet, loud = Says([2.0, 0.0, 0.0]), Says([-1e6, 1e6, 0.0])
-    gate = Says([0.0, -2.0])
+def test_no_expert_can_outweigh_the_others() -> None:
+    quiet, loud = Constant([2.0, 0.0, 0.0]), Constant([-1e6, 1e6, 0.0])
+    gate = Constant([0.0, -2.0])
     logits, probabilities = (
         Mixture({"quiet": quiet, "loud": loud}, gate, combine=c).eval()(images())
         for c in ("logits", "probabilities")
@@ -298,7 +300,7 @@ def test_no_expert_can_shout() -> None:
     assert probabilities.isfinite().all()
 
 
-def test_gradients_reach_gate_and_experts_however_sure_they_are() -> None:
+def test_gradients_reach_gate_and_experts_even_if_they_are_certain() -> None:
     x = images().requires_grad_()
     mixture = Mixture(experts(), Expert(9, outputs=3), combine="probabilities").eval()
     with torch.no_grad():
@@ -309,6 +311,6 @@ def test_gradients_reach_gate_and_experts_however_sure_they_are() -> None:
     assert x.grad.abs().sum() > 0
 
 
-def test_what_is_combined_must_be_known() -> None:
+def test_an_unknown_combine_raises() -> None:
     with pytest.raises(ValueError, match="expected logits or probabilities, got 'votes'"):
         Mixture(experts(), Expert(9, outputs=3), combine="votes")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scores import Scores
 from torch import Tensor, nn
 
 from morex.models.gates import ExtendedGate
@@ -9,7 +10,7 @@ from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture, last_laye
 
 
 class TwoLayers(nn.Module):
-    """A network with two linear layers that may say which is the last one."""
+    """A network with two linear layers that may name the last one."""
 
     def __init__(self, last_layer: str | None = None) -> None:
         super().__init__()
@@ -21,18 +22,7 @@ class TwoLayers(nn.Module):
         return self.answer(x.mean((2, 3)))
 
 
-class Scores(nn.Module):
-    """The mean pixel times fixed scores."""
-
-    def __init__(self, *scores: float) -> None:
-        super().__init__()
-        self.register_buffer("scores", torch.tensor(scores))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((1, 2, 3))[:, None] * self.scores
-
-
-def test_an_expert_says_itself_which_layer_is_the_last():
+def test_an_expert_may_name_its_last_layer():
     assert last_layer_of(TwoLayers("answer")) == "answer"
     assert last_layer_of(TwoLayers()) == "head"
     mixture = MeanOfExperts({"says": TwoLayers("answer"), "does not": TwoLayers()})
@@ -70,7 +60,7 @@ def test_a_plain_gate_chooses_among_the_experts():
     assert mixture.choice_weights(x).sum(1).tolist() == pytest.approx([1, 1])
 
 
-def test_an_extended_gate_chooses_between_what_is_known_and_who_joined():
+def test_an_extended_gate_chooses_between_the_known_experts_and_the_new_ones():
     x = torch.ones(2, 3, 4, 4)
     gate = ExtendedGate(Scores(2.0, 1.0), Scores(0.25))
     mixture = Mixture({name: TwoLayers() for name in "abc"}, gate)

@@ -1,4 +1,4 @@
-"""Models by name: opened once, and what is known of them before they are loaded."""
+"""Models by name: they are opened once, and described before their weights are loaded."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def test_a_model_is_the_one_that_was_opened(tmp_path: Path) -> None:
         model.load()
 
 
-def test_each_load_is_a_model_of_its_own_in_evaluation_mode(tmp_path: Path) -> None:
+def test_each_load_returns_a_new_model_in_evaluation_mode(tmp_path: Path) -> None:
     save_model(network(), tmp_path)
     model = open_model(tmp_path)
     first, second = model.load(), model.load()
@@ -151,7 +151,7 @@ def test_the_digest_of_a_classifier_is_that_of_its_weights(factory: str) -> None
 
 
 def test_the_digest_hashes_names_types_shapes_and_values(factory: str) -> None:
-    """The keys of finished stages rest on it."""
+    """The keys of finished stages depend on it."""
     model = open_model(factory, last_layer="1")
     expected = hashlib.sha256()
     for name, tensor in model.load().state_dict().items():

@@ -42,7 +42,7 @@ def test_a_folder_comes_before_a_name(
 
 
 @pytest.mark.parametrize("name", ["tiny/msnow", "huge", "tiny/clean/more"])
-def test_an_unknown_name_is_told_what_there_is(home: Path, name: str) -> None:
+def test_an_unknown_name_raises_and_lists_the_models(home: Path, name: str) -> None:
     with pytest.raises(ModelError, match=r"shipped model: tiny/clean, tiny/minf"):
         load_model(name)
 

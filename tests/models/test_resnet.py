@@ -68,7 +68,7 @@ def test_normalisation_happens_inside() -> None:
     assert not torch.allclose(inside(x), outside(x))
 
 
-def test_weights_depend_on_the_seed_alone() -> None:
+def test_weights_depend_only_on_the_seed() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         first = ResNet(config(), seed=5)
@@ -118,7 +118,7 @@ def test_shortcuts_are_strided_convolutions(architecture: str) -> None:
 
 @pytest.mark.parametrize("width", [3, 4, 8])
 def test_channels_last_gradients_of_narrow_networks_are_right(width: int) -> None:
-    """A strided 1x1 convolution here overwrites memory that is not its own."""
+    """A strided 1x1 convolution here overwrites memory of other tensors."""
     x, y = images(32), torch.arange(32) % 10
 
     def gradients(net: nn.Module, x: Tensor) -> list[Tensor]:
@@ -189,7 +189,7 @@ def test_networks_are_unfolded_where_they_were_folded() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_torchscript_which_keeps_its_mode_elsewhere_is_frozen() -> None:
+def test_torchscript_modules_are_frozen_too() -> None:
     net, x = torch.jit.script(nn.Sequential(nn.BatchNorm2d(3))).train(), images(4)
     with frozen(net):
         answer = net(x)
@@ -198,7 +198,7 @@ def test_torchscript_which_keeps_its_mode_elsewhere_is_frozen() -> None:
     assert not torch.allclose(net(x), answer)
 
 
-def test_what_is_not_asked_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experts_that_are_not_used_are_not_folded(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[ConvNorm] = []
     one = ConvNorm._one_convolution
 
@@ -214,7 +214,7 @@ def test_what_is_not_asked_is_not_folded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert made == [m for m in pair[0].modules() if isinstance(m, ConvNorm)]
 
 
-def test_folding_takes_the_weights_of_its_moment() -> None:
+def test_folding_uses_the_current_weights() -> None:
     net, x = ResNet(config()), images(2)
     with frozen(net):
         before = net(x)

@@ -156,7 +156,7 @@ def test_a_flipped_bit_of_the_weights_raises(place: float, tmp_path: Path) -> No
 
 
 def described(model: str) -> bytes:
-    """Return a description that is whole but for its model."""
+    """Return a description that is complete except for its model."""
     return f'{{"format": 1, "model": {model}, "weights_sha256": "", "about": {{}}}}'.encode()
 
 
@@ -220,7 +220,7 @@ def test_a_format_of_the_future_raises(tmp_path: Path) -> None:
 
 
 class Doubled(ResNet):
-    """Computes something that its configuration does not tell."""
+    """Computes something that is not in its configuration."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * super().forward(x)
@@ -281,12 +281,12 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(tmp_path: Path) -> 
     assert path.read_bytes() == b"newer"
 
 
-# --- weights that are shared with networks beside
+# --- weights that are shared with neighbouring networks
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> tuple[Path, Mixture]:
-    """A mixture beside two of its three experts, with other last layers than theirs."""
+    """A mixture next to two of its three experts, with different last layers."""
     parts, model = experts(), mixture()
     for name, folder in (("clean", "clean"), ("a", "third")):
         save_model(parts[name], tmp_path / folder, dtype=torch.bfloat16)
@@ -312,7 +312,7 @@ def test_shared_weights_are_stored_once_and_come_back(shared: tuple[Path, Mixtur
     }
 
 
-def test_a_network_beside_that_is_gone_or_changed_is_named(shared: tuple[Path, Mixture]) -> None:
+def test_a_missing_or_changed_neighbour_is_named(shared: tuple[Path, Mixture]) -> None:
     home, model = shared
     save_model(model.experts[0], home / "third")
     with pytest.raises(ModelError, match=r"third.*wrong checksum"):

@@ -244,7 +244,7 @@ def test_a_ball_without_radius_is_its_centre(kind: type[Ball]) -> None:
 
 
 @each_ball
-def test_an_empty_batch_is_no_special_case(kind: type[Ball]) -> None:
+def test_empty_batches_are_allowed(kind: type[Ball]) -> None:
     ball, none = kind(0.5), torch.zeros(0, 3, 4, 4)
     assert ball.project(none, none).shape == none.shape
     assert ball.steepest_step(none, 0.1, none).shape == none.shape
@@ -255,7 +255,9 @@ def test_an_empty_batch_is_no_special_case(kind: type[Ball]) -> None:
 @each_ball
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_form_is_kept(kind: type[Ball], dtype: torch.dtype, layout: torch.memory_format) -> None:
+def test_shape_and_dtype_are_kept(
+    kind: type[Ball], dtype: torch.dtype, layout: torch.memory_format
+) -> None:
     ball = kind(0.5)
     x = images().to(dtype).to(memory_format=layout)
     moved = (x + torch.randn(x.shape, generator=seeded()).to(dtype)).to(memory_format=layout)

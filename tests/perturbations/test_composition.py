@@ -1,4 +1,4 @@
-"""Compositions: transforms in their order, and a ball around what they made of an image."""
+"""Compositions: transforms in their order, and a ball around the transformed image."""
 
 import re
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_a_chain_is_one_transform_after_the_other() -> None:
     check_perturbation(compose(*parts))
 
 
-def test_parts_that_are_compositions_give_their_own() -> None:
+def test_nested_compositions_are_flattened() -> None:
     inner = compose(Clean(), Rain())
     assert compose(FOG, inner, Snow(2.0)) == Chain((FOG, Clean(), Rain(), Snow(2.0)))
     assert compose(FOG, compose(inner, LINF)) == Around(Chain((FOG, Clean(), Rain())), LINF)
@@ -115,7 +115,7 @@ def test_strength_is_that_of_all_parts() -> None:
         (lambda: attack_on(compose(FOG, FOG), PGD), "searches balls, got Fog"),
     ],
 )
-def test_what_cannot_be_composed_is_refused(make: Callable[[], object], message: str) -> None:
+def test_parts_that_cannot_be_composed_raise(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
 
@@ -177,7 +177,7 @@ def test_a_chain_is_drawn_like_any_transform() -> None:
 
 @dataclass(frozen=True)
 class Gives(Attack):
-    """Returns what a function makes of the images it gets."""
+    """Applies a function to its images."""
 
     perturbation: Ball
     change: Callable[[Tensor], Tensor]
@@ -288,7 +288,7 @@ def test_parts_are_named_or_written_out() -> None:
         (["fog", 3], "perturbations.both.parts.1: input should be"),
     ],
 )
-def test_what_is_wrong_with_parts_is_named(parts: Any, message: str) -> None:
+def test_errors_in_parts_are_named(parts: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(message)):
         parse_recipe(raw(parts))
 
@@ -310,7 +310,7 @@ def test_suites_search_them_where_they_search_balls() -> None:
     assert isinstance(rows["pgd-both"].build(known), SearchAround)
 
 
-def test_suites_go_over_compositions(tmp_path: Path) -> None:
+def test_suites_may_have_compositions(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
         'name: mine\nrows: {"only-*": {attack: pgd, over: compose}}'
     )

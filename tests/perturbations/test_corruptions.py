@@ -288,7 +288,7 @@ def test_elastic_is_that_of_opencv_and_scipy(severity: int, side: int) -> None:
 
 @every_kind
 @every_severity
-def test_each_keeps_to_what_a_transform_is(kind: type[Corruption], severity: int) -> None:
+def test_each_keeps_the_rules_of_transforms(kind: type[Corruption], severity: int) -> None:
     check_perturbation(kind(severity))
 
 
@@ -328,7 +328,7 @@ def test_draws_differ_from_image_to_image(kind: type[Corruption]) -> None:
 
 
 @pytest.mark.parametrize("kind", FIXED)
-def test_what_draws_nothing_takes_each_image_by_itself(kind: type[Corruption]) -> None:
+def test_corruptions_without_draws_treat_each_image_independently(kind: type[Corruption]) -> None:
     x, draw = photographs(), generator()
     before = draw.get_state()
     alone = torch.cat([kind(3)(image[None], generator=draw) for image in x])

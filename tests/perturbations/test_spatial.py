@@ -1,4 +1,4 @@
-"""Rotation, translation, scale and shear against scipy and against what can be said in words."""
+"""Rotation, translation, scale and shear against scipy, and in simple cases."""
 
 import numpy as np
 import pytest

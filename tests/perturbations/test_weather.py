@@ -146,7 +146,9 @@ def test_seed_decides_snow_and_other_images_do_not() -> None:
 @pytest.mark.parametrize("weather", [Fog(0.15, 0.6), Snow(2.5)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_form_is_kept(weather: Fog | Snow, dtype: torch.dtype, layout: torch.memory_format) -> None:
+def test_shape_and_dtype_are_kept(
+    weather: Fog | Snow, dtype: torch.dtype, layout: torch.memory_format
+) -> None:
     x = random_images().to(dtype).to(memory_format=layout)
     before = x.clone()
     out = weather(x, generator=seeded())

@@ -50,7 +50,7 @@ def test_the_class_of_an_image_is_taught_with_the_mean_cross_entropy():
 
 
 class Fixed(nn.Module):
-    """Logits that are given."""
+    """Fixed logits."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0], [0.0, 5.0, 9.0]])
@@ -70,7 +70,7 @@ def test_right_choices_share_the_weight_as_they_like():
     assert criterion.hits(model, BATCH).tolist() == [True, False]
 
 
-def test_an_extended_gate_is_asked_with_or_without_its_mixture():
+def test_an_extended_gate_is_trained_with_or_without_its_mixture():
     gate, criterion = extended(), NewExperts(((0,), (1,)))
     whole = mixture(gate)
     # the choices are (0, 0.5) and (0, 0.25)
@@ -81,7 +81,7 @@ def test_an_extended_gate_is_asked_with_or_without_its_mixture():
         assert criterion.parameters(model) == [*gate.joined.parameters()]
 
 
-def test_of_a_warm_up_the_gate_alone_learns():
+def test_only_the_gate_learns_in_a_warm_up():
     model = mixture(Scores(1.0, 2.0, 3.0))
     assert ExpertForMember(((0,), (1,))).parameters(model) == [*model.gate.parameters()]
 
@@ -101,7 +101,7 @@ def test_of_a_warm_up_the_gate_alone_learns():
         ),
     ],
 )
-def test_what_has_no_such_gate_raises(ask, message):
+def test_models_without_such_a_gate_raise(ask, message):
     with pytest.raises(TypeError, match=message):
         ask()
 

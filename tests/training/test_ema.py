@@ -17,7 +17,7 @@ def test_the_moving_average_is_that_of_the_formula() -> None:
         expected = d * expected + (1 - d) * value
         assert average.shadow["w"].tolist() == pytest.approx([expected, -2.0])
         assert average.shadow["count"] == t
-    assert followed["w"][0] == 2.0  # is followed, not changed
+    assert followed["w"][0] == 2.0  # the followed tensor does not change
 
 
 def test_averages_are_in_place_for_a_block_only() -> None:

@@ -108,7 +108,7 @@ def test_a_gradient_that_is_longer_than_clip_norm_is_scaled_down_to_it(
     assert found == pytest.approx([1 - 0.6 * way, -2 + 0.8 * way])
 
 
-def test_the_average_of_the_weights_is_judged_and_returned_and_the_weights_go_on() -> None:
+def test_averaged_weights_are_validated_and_returned_and_do_not_change_the_steps() -> None:
     criterion = Slope((3, -4))
     found = descended(criterion, average=0.3)
     w, average, expected = [1.0, -2.0], [1.0, -2.0], []

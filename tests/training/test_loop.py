@@ -60,7 +60,7 @@ def test_every_epoch_shuffles_all_images_anew(few: TrainingData) -> None:
     assert not torch.allclose(first, second)
 
 
-def test_every_step_has_a_generator_of_its_own(few: TrainingData) -> None:
+def test_every_step_has_a_new_generator(few: TrainingData) -> None:
     drawn: set[float] = set()
 
     def look(model: Model, x: Tensor, generator: torch.Generator) -> None:
@@ -108,7 +108,7 @@ def test_images_come_with_their_channels_innermost_in_memory(few: TrainingData) 
     assert layouts == [True] * 6  # five steps and a validation
 
 
-def test_progress_is_reported_at_first_at_last_and_once_a_second(
+def test_progress_is_reported_at_the_start_once_a_second_and_at_the_end(
     few: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0

@@ -1,6 +1,6 @@
 """No training step waits for an accelerator, or copies to it.
 
-On the CPU what would make it is watched for; where there is a GPU, CUDA itself says so as well.
+On the CPU the test watches for operations that would wait; on a GPU, CUDA reports them as well.
 """
 
 import traceback

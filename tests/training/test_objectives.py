@@ -37,7 +37,7 @@ class Stamp(Attack):
         return Passes()
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        assert len(x)  # nobody is asked about nothing
+        assert len(x)  # no member gets an empty batch
         moved = x.clone()
         moved[:, 1] = self.number
         return moved
@@ -124,7 +124,7 @@ def drawn(objective: Objective, seed: int) -> int:
     return member
 
 
-def test_one_drawn_covers_all_members_evenly_and_depends_on_the_seed_alone() -> None:
+def test_one_drawn_covers_all_members_evenly_and_depends_only_on_the_seed() -> None:
     objective = OneDrawn(stamps(3))
     members = [drawn(objective, seed) for seed in range(600)]
     assert all(160 < members.count(i) < 240 for i in range(3))  # 200 +- 3.5 sigma

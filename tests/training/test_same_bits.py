@@ -79,7 +79,7 @@ def test_a_training_that_is_resumed_at_any_step_ends_with_the_same_bits(
     assert saved.values == before.values
 
 
-def test_a_resumed_training_returns_the_best_weights_of_before_the_interruption(
+def test_a_resumed_training_may_return_the_best_weights_from_before_the_interruption(
     few: TrainingData,
 ) -> None:
     class Fading(ClassOfImage):
@@ -99,7 +99,7 @@ def test_a_resumed_training_returns_the_best_weights_of_before_the_interruption(
         assert same(state(resumed), state(whole))
 
 
-def test_all_that_an_optimizer_keeps_comes_back_on_the_device_of_its_parameter() -> None:
+def test_the_state_of_an_optimizer_comes_back_on_the_device_of_its_parameter() -> None:
     moments = {"exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2), "step": torch.tensor(3.0)}
     saved = Snapshot({f"optimizer/0/{name}": t for name, t in moments.items()}, {})
     parameter = nn.Parameter(torch.zeros(2, device="meta"))  # stands for an accelerator

@@ -38,7 +38,7 @@ def test_the_best_model_on_validation_comes_back(digits: TrainingData) -> None:
     assert accuracy(model, data.validation) == pytest.approx(max(scores))
 
 
-def test_of_equally_good_models_the_last_comes_back(few: TrainingData) -> None:
+def test_the_last_of_equally_good_models_comes_back(few: TrainingData) -> None:
     class Content(ClassOfImage):
         def hits(self, model: nn.Module, batch: Batch) -> Tensor:
             return torch.ones_like(batch.y, dtype=torch.bool)
@@ -49,7 +49,7 @@ def test_of_equally_good_models_the_last_comes_back(few: TrainingData) -> None:
     assert model.norm.num_batches_tracked == 15
 
 
-def test_validation_is_of_the_averages(few: TrainingData) -> None:
+def test_averaged_weights_are_validated(few: TrainingData) -> None:
     model = Small()
     settings = config(epochs=1, average=0.9999, learning_rate=0.5)
     fit = train(model, Single((CLEAN,)), few, settings)
@@ -61,7 +61,7 @@ def test_models_are_chosen_on_plain_validation_images_under_every_member(
 ) -> None:
     @dataclass(frozen=True)
     class Mark:
-        """Instead of an augmentation."""
+        """Takes the place of an augmentation."""
 
         def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
             return x.clone().fill_(0.25)
@@ -114,7 +114,7 @@ def test_the_last_epoch_is_always_validated(few: TrainingData) -> None:
 def test_without_validation_the_last_weights_are_kept_averaged_if_they_are_averaged(
     few: TrainingData,
 ) -> None:
-    once = config(epochs=3, average=0.9, validate_every=3)  # has but one to choose
+    once = config(epochs=3, average=0.9, validate_every=3)  # there is only one to choose
     chosen, last = network(), network()
     train(chosen, STOCHASTIC, few, once)
     fit = train(last, STOCHASTIC, few, replace(once, validate_every=None))

@@ -1,4 +1,4 @@
-"""What the members of an objective are given, and which one is drawn."""
+"""The inputs of the members of an objective, and which member is drawn."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,7 @@ from morex.training.objectives import (
 
 @dataclass(frozen=True)
 class Watching(Attack):
-    """Leaves the images as they are; notes what it is given."""
+    """Leaves the images unchanged; records its inputs."""
 
     perturbation: Perturbation = Clean()  # noqa: RUF009
     seen: list[tuple[Any, ...]] = field(default_factory=list)

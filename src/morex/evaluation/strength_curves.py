@@ -19,7 +19,8 @@ def curve_suite(
     Args:
         perturbation: the perturbation at its full strength.
         factors: factors on the strength.
-        steps, restarts: of PGD.
+        steps: of PGD.
+        restarts: of PGD.
 
     Raises:
         ValueError: if the perturbation is not valid at such a strength.

@@ -39,8 +39,8 @@ _CHROMINANCE = (
     *(99,) * 32,
 )
 
-# libjpeg's jfdctint.c and jidctint.c written as a matrix: 8192 sqrt(2) cos((2i + 1) k pi / 16), up
-# to the rounding of the constants that are added up to them there
+# libjpeg's jfdctint.c and jidctint.c as a matrix: 8192 sqrt(2) cos((2i + 1) k pi / 16), except that
+# libjpeg adds these numbers up from constants that it has rounded
 _COSINES = (
     (8192, 8192, 8192, 8192, 8192, 8192, 8192, 8192),
     (11363, 9633, 6437, 2260, -2260, -6437, -9633, -11363),
