@@ -1,4 +1,4 @@
-"""Breaks one source file in many small ways and prints the changes that no test notices.
+"""Break one source file in many small ways, and print the changes that no test notices.
 
     python scripts/mutants.py src/morex/artifacts/statistics.py [TESTS ...]
 
@@ -39,7 +39,7 @@ from mutmut.utils.format_utils import get_mutant_name, mangled_name_from_mutant_
 KEPT = (
     m.Name("staticmethod") | m.Name("classmethod") | m.Name("abstractmethod") | m.Name("overload")
 )
-# What a mutant may take: so much longer than its tests take without it, and this many seconds more.
+# The time limit of a mutant: SLOWER times what its tests take without it, plus GRACE seconds.
 SLOWER, GRACE = 10, 10
 
 
@@ -76,7 +76,7 @@ class Verdicts:
     by_mutant: dict[str, str] = field(default_factory=dict)
 
     def pytest_configure(self) -> None:
-        """Let hypothesis try the same examples each time, and look for no smaller ones."""
+        """Let hypothesis try the same examples each time, and not shrink those that fail."""
         from hypothesis import Phase, settings
 
         phases = (Phase.explicit, Phase.generate)
@@ -204,9 +204,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, help="a file under src/morex/, from the repository root")
     parser.add_argument("tests", nargs="*", help="test files; by default those of the file's room")
-    parser.add_argument("--fast", type=float, default=2.0, help="leave out tests of more seconds")
+    parser.add_argument(
+        "--fast", type=float, default=2.0, help="leave out tests that take more seconds"
+    )
     parser.add_argument("--only", default="*", help="pattern of the names of mutants to test")
-    parser.add_argument("--every", type=int, default=1, help="test one of so many mutants")
+    parser.add_argument("--every", type=int, default=1, help="test only every Nth mutant")
     args = parser.parse_args()
     room = Path("tests") / args.file.parent.name
     if not (args.file.is_file() and args.file.is_relative_to("src/morex") and room.is_dir()):

@@ -13,11 +13,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from morex.artifacts.outcomes import REDO
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import write_atomically
 
 Array = NDArray[Any]
-_REDO = "delete it and run the same command again: its stage will be redone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ class Illustration:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 return cls._of({name: archive[name] for name in archive.files})
         except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes
-            raise ValueError(f"{path}: not a readable illustration ({error}); {_REDO}") from error
+            raise ValueError(f"{path}: not a readable illustration ({error}); {REDO}") from error
 
     @classmethod
     def _of(cls, arrays: dict[str, Array]) -> Self:

@@ -19,7 +19,8 @@ from morex.core.files import write_atomically
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _INDEX = "rows"  # the array in a file that lists the others: a lost one cannot go unnoticed
 _RESERVED = frozenset({"file", "allow_pickle", _INDEX})  # the first two: numpy.savez's arguments
-_REDO = "delete it and run the same command again: its stage will be redone"
+REDO = "delete it and run the same command again: its stage will be redone"
+"""What to do about a damaged file of a run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ class Outcomes:
         try:
             return cls(_arrays(data))
         except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes
-            raise ValueError(f"{path}: not a readable outcomes file ({error}); {_REDO}") from error
+            raise ValueError(f"{path}: not a readable outcomes file ({error}); {REDO}") from error
 
     def _row(self, row: str) -> BoolArray:
         if row not in self.right:

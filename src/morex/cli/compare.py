@@ -19,7 +19,7 @@ def compare(
     ],
     second: Annotated[
         Path,
-        typer.Argument(metavar="SECOND", help="Those of another model on the same images."),
+        typer.Argument(metavar="SECOND", help="The outcomes of another model on the same images."),
     ],
 ) -> None:
     """Compare two models example by example, with a paired test.

@@ -86,7 +86,7 @@ def do_work(
         builder: decides threads and batch size.
         work: the rows and their images.
         seed: seed of the attacks.
-        kept: the rows done before, which also keeps those done now; None to keep nothing.
+        kept: the rows that are already done; those done now are added. None to keep nothing.
         finished: called with the name and the outcomes of every row that is done now.
     """
     images = len(builder.test_data)

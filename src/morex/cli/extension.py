@@ -52,7 +52,7 @@ def with_changes(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 
 def training_cost(out: Path, recipe: Recipe, before: Recipe) -> str:
-    """Return how long the new models trained, beside the slowest baseline of the old recipe."""
+    """Return how long the new models trained, compared with the old recipe's slowest baseline."""
     new = [name for name in recipe.models if name not in before.models]
     seconds = {name: training_seconds(out, name) for name in new}
     total = sum(seconds.values())

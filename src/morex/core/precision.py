@@ -28,11 +28,11 @@ def default_device() -> torch.device:
 
 
 def device_of(name: str, given: str) -> torch.device:
-    """Return the device that somebody names, such as ``cpu`` or ``cuda:1``.
+    """Return the device of a name, such as ``cpu`` or ``cuda:1``.
 
     Args:
         name: its name.
-        given: what to call it in the error, for example ``--device cuda:1``.
+        given: how the error refers to it, for example ``--device cuda:1``.
 
     Raises:
         ValueError: if this machine has no such device.

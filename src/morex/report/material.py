@@ -90,7 +90,7 @@ class Material:
 
     @property
     def lead(self) -> str | None:
-        """The model that the page is about: the last mixture, or else the best mean."""
+        """The model that the page is about: the last mixture, otherwise that with the best mean."""
         if self.gates:
             return next(reversed(self.gates))
         means = zip(self.table.mean, self.table.columns, strict=True)

@@ -213,7 +213,7 @@ class Builder:
         )
 
     def criterion(self, phase: Phase) -> Criterion:
-        """Return what a training teaches: the class, or to a gate what a perturbation is for."""
+        """Return what a training teaches: the class, or which expert is for a perturbation."""
         if not phase.gate:
             return ClassOfImage()
         kind = NewExperts if phase.gate.joined else ExpertForMember

@@ -1,4 +1,4 @@
-"""What a stage that makes a model starts from."""
+"""The model that a stage starts from."""
 
 from dataclasses import dataclass
 from pathlib import Path
