@@ -117,15 +117,30 @@ def _sampled(x: Tensor, row: Tensor, column: Tensor, *, mirror_on_edge: bool) ->
 def _box(side: int, fewer: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return the matrix (side, side) that averages to ``fewer`` pixels and repeats them.
 
-    A pixel of the result belongs to the coarse pixel k under its centre, which is the mean of the
-    pixels whose centres are in (k, k + 1] side / fewer.
+    A pixel of the result belongs to the coarse pixel under its centre, which is the mean of the
+    pixels whose centres it covers.
     """
-    rows = []
+    rows = torch.zeros(side, side, dtype=dtype)
     for pixel in range(side):
-        k = int((pixel + 0.5) * fewer / side)
-        inside = [-0.5 < (p + 0.5) * fewer / side - (k + 0.5) <= 0.5 for p in range(side)]
-        rows.append([chosen / sum(inside) for chosen in inside])
-    return torch.tensor(rows, device=device, dtype=dtype)
+        (coarse,) = _covered(fewer, side, pixel)
+        inside = _covered(side, fewer, coarse)
+        rows[pixel, inside] = 1 / len(inside)
+    return rows.to(device)
+
+
+def _covered(before: int, after: int, pixel: int) -> list[int]:
+    """Return which of ``before`` pixels make up one of ``after`` pixels.
+
+    Centres that lie exactly on an edge go to one side or the other by the last bits, so every step
+    here is one of ``precompute_coeffs`` in Pillow's Resample.c.
+    """
+    scale = before / after
+    widest = max(scale, 1.0)
+    support = 0.5 * widest
+    centre, narrow = (pixel + 0.5) * scale, 1.0 / widest
+    first, end = int(centre - support + 0.5), int(centre + support + 0.5)
+    near = range(max(0, first), min(before, end))
+    return [p for p in near if -0.5 < (p - centre + 0.5) * narrow <= 0.5]
 
 
 @lru_cache(maxsize=64)
