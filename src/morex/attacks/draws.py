@@ -148,7 +148,7 @@ class GridSearch(Attack):
         return first_that_fools(model, x, y, self._searches())
 
     def _searches(self) -> Iterator[Search]:
-        steps = torch.linspace(-1, 1, self.points).tolist()
+        steps = torch.linspace(-1, 1, self.points, dtype=torch.float32).tolist()
         for point in product(steps, repeat=self.perturbation.parameters):
             yield partial(_applied, self.perturbation, point)
 

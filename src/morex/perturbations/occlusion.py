@@ -68,7 +68,9 @@ class Rain(Transform):
         """
         n, _, height, width = x.shape
         count = round(self.drops * height * width / _REFERENCE)
-        top, left = torch.rand((2, n, count), generator=generator, device=x.device)
+        top, left = torch.rand(
+            (2, n, count), generator=generator, device=x.device, dtype=torch.float32
+        )
         slant = torch.randint(-1, 1, (n, 1), generator=generator, device=x.device)
         below = torch.arange(self.length, device=x.device)
         rows = (top * height).long()[..., None] + below
@@ -116,7 +118,7 @@ class Occlusion(Transform):
             generator: on the device of ``x``; five uniform numbers are drawn per image.
         """
         n, _, height, width = x.shape
-        drawn = torch.rand((5, n, 1, 1), generator=generator, device=x.device)
+        drawn = torch.rand((5, n, 1, 1), generator=generator, device=x.device, dtype=torch.float32)
         if self.share == 0:
             return x
         middle_row, middle_column = drawn[0] * height, drawn[1] * width
@@ -124,8 +126,11 @@ class Occlusion(Transform):
         tall, wide = (
             1 + drawn[i] * max(self.share * side - 1, 0) for i, side in ((3, height), (4, width))
         )
-        row = torch.arange(height, device=x.device).view(1, -1, 1) + 0.5 - middle_row
-        column = torch.arange(width, device=x.device).view(1, 1, -1) + 0.5 - middle_column
+        rows, columns = (
+            torch.arange(side, device=x.device, dtype=torch.float32) for side in (height, width)
+        )
+        row = rows.view(1, -1, 1) + 0.5 - middle_row
+        column = columns.view(1, 1, -1) + 0.5 - middle_column
         along = (row * angle.cos() + column * angle.sin()) / tall
         across = (column * angle.cos() - row * angle.sin()) / wide
         visible = (along.square() + across.square() > 1).to(x.dtype)

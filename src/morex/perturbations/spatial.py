@@ -32,8 +32,8 @@ class Spatial(Transform):
             generator: on the device of ``x``; N * parameters uniform numbers are drawn.
         """
         size = (len(x), self.parameters)
-        drawn = torch.rand(size, generator=generator, device=x.device) * 2 - 1
-        return self.apply(x, drawn)
+        drawn = torch.rand(size, generator=generator, device=x.device, dtype=torch.float32)
+        return self.apply(x, drawn * 2 - 1)
 
     def apply(self, x: Tensor, point: Tensor) -> Tensor:
         """Return the images transformed by ``point``, differentiable in both.

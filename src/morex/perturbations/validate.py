@@ -19,7 +19,7 @@ def check_perturbation(perturbation: Perturbation) -> None:
             outside [0, 1], or if it depends on anything besides the images and the generator. The
             message has the result and what was expected.
     """
-    x = torch.rand(4, 3, 16, 16, generator=generator_for(0, "check"))
+    x = torch.rand(4, 3, 16, 16, dtype=torch.float32, generator=generator_for(0, "check"))
     if isinstance(perturbation, Transform):
         _check_transform(perturbation, x)
     elif isinstance(perturbation, Ball):

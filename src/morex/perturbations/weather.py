@@ -132,7 +132,9 @@ class Snow(Transform):
                 f"Snow needs RGB images of shape (N, 3, H, W), got {tuple(x.shape)}; "
                 "repeat the channel of grey images three times"
             )
-        point = torch.rand((len(x), 1, 1), device=x.device, generator=generator)
+        point = torch.rand(
+            (len(x), 1, 1), device=x.device, dtype=torch.float32, generator=generator
+        )
         if self.darkness == 1:
             return x
         point.mul_(_SNOW_POINTS).add_(_LOWEST_SNOW_POINT)

@@ -36,9 +36,9 @@ class DefocusBlur(Corruption):
     name: ClassVar[str] = "defocus-blur"
 
     def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Blur; nothing is drawn. Needs images of at least two pixels each way."""
+        """Blur; nothing is drawn."""
         height, width = x.shape[2:]
-        around = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        around = _mirrored(_mirrored(x, width, (1, 1, 0, 0)), height, (0, 0, 1, 1))
         blurred = torch.zeros_like(x)
         for (row, column), weight in _disk(*_DISKS[self.severity - 1]).items():
             shifted = around[:, :, row : row + height, column : column + width]
@@ -94,6 +94,11 @@ class ZoomBlur(Corruption):
         for (rows, columns), times in sizes.items():
             total.add_(_magnified(x, rows, columns), alpha=times)
         return total.div_(count + 1)
+
+
+def _mirrored(x: Tensor, side: int, pads: tuple[int, ...]) -> Tensor:
+    """Pad one side with its second pixels; a side of a single pixel repeats it."""
+    return F.pad(x, pads, mode="reflect" if side > 1 else "replicate")
 
 
 @lru_cache
