@@ -71,4 +71,4 @@ class OfLogits:
 
 
 CROSS_ENTROPY: Loss = OfLogits(cross_entropy)
-"""The default of every attack that takes a loss."""
+"""The loss of ``PGD`` by default."""

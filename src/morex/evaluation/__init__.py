@@ -14,6 +14,7 @@
 ===================  ================================================================
 """
 
+from morex.evaluation.audit_basis import Limits
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.feasibility import InfeasibleError
 from morex.evaluation.gate_usage import gate_usage
@@ -23,6 +24,7 @@ from morex.evaluation.suite import Row, Suite, table1
 
 __all__ = [
     "InfeasibleError",
+    "Limits",
     "Row",
     "Suite",
     "audit_model",
