@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from morex.models.errors import ModelError
@@ -14,7 +15,9 @@ from morex.models.external import Foreign, ForeignConfig
 from morex.models.gates import ExtendedGate
 from morex.models.kinds import KINDS, UntrustedFactoryError, build, describe
 from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
+from morex.models.named import load_model
 from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.save import save_model
 
 FACTORY = "classifier_of_kinds:make"
 
@@ -132,3 +135,12 @@ def test_models_without_a_factory_need_no_trust(module: str) -> None:
 def test_a_part_that_cannot_be_described_is_named() -> None:
     with pytest.raises(ModelError, match="cannot save a Linear"):
         describe(ExtendedGate(network(2), nn.Linear(2, 1)))
+
+
+def test_a_classifier_of_one_layer_shares_weights_only_with_its_own_expert(tmp_path: Path) -> None:
+    model = MeanOfExperts({"network": network(2), "linear": foreign()}).eval()
+    save_model(model.experts[1], tmp_path / "linear")
+    save_model(model, tmp_path / "mean", beside=["linear"])
+    saved = load_model(tmp_path / "mean").state_dict()
+    assert saved.keys() == model.state_dict().keys()
+    assert all(torch.equal(t, saved[name]) for name, t in model.state_dict().items())

@@ -103,7 +103,7 @@ class ModelFolder:
             ) from None
         except ForeignModelError as error:
             raise ModelError(
-                f"{self.path}: a classifier from elsewhere cannot be made: {error}"
+                f"{self.path}: a classifier that morex did not make cannot be loaded: {error}"
             ) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             path = self.path / DESCRIPTION
