@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from linear import SHAPE, Linear, robust_gap
+from noise import Noise
 from torch import Tensor, nn
 
 from morex.artifacts.statistics import BoolArray
@@ -13,11 +14,11 @@ from morex.data import ImageSet
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.feasibility import InfeasibleError
 from morex.evaluation.suite import Row, Suite, table1
-from morex.perturbations import L2, Ball, Clean, Fog, Linf, Perturbation, Snow, Transform
+from morex.perturbations import L2, Ball, Clean, Fog, Linf, Perturbation, Snow
 
 N = 90
 WRONG = torch.arange(N) % 9 == 4
-"""Which images carry the wrong label, so that the model is wrong on them as they are."""
+"""Which images carry the wrong label, so that the model is wrong on them without an attack."""
 
 CLEAN = WorstOfDraws(Clean())
 
@@ -56,17 +57,6 @@ class Does(Attack):
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         self.seen.append(x.clone())
         return self.change(x, generator)
-
-
-@dataclass(frozen=True)
-class Noise(Transform):
-    """New random pixels."""
-
-    def scaled(self, factor: float) -> "Noise":
-        return self
-
-    def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        return torch.rand(x.shape, generator=generator)
 
 
 def right(suite: Suite, asked: Model = model, **options: int) -> dict[str, BoolArray]:

@@ -1,11 +1,12 @@
 """Evaluation of attacks around transformed images, and the random numbers of every batch."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import pytest
 import torch
 from linear import Linear
+from noise import Noise
 from torch import Tensor
 
 from morex.attacks import PGD, Attack, SearchAround, WorstOfDraws
@@ -15,20 +16,7 @@ from morex.data import ImageSet
 from morex.evaluation import evaluate
 from morex.evaluation.feasibility import InfeasibleError
 from morex.evaluation.suite import Row
-from morex.perturbations import Around, Ball, Linf, Transform
-
-
-@dataclass(frozen=True)
-class Noise(Transform):
-    """Replaces every image by noise drawn for it."""
-
-    name: ClassVar[str] = "noise"
-
-    def scaled(self, factor: float) -> Self:
-        return self
-
-    def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        return torch.rand(x.shape, generator=generator)
+from morex.perturbations import Around, Ball, Linf
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Which attacks gate usage is measured under, and their random numbers."""
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import replace
 
 import pytest
 import torch
+from noise import Noise
 from torch import Tensor, nn
 
 from morex.attacks import PGD, DeepFool, SearchAround, WorstOfDraws
@@ -13,20 +13,7 @@ from morex.data import ImageSet
 from morex.evaluation.gate_usage import gate_usage, moved_batches, one_run
 from morex.evaluation.suite import Row
 from morex.models.mixture import Mixture
-from morex.perturbations import L2, Around, Clean, Fog, Transform
-
-
-@dataclass(frozen=True)
-class Noise(Transform):
-    """Replaces every image by noise drawn for it."""
-
-    name: ClassVar[str] = "noise"
-
-    def scaled(self, factor: float) -> Self:
-        return self
-
-    def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        return torch.rand(x.shape, generator=generator)
+from morex.perturbations import L2, Around, Clean, Fog
 
 
 class Expert(nn.Module):
