@@ -3,7 +3,7 @@
 =================  ===================================================================
 ``base``           what all attacks share; a model is frozen while it is attacked
 ``pgd``            projected gradient descent, in one ball or in a union (MSD)
-``losses``         what it maximises
+``losses``         what PGD maximises
 ``targeted``       PGD towards one wrong class
 ``batched``        several PGD searches at once
 ``deepfool``       the walk to the nearest decision boundary
@@ -12,9 +12,9 @@
 ``draws``          draws of transforms, grids, and random noise
 ``sequence``       the worst of several attacks
 ``gate_steering``  adaptive attacks on the gate of a mixture
-``gate_losses``    what they maximise
+``gate_losses``    what attacks on a gate maximise
 ``transfer``       attacks on the experts, tried on the mixture
-``composed``       a ball around the result of a transform
+``composed``       any attack in the ball of a composition
 =================  ===================================================================
 """
 
