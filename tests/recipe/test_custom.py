@@ -95,7 +95,7 @@ def test_what_it_returns_is_checked(tmp_path: Path, result: str, message: str) -
     [
         ("nowhere.py:Hail", {}, "there is no file 'nowhere.py'"),
         (f"{HAIL}:Rain", {}, "Rain is not a class derived from Transform or Ball"),
-        (f"{HAIL}:Hail", {"size": 3}, "has no 'size'; it has stones"),
+        (f"{HAIL}:Hail", {"size": 3}, "no number 'size'; there are stones"),
     ],
 )
 def test_what_cannot_be_used_is_named(kind: str, numbers: dict[str, Any], message: str) -> None:

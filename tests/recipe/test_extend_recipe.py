@@ -207,7 +207,7 @@ def test_bad_extensions_raise(mixture: str, new: dict[str, Any], message: str) -
 @pytest.mark.parametrize(
     ("without", "message"),
     [
-        (["Msnow"], "has no expert 'Msnow'; it has clean, Minf, Mfog"),
+        (["Msnow"], "no expert 'Msnow'; there are clean, Minf, Mfog"),
         (["clean", "Minf", "Mfog"], "no expert of 'MoRE' would be left"),
     ],
 )

@@ -244,7 +244,7 @@ def test_all_mistakes_are_reported_together_each_with_its_path() -> None:
         "evaluation.rows.pgd-linf.steps",
     }
     assert len(lines) == len(paths)
-    assert "nmae: unknown key" in lines
+    assert "nmae: unknown key; did you mean 'name'?" in lines
     assert "data.name: is missing" in lines
     assert any(line.startswith("network.width") and "got 'wide'" in line for line in lines)
 

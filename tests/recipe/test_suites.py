@@ -60,7 +60,10 @@ rows:
         ("rows: {a: {attack: pgd, over: balls}}", "name: Field required"),
         ("name: a\nrows: {}", "at least 1 item"),
         ("name: a\nrows: {a: {attack: pgd}}", r"rows.a.over: expected balls, transforms"),
-        ("name: a\nrows: {a: {attack: pgd, over: hail}}", r"no 'hail'; there are balls"),
+        (
+            "name: a\nrows: {a: {attack: pgd, over: hail}}",
+            r"no kind of perturbation 'hail'; there are balls",
+        ),
         ("name: a\nrows: {a: {attack: magic, over: balls}}", r"rows.a: .*magic"),
         ("name: a\nrows: {'*': {attack: pgd, over: balls, stepz: 2}}", r"stepz"),
         ("name: a\nrows: {a: {attack: pgd, over: balls}}", r"'a' is there already"),

@@ -30,6 +30,12 @@ def test_a_second_call_does_nothing(out: Path) -> None:
     assert make_table(read_results(out)).columns == FEW
 
 
+def test_models_that_no_column_needs_are_named(out: Path) -> None:
+    spy = rerun(out, changed(raw_recipe(*FEW), "columns", ["Mfog"]))
+    assert spy.notices == ["not trained, because no column needs them: Minf, MoRE"]
+    assert not spy.done
+
+
 def test_a_changed_suite_redoes_the_evaluations_only(out: Path) -> None:
     before = results_of(out)
     spy = rerun(out, changed(raw_recipe(*FEW), "evaluation.rows.pgd-linf.steps", 3))

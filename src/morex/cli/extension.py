@@ -6,7 +6,7 @@ from typing import Any
 
 from morex.core.units import duration
 from morex.recipe import Recipe, RecipeError, parse_recipe
-from morex.recipe.load import with_overrides
+from morex.recipe.overrides import with_overrides
 from morex.recipe.read_yaml import parse_yaml
 from morex.run.continuation import training_seconds
 

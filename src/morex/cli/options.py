@@ -109,9 +109,14 @@ def read_recipe(name: str, overrides: list[str] | None, data: Path | None) -> "R
 
 
 def all_overrides(overrides: list[str] | None, data: Path | None) -> list[str]:
-    """Return the overrides of a recipe, with one for its data folder if ``data`` is given."""
-    folder = [f"data.folder={json.dumps(str(data), ensure_ascii=False)}"] if data else []
-    return [*(overrides or []), *folder]
+    """Return the overrides of a recipe, with one for its data folder if ``data`` is given.
+
+    The folder is absolute: a run is evaluated from other folders too.
+    """
+    if data is None:
+        return [*(overrides or [])]
+    folder = json.dumps(str(data.expanduser().resolve()), ensure_ascii=False)
+    return [*(overrides or []), f"data.folder={folder}"]
 
 
 def read_device(name: str | None) -> "torch.device":

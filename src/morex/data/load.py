@@ -119,7 +119,10 @@ def _find_folder(name: str, folder: Path | None) -> Path:
 
 def _existing(folder: Path, what: str) -> Path:
     if not folder.is_dir():
-        raise DataError(f"{folder}: {what} is missing or not a folder; correct the path")
+        raise DataError(
+            f"{folder}: {what} is missing or not a folder; correct the path, or name the folder "
+            "with --data (in recipes: data.folder)"
+        )
     return folder
 
 

@@ -10,6 +10,7 @@ from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
 from morex.recipe.models import AnyModel, MixtureModel, RobustGate, TrainedModel
+from morex.recipe.near import not_among
 from morex.recipe.schema import Recipe, slug
 
 
@@ -32,7 +33,7 @@ def _unknown_names(recipe: Recipe) -> list[str]:
 
     def check(path: str, name: str, known: dict[str, Any], what: str) -> None:
         if name not in known:
-            problems.append(f"{path}: no {what} {name!r}; there are {', '.join(known)}")
+            problems.append(f"{path}: {not_among(what, name, known)}")
 
     for key, model in recipe.models.items():
         for parent in model.parents:

@@ -63,6 +63,7 @@ from morex.perturbations import (
 )
 from morex.recipe.custom import described, is_own, make_own
 from morex.recipe.fields import Strict
+from morex.recipe.near import not_among
 
 __all__ = [
     "ATTACKS",
@@ -171,8 +172,8 @@ def named_parts(perturbations: Any) -> Any:
             if spec in within:
                 raise ValueError(f"{within[0]}: the composition {spec!r} is a part of itself")
             if spec not in perturbations:
-                known = ", ".join(perturbations)
-                raise ValueError(f"{within[0]}.parts: no perturbation {spec!r}; there are {known}")
+                unknown = not_among("perturbation", spec, perturbations)
+                raise ValueError(f"{within[0]}.parts: {unknown}")
             return resolved(perturbations[spec], (*within, spec))
         if not isinstance(spec, dict) or not isinstance(spec.get("parts"), list | tuple):
             return spec

@@ -12,6 +12,7 @@ from morex.core.number_checks import check_numbers
 from morex.perturbations import Around, Chain, Perturbation
 from morex.perturbations.validate import check_perturbation
 from morex.recipe.errors import RecipeError
+from morex.recipe.near import not_among
 from morex.recipe.numbers_as_text import read_number
 
 _CODE = "code"
@@ -38,7 +39,7 @@ def make_own(spec: dict[str, Any]) -> Perturbation:
     numbers = {k: read_number(v) for k, v in spec.items() if k not in ("kind", _CODE)}
     fields = [field.name for field in dataclasses.fields(cls)]
     if unknown := [key for key in numbers if key not in fields]:
-        raise RecipeError(f"{kind} has no {unknown[0]!r}; it has {', '.join(fields) or 'nothing'}")
+        raise RecipeError(f"{kind}: {not_among('number', unknown[0], fields)}")
     try:
         made = cls(**numbers)
         check_numbers(made)

@@ -15,6 +15,7 @@ from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import trained_whole
 from morex.recipe.load import parse_recipe
 from morex.recipe.models import MixtureModel
+from morex.recipe.near import not_among
 from morex.recipe.schema import Recipe
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
@@ -111,8 +112,8 @@ def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
     """
     raw, base = recipe.model_dump(mode="json"), _mixture(recipe, mixture)
     if strangers := [name for name in without if name not in base.experts]:
-        known = ", ".join(base.experts)
-        raise RecipeError(f"{mixture!r} has no expert {strangers[0]!r}; it has {known}")
+        problem = not_among("expert", strangers[0], base.experts)
+        raise RecipeError(f"{mixture!r}: {problem}")
     experts = [name for name in base.experts if name not in without]
     if not experts:
         raise RecipeError(f"no expert of {mixture!r} would be left")
@@ -151,7 +152,7 @@ def last_mixture(recipe: Recipe) -> str:
 def _mixture(recipe: Recipe, name: str) -> MixtureModel:
     mixtures = recipe.mixtures
     if name not in mixtures:
-        raise RecipeError(f"no mixture {name!r}; there are {', '.join(mixtures) or 'none'}")
+        raise RecipeError(not_among("mixture", name, mixtures))
     return mixtures[name]
 
 

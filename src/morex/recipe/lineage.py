@@ -4,6 +4,14 @@ from morex.recipe.models import MixtureModel
 from morex.recipe.schema import Recipe
 
 
+def unused_models(recipe: Recipe) -> tuple[str, ...]:
+    """Return the models that no column is made from, directly or not; they are not trained."""
+    needed = {*recipe.columns}
+    while more := {p for name in needed for p in recipe.models[name].parents} - needed:
+        needed |= more
+    return tuple(name for name in recipe.models if name not in needed)
+
+
 def warm_start(recipe: Recipe, model: MixtureModel) -> MixtureModel | None:
     """Return the mixture that a mixture starts from, if any."""
     return recipe.mixtures.get(model.warm_start or "")

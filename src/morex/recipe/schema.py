@@ -10,6 +10,7 @@ from morex.perturbations import Perturbation
 from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, named_parts
 from morex.recipe.fields import InnerSearch, Names, Strict, Training
 from morex.recipe.models import MixtureModel, ModelSpec, NetworkModel, TrainedModel
+from morex.recipe.near import not_among
 from morex.recipe.suites import load_suite
 from morex.training.config import TrainingConfig
 
@@ -43,8 +44,7 @@ class NetworkSpec(Strict):
     @model_validator(mode="after")
     def _known(self) -> "NetworkSpec":
         if self.architecture not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
-            raise ValueError(f"unknown architecture {self.architecture!r}; known are {known}")
+            raise ValueError(not_among("architecture", self.architecture, ARCHITECTURES))
         return self
 
 

@@ -17,6 +17,7 @@ from morex.perturbations import Around, Ball, Clean, Perturbation, Transform
 from morex.recipe.components import COMPOSITION, PERTURBATIONS, AnyAttack, AttackSpec
 from morex.recipe.errors import RecipeError
 from morex.recipe.fields import Strict
+from morex.recipe.near import did_you_mean, not_among
 from morex.recipe.read_yaml import as_mapping, parse_yaml, read_yaml
 
 _GROUPS = ("balls", "transforms")
@@ -88,8 +89,9 @@ def _read(name_or_path: str) -> SuiteSpec:
     elif path.is_file():
         content = read_yaml(path)
     else:
+        near = did_you_mean(name_or_path, shipped_suites())
         raise RecipeError(
-            f"no suite {name_or_path!r}: it is neither a file nor one of the shipped suites "
+            f"no suite {name_or_path!r}: {near}it is neither a file nor one of the shipped suites "
             f"{', '.join(sorted(shipped_suites()))}"
         )
     try:
@@ -110,8 +112,8 @@ def _chosen(
             f"perturbations, got {row.get('over')!r}"
         ) from None
     if unknown := [part for part in over if part not in _OVER]:
-        known = ", ".join(_OVER)
-        raise RecipeError(f"{source}: rows.{pattern}.over: no {unknown[0]!r}; there are {known}")
+        problem = not_among("kind of perturbation", unknown[0], _OVER)
+        raise RecipeError(f"{source}: rows.{pattern}.over: {problem}")
     return [name for name, p in perturbations.items() if any(_is(p, part) for part in over)]
 
 

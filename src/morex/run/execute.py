@@ -10,6 +10,7 @@ from morex.artifacts.records import StageRecord
 from morex.artifacts.results import results_name
 from morex.core.precision import default_device
 from morex.recipe import Recipe
+from morex.recipe.lineage import unused_models
 from morex.recipe.read_yaml import to_yaml
 from morex.run.cores import default_jobs, threads
 from morex.run.costs import stage_work
@@ -91,6 +92,9 @@ class _Execution:
         work = {stage.id: stage_work(self.runner.builder, stage) for stage in self.stages}
         self.chain_work = _chain_work(self.stages, work)
         self.runner.observer(Planned(tuple(self.stages), work))
+        if unused := unused_models(self.runner.builder.recipe):
+            names = ", ".join(unused)
+            self.runner.observer(Noticed(f"not trained, because no column needs them: {names}"))
         labels = test_labels(self.runner.builder)
         self.runner.directory.write(test_images.FILE, labels.to_bytes(indent=None))
         waiting = self._skip_finished()
