@@ -189,6 +189,34 @@ def test_rows_that_are_done_are_not_redone_and_the_others_are_kept_at_once() -> 
     assert all(np.array_equal(row, outcomes.right[name]) for name, row in kept)
 
 
+@pytest.mark.parametrize(
+    ("known", "examples", "message"),
+    [
+        (
+            np.ones(N + 1, np.bool_),
+            None,
+            rf"at most {N} booleans .* got bool of shape \({N + 1},\)",
+        ),
+        (np.ones(31, np.bool_), 30, r"at most 30 booleans for the row 'row', got bool of shape"),
+        (np.ones(9), None, "got float64 of shape"),
+        (np.ones((9, 1), np.bool_), None, r"got bool of shape \(9, 1\); remove it"),
+    ],
+)
+def test_results_of_other_work_are_refused(
+    known: BoolArray, examples: int | None, message: str
+) -> None:
+    suite = (Row("row", Does(Clean(), refuse), examples),)
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, DATA, suite, done={"row": known})
+
+
+def test_results_of_a_whole_row_are_enough() -> None:
+    suite = (Row("row", Does(Clean(), refuse), 30),)
+    known = np.arange(30) % 2 == 0
+    outcomes = evaluate(model, DATA, suite, done={"row": known, "other": np.ones(10**4, np.bool_)})
+    assert np.array_equal(outcomes.right["row"], known)
+
+
 @pytest.mark.parametrize("attack", [PGD(Linf(0.02), steps=2), WorstOfDraws(Noise())])
 @pytest.mark.parametrize("examples", [None, 70])
 def test_an_evaluation_goes_on_within_a_row(attack: Attack, examples: int | None) -> None:

@@ -298,6 +298,35 @@ def shared(tmp_path: Path) -> tuple[Path, Mixture]:
     return tmp_path, model
 
 
+@pytest.mark.parametrize("value", [7e4, -7e4])
+def test_weights_that_overflow_are_refused_before_anything_is_written(
+    value: float, tmp_path: Path
+) -> None:
+    model = network()
+    name = list(model.state_dict())[-1]
+    with torch.no_grad():
+        model.state_dict()[name].view(-1)[0] = value
+    message = rf"{name} holds 70000, but torch.float16 ends at 65504; save in .*bfloat16"
+    with pytest.raises(ValueError, match=message):
+        save_model(model, tmp_path / "new", dtype=torch.float16)
+    assert not (tmp_path / "new").exists()
+    save_model(model, tmp_path / "new", dtype=torch.bfloat16)
+
+
+def test_weights_that_are_infinite_stay_so(tmp_path: Path) -> None:
+    model = network()
+    name = list(model.state_dict())[-1]
+    with torch.no_grad():
+        model.state_dict()[name].fill_(-torch.inf)
+    save_model(model, tmp_path, dtype=torch.float16)
+    assert (load_model(tmp_path).state_dict()[name] == -torch.inf).all()
+
+
+def test_weights_are_not_saved_as_whole_numbers(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected a floating-point type, got torch.int8"):
+        save_model(network(), tmp_path / "new", dtype=torch.int8)
+
+
 def test_shared_weights_are_stored_once_and_come_back(shared: tuple[Path, Mixture]) -> None:
     home, _ = shared
     alone, mix = (load_model(home / name) for name in ("alone", "mix"))

@@ -51,8 +51,9 @@ def evaluate(
         One boolean per row and example: True where the model is right.
 
     Raises:
-        ValueError: if ``batch_size`` is below 1, there is no row, two rows have the same name, or
-            ``Outcomes`` does not accept a name.
+        ValueError: if ``batch_size`` is below 1, there is no row, two rows have the same name,
+            ``Outcomes`` does not accept a name, or ``done`` holds more examples of a row than it
+            has.
         InfeasibleError: if an attack returns an image outside its ball or [0, 1].
     """
     suite = table1() if suite is None else suite
@@ -63,6 +64,7 @@ def evaluate(
     # bad names raise here, before any work
     Outcomes({row.name: np.ones(1, np.bool_) for row in suite})
     right = dict(done or {})
+    _check_done(right, suite, len(data))
     with exact_float32(), frozen(model):
         right_on_clean = _right_on_clean(model, data, batch_size)
         for row in suite:
@@ -73,6 +75,18 @@ def evaluate(
                 if keep:
                     keep(row.name, so_far)
     return Outcomes({row.name: right[row.name] for row in suite})
+
+
+def _check_done(done: Mapping[str, BoolArray], suite: Suite, images: int) -> None:
+    """Raise if a result cannot be one of this suite on this many images."""
+    for row in suite:
+        known, count = done.get(row.name), row.count(images)
+        if known is not None and (known.dtype != np.bool_ or known.ndim != 1 or len(known) > count):
+            raise ValueError(
+                f"done: expected at most {count} booleans for the row {row.name!r}, got "
+                f"{known.dtype} of shape {known.shape}; remove it, or evaluate the data and suite "
+                "that it came from"
+            )
 
 
 def _right_on_clean(model: Model, data: ImageSet, batch_size: int) -> Tensor:

@@ -38,13 +38,15 @@ def save_model(
         ModelError: if a folder in ``beside`` holds no model, or a part of the model is of a kind
             that cannot be rebuilt from JSON.
         TypeError: if ``about`` holds something that JSON cannot express.
+        ValueError: if ``dtype`` is not a floating-point type, or a finite weight is too large for
+            it. Then nothing is written.
     """
     folder = Path(folder)
     described = {"format": 1, "model": describe(model), "about": dict(about or {})}
     json.dumps(described)  # fail before anything is written
     weights = {
         # safetensors refuses channels-last tensors
-        name: (t.to(dtype) if dtype and t.is_floating_point() else t).detach().cpu().contiguous()
+        name: _narrowed(name, t, dtype).detach().cpu().contiguous()
         for name, t in model.state_dict().items()
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,6 +56,23 @@ def save_model(
     described["weights_sha256"] = hashlib.sha256(content).hexdigest()
     write_atomically(folder / WEIGHTS, content)
     write_atomically(folder / DESCRIPTION, json.dumps(described, indent=1).encode())
+
+
+def _narrowed(name: str, weights: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return floating-point weights in ``dtype``, and others as they are."""
+    if dtype is None or not weights.is_floating_point():
+        return weights
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype: expected a floating-point type, got {dtype}")
+    narrow = weights.to(dtype)
+    lost = weights.isfinite() & ~narrow.to(weights.dtype).isfinite()
+    if lost.any():
+        largest = float(weights[lost].abs().max())
+        raise ValueError(
+            f"{name} holds {largest:g}, but {dtype} ends at {torch.finfo(dtype).max:g}; save in a "
+            "type with a wider range, such as torch.bfloat16"
+        )
+    return narrow
 
 
 def _take_out_shared(
