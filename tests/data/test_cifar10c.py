@@ -42,6 +42,12 @@ def test_files_are_mapped_and_not_read(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "fog.npy"), corrupted(test, 3))
 
 
+def test_hidden_files_are_no_corruptions(tmp_path: Path) -> None:
+    folder = published(tmp_path, test_set(), fog=3)
+    (folder / "._fog.npy").write_bytes(b"no array")
+    assert list(PublishedCorruptions.open(folder, test_set()).files) == ["fog"]
+
+
 def _save(name: str, array: Any) -> Any:
     return lambda folder: np.save(folder / name, array)
 
