@@ -65,6 +65,13 @@ def test_mistakes_in_names_have_the_nearest(
     assert f"did you mean {near!r}?" in line
 
 
+@pytest.mark.parametrize(
+    ("path", "key"), [("perturbations.fog", "kind"), ("evaluation.rows.fog", "attack")]
+)
+def test_a_section_without_its_kind_names_the_key(path: str, key: str) -> None:
+    assert said(changed(raw_recipe(), path, {})) == f"{path}: the key '{key}' is missing"
+
+
 def test_a_key_is_not_taken_for_one_of_another_section() -> None:
     # rain has drops, and fog has none
     line = said(changed(raw_recipe(), "perturbations.fog.drop", 3))

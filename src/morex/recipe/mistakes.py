@@ -66,6 +66,8 @@ def _message(problem: Any, path: list[str], content: Any) -> str:
         return _unknown_key(str(problem["loc"][-1]), _at(content, path[:-1]))
     if kind == "missing":
         return "is missing"
+    if kind == "union_tag_not_found":
+        return f"the key {problem['ctx']['discriminator']} is missing"
     if kind == "union_tag_invalid":
         return _unknown_tag(problem["ctx"])
     if kind in _EXPECTED and not isinstance(got, dict | list):
