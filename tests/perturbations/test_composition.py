@@ -278,7 +278,7 @@ def test_parts_are_named_or_written_out() -> None:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        (["fogg", "linf"], "both.parts: no perturbation 'fogg'; there are clean, linf, l2, fog"),
+        (["fogg", "linf"], "both.parts: no perturbation 'fogg'; did you mean 'fog'?"),
         (["both", "linf"], "the composition 'both' is a part of itself"),
         (["linf", "fog"], "perturbations.both: only the last part of a composition may be a ball"),
         (["fog"], "perturbations.both: a composition needs two or more parts"),

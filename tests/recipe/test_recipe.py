@@ -178,6 +178,21 @@ def test_a_warm_up_after_a_warm_start_needs_a_new_expert() -> None:
         parse_recipe(changed(raw, "models.MoRE.experts", ["clean", "Minf"]))
 
 
+def test_a_warm_up_after_a_warm_start_needs_an_expert_that_the_gate_knows() -> None:
+    raw = raw_recipe()
+    models = raw["models"]
+    root, grown = models["MoRE (in turn)"], dict(models["MoRE"])
+    root["experts"] = ["clean", "Minf"]
+    root["against"] = ["clean", "linf"]
+    models["Mfog again"] = models["Mfog"]
+    warm = {"gate_warmup": models["MoRE"]["gate_warmup"], "against": ["clean", "linf", "fog"]}
+    models["B"] = grown | warm | {"warm_start": "MoRE (in turn)", "experts": ["Minf", "Mfog"]}
+    models["C"] = grown | warm | {"warm_start": "B", "experts": ["Mfog", "Mfog again"]}
+    with pytest.raises(RecipeError, match=r"models\.C: its gate would know no expert") as caught:
+        parse_recipe(raw)
+    assert "models.B" not in str(caught.value)
+
+
 @pytest.mark.parametrize("empty", [{"committees": [], "sharpness": {}}, {"committees": None}])
 def test_a_recipe_that_an_earlier_version_wrote_can_be_read(empty: dict[str, Any]) -> None:
     raw = raw_recipe()

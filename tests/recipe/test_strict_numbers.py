@@ -65,10 +65,12 @@ def wrong_fields() -> Iterator[Any]:
             kind = next((k for k in WRONG if hint in (k, k | None)), None)
             for value in WRONG[kind] if kind else ():
                 if value not in NOTHING_SAYS_SO.get((type(sample).__name__, name), ()):
-                    yield pytest.param(sample, name, value, id=f"{sample}.{name}={value}")
+                    yield pytest.param(
+                        sample, name, value, id=f"{type(sample).__name__}.{name}={value}"
+                    )
 
 
-@pytest.mark.parametrize(("sample", "name", "value"), wrong_fields())
+@pytest.mark.parametrize(("sample", "name", "value"), [*wrong_fields()])
 def test_every_number_has_its_type_and_is_finite(sample: Any, name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} must be (a|True or)") as caught:
         dataclasses.replace(sample, **{name: value})

@@ -92,6 +92,11 @@ def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
     if not (model.training or model.gate_warmup):
         problems.append(f"models.{key}: nothing trains; set gate_warmup or training")
     joined = joined_experts(recipe, model)
+    if model.warm_start and model.gate_warmup and joined == model.experts:
+        problems.append(
+            f"models.{key}: its gate would know no expert; keep one of the mixture that was "
+            "trained whole, or set gate_warmup to null"
+        )
     if joined and model.experts[-len(joined) :] != joined:
         problems.append(
             f"models.{key}.experts: experts that join must come last ({', '.join(joined)})"

@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from morex.artifacts.findings import Audit, Finding
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
+from morex.artifacts.labels import FILE as TEST_IMAGES
+from morex.artifacts.labels import TestImages
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.records import Epoch, StageRecord
 from morex.artifacts.results import ResultsFile
 from morex.artifacts.schema import Schema, problems
-from morex.artifacts.test_images import FILE as TEST_IMAGES
-from morex.artifacts.test_images import TestImages
 from morex.report.results import RunResults, read_results
 from morex.report.table import Table, make_table
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from morex.artifacts import test_images
+from morex.artifacts import labels
 from morex.artifacts.records import StageRecord
 from morex.artifacts.results import results_name
 from morex.core.precision import default_device
@@ -95,8 +95,8 @@ class _Execution:
         if unused := unused_models(self.runner.builder.recipe):
             names = ", ".join(unused)
             self.runner.observer(Noticed(f"not trained, because no column needs them: {names}"))
-        labels = test_labels(self.runner.builder)
-        self.runner.directory.write(test_images.FILE, labels.to_bytes(indent=None))
+        images = test_labels(self.runner.builder)
+        self.runner.directory.write(labels.FILE, images.to_bytes(indent=None))
         waiting = self._skip_finished()
         while waiting or self.workers.busy:
             while self.workers.free and (stage := self._next(waiting)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from morex.artifacts.labels import TestImages
 from morex.artifacts.provenance import Provenance
 from morex.artifacts.records import StageRecord
 from morex.artifacts.results import (
@@ -13,7 +14,6 @@ from morex.artifacts.results import (
     Setting,
     StageEntry,
 )
-from morex.artifacts.test_images import TestImages
 from morex.recipe.components import described
 from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
