@@ -1,4 +1,4 @@
-"""Perturbations of one's own, from a file: used like any other, and checked."""
+"""Your own perturbations, from a file: used like any other, and checked."""
 
 import re
 from pathlib import Path

@@ -15,7 +15,7 @@ from morex.recipe.models import MixtureModel, NetworkModel
 
 
 def mistakes(raw: dict[str, Any]) -> list[str]:
-    """Return what a wrong recipe is told, line by line."""
+    """Return the errors of a wrong recipe, line by line."""
     with pytest.raises(RecipeError) as caught:
         parse_recipe(raw, "mine.yaml")
     first, *lines = str(caught.value).split("\n")
@@ -24,7 +24,7 @@ def mistakes(raw: dict[str, Any]) -> list[str]:
 
 
 def only_mistake(path: str, value: Any) -> str:
-    """Return the one line that a recipe with this one change is told."""
+    """Return the one error of a recipe with this one change."""
     (line,) = mistakes(changed(raw_recipe(), path, value))
     return line
 

@@ -28,7 +28,7 @@ def problems_of(recipe: Recipe) -> list[str]:
 
 
 def _unknown_names(recipe: Recipe) -> list[str]:
-    """Return which names stand for nothing."""
+    """Return which names refer to nothing."""
     problems = []
 
     def check(path: str, name: str, known: dict[str, Any], what: str) -> None:
