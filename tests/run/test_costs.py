@@ -170,7 +170,7 @@ def test_every_stage_of_the_digits_recipe_is_estimated(digits: dict[str, Any]) -
     assert [*digits] == [stage.id for stage in plan_stages(load_recipe("digits"), "", "")]
     for name, one in digits.items():
         trains = name != "train-more+-all"  # only its gate trains, in the warm-up
-        assert (0 < one.seconds < 3600) is trains
+        assert (one.seconds > 0) is trains
         assert (one.cost.forward > 0) is trains
         assert one.parameters > 10_000
         assert one.bytes > 4 * one.parameters

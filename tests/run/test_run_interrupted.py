@@ -21,26 +21,29 @@ class InterruptionError(Exception):
     """An interruption."""
 
 
-def stop_in(stage_id: str) -> Observer:
-    """Return an observer that interrupts a run at the first progress of a stage."""
+def stop_in(stage_id: str, share: float = 1e-9) -> Observer:
+    """Return an observer that interrupts a run as soon as a stage has done a share of its work.
+
+    A training reports about once a second, and at its end: only the end is at a known step.
+    """
 
     def stop(event: Event) -> None:
-        if isinstance(event, Progressed) and event.stage.id == stage_id and event.share:
+        if isinstance(event, Progressed) and event.stage.id == stage_id and event.share >= share:
             raise InterruptionError
 
     return stop
 
 
-def interrupted(out: Path, stage: str) -> Path:
+def interrupted(out: Path, stage: str, share: float = 1e-9) -> Path:
     """Begin a run, interrupt it in a stage, and return the folder of the unfinished stage."""
     with pytest.raises(InterruptionError):
-        run(tiny(*TWO), out, observer=stop_in(stage), checkpoint_every=0)
+        run(tiny(*TWO), out, observer=stop_in(stage, share), checkpoint_every=0)
     (work,) = (out / "work").glob(f"{stage}-*")
     return work
 
 
 def test_an_interrupted_training_resumes(finished: Path, tmp_path: Path) -> None:
-    work = interrupted(tmp_path, "train-minf")
+    work = interrupted(tmp_path, "train-minf", share=1.0)
     saved = FileCheckpoint(work, 0, print).load()
     assert saved is not None
     assert saved.values["step"] == 6  # two epochs of three batches: only the end is left

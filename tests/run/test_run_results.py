@@ -101,7 +101,10 @@ def test_every_stage_keeps_the_provenance_of_the_run_that_did_it(
         "results": ("b", "morex run tiny.yaml"),
     }
     for origin in found.values():
-        assert origin["versions"]["torch"] == torch.__version__
+        release, _, _ = origin["versions"]["torch"].partition(
+            "+"
+        )  # some wheels leave out the build
+        assert release == torch.__version__.partition("+")[0]
         assert origin["versions"]["python"] == platform.python_version()
         assert {"morex", "numpy"} <= origin["versions"].keys()
         assert origin["hardware"]["processor"]
