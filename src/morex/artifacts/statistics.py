@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import comb, sqrt
 from statistics import NormalDist
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +105,10 @@ class Proportion:
     def interval(self) -> tuple[float, float]:
         """Wilson's 95% interval, in [0, 1]."""
         return wilson_interval(self.hits, self.n)
+
+    def content(self) -> dict[str, Any]:
+        """Return accuracy, Wilson's 95% interval and n as JSON values."""
+        return {"accuracy": self.value, "interval": self.interval, "n": self.n}
 
 
 def _check_counts(hits: int, n: int) -> None:

@@ -100,13 +100,7 @@ def print_curve(
 
 
 def _point(factor: float, perturbation: str, share: "Proportion") -> dict[str, Any]:
-    return {
-        "factor": factor,
-        "perturbation": perturbation,
-        "accuracy": share.value,
-        "interval": share.interval,
-        "n": share.n,
-    }
+    return {"factor": factor, "perturbation": perturbation, **share.content()}
 
 
 def _line(point: dict[str, Any]) -> str:

@@ -155,8 +155,7 @@ def _figures(outcomes: "Outcomes") -> dict[str, Any]:
 def _figure(right: "BoolArray") -> dict[str, Any]:
     from morex.artifacts.statistics import Proportion
 
-    share = Proportion.of(right)
-    return {"accuracy": share.value, "interval": share.interval, "n": share.n}
+    return Proportion.of(right).content()
 
 
 def _line(name: str, right: "BoolArray") -> str:
