@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from morex.artifacts.gate_usage import GateUsage
 from morex.attacks import PGD, DeepFool, RayS, SearchAround, WorstOfDraws
 from morex.data import ImageSet
-from morex.evaluation.gate_usage import gate_usage, one_run
+from morex.evaluation.gate_usage import agreement, gate_usage, one_run
 from morex.evaluation.suite import Row, Suite
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
@@ -113,6 +113,31 @@ def test_a_certain_gate_has_no_entropy() -> None:
     use = only((white,))
     assert use.weights["white"] == (0.0, 1.0)
     assert use.entropy["white"] == 0.0
+
+
+def test_agreement_is_the_share_of_images_with_the_same_class() -> None:
+    said = torch.tensor([[0, 0, 1], [2, 2, 2], [1, 0, 0], [1, 1, 0]])
+    assert agreement(said) == ((1.0, 0.75, 0.25), (0.75, 1.0, 0.5), (0.25, 0.5, 1.0))
+
+
+class Constant(nn.Module):
+    """Says one class to everything, or to dark images another one."""
+
+    def __init__(self, bright: int, dark: int) -> None:
+        super().__init__()
+        self.bright, self.dark = bright, dark
+        self.head = nn.Linear(1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        said = torch.where(x.mean((1, 2, 3)) > 0.5, self.bright, self.dark)
+        return nn.functional.one_hot(said, 3).float()
+
+
+def test_agreement_counts_the_images_of_all_rows() -> None:
+    experts = {"a": Constant(0, 0), "b": Constant(0, 1)}
+    use = gate_usage(Mixture(experts, OfBrightness()).eval(), images(), SUITE[:2], batch_size=3)
+    # bright: one clean image of four, and all four in haze
+    assert use.agreement == ((1.0, 0.625), (0.625, 1.0))
 
 
 def test_the_heat_map_has_every_weight_in_its_row_and_column() -> None:

@@ -240,10 +240,10 @@ def test_weights_and_leads_of_a_gate_are_told_apart(run: Path) -> None:
     assert section
     (figure,) = section.figures
     assert figure.numbers.rows[-1] == ["fog", 0.05, 0.95, 0.25, 0.75, 0.5]
-    assert "With equal weights the entropy is 1.00 bits." in figure.note
-    assert (
-        figure.message
-        == "MoRE: Mfog leads under every perturbation, with 0.70 to 0.95 of the weight"
+    assert "equal weights have 1.00." in figure.note
+    assert figure.message == (
+        "MoRE tells perturbations apart: Mfog gets fog; the weight of clean, pgd-l2 and pgd-linf "
+        "is spread"
     )
     leads = str(figure.panels[1].drawing)
     assert "Mfog has the largest weight on a share of 0.750" in leads

@@ -1,4 +1,7 @@
-"""Gate usage: the mean weight that a gate gives every expert under every perturbation."""
+"""Gate usage: the mean weight that a gate gives every expert under every perturbation.
+
+It also has how often the experts agree: moving weight between two that agree changes little.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +15,7 @@ from morex.attacks import PGD, Attack, Model, SearchAround, WorstOfDraws, frozen
 from morex.core.seeding import generator_for
 from morex.data import ImageSet
 from morex.evaluation.suite import Suite
+from morex.models.answers import expert_answers
 from morex.models.mixture import Mixture
 
 
@@ -39,18 +43,35 @@ def gate_usage(
     """
     images = data.first(examples)
     weights, leads, entropy = {}, {}, {}
+    classes: list[Tensor] = []
     with frozen(mixture), torch.no_grad():
         for row in suite:
             if attack := one_run(row.attack):
                 place = ("gate", row.name)
                 batches = moved_batches(mixture, images, attack, place, seed, batch_size)
-                found = torch.cat([mixture.gate_weights(moved) for moved in batches])
+                answers = [expert_answers(mixture, moved) for moved in batches]
+                found = torch.cat([a.weights for a in answers if a.weights is not None])
+                classes += [a.classes for a in answers]
                 first = torch.nn.functional.one_hot(found.argmax(1), found.shape[1]).float()
                 weights[row.name], leads[row.name] = _means(found), _means(first)
                 entropy[row.name] = _means(_bits(found))[0]
     return GateUsage(
-        experts=mixture.expert_names, weights=weights, leads=leads, entropy=entropy, n=len(images)
+        experts=mixture.expert_names,
+        weights=weights,
+        leads=leads,
+        entropy=entropy,
+        agreement=agreement(torch.cat(classes)) if classes else (),
+        n=len(images),
     )
+
+
+def agreement(classes: Tensor) -> tuple[tuple[float, ...], ...]:
+    """Return how often each pair of m experts predicts the same class, (m, m) shares.
+
+    Args:
+        classes: the classes that the experts predict for N images, (N, m).
+    """
+    return tuple(_means(classes == of_one) for of_one in classes.T.unsqueeze(2))
 
 
 def one_run(attack: Attack) -> Attack | None:

@@ -13,6 +13,7 @@
 ``predictions``  the page of ``morex predict``
 ``sections``     the sections of the page
 ``charts``       charts as inline SVG
+``gate_words``   what a gate does, in sentences
 ``heatmap``      the gate's weights as an SVG file
 ``images``       pictures in the page
 ===============  =================================================================
@@ -22,6 +23,7 @@ from collections.abc import Callable, Mapping
 
 from morex.artifacts.results import ColumnEntry, ResultsFile, RowEntry
 from morex.report.formats import to_csv, to_json, to_markdown
+from morex.report.gate_words import gate_sentences
 from morex.report.heatmap import to_heatmap
 from morex.report.paper import paper_figure
 from morex.report.results import RunResults, read_results
@@ -43,6 +45,7 @@ __all__ = [
     "RowEntry",
     "RunResults",
     "Table",
+    "gate_sentences",
     "make_table",
     "paper_figure",
     "read_results",

@@ -1,11 +1,11 @@
 """The gate: how it spreads its weight over the experts, under every perturbation."""
 
 from collections.abc import Sequence
-from math import log2
 
 from morex.artifacts.gate_usage import GateUsage
 from morex.core.units import listed
 from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
+from morex.report.gate_words import gate_sentences
 from morex.report.material import Material
 from morex.report.sections.base import Section
 
@@ -30,12 +30,10 @@ def gate_section(material: Material) -> Section | None:
 def _figure(name: str, gate: GateUsage) -> Figure:
     leads = _heat(gate, gate.leads, "has the largest weight on a share of", ())
     rows = [*gate.weights]
+    measured = f"{gate.n} test images, attacked as the row says (PGD against the whole mixture)."
     return Figure(
-        message=f"{name}: {_message(gate)}",
-        note=(
-            f"{gate.n} test images, attacked as the row says (PGD against the whole mixture). "
-            f"With equal weights the entropy is {log2(len(gate.experts)):.2f} bits."
-        ),
+        message=f"{name} {_message(gate)}",
+        note=" ".join([measured, *gate_sentences(gate)]),
         panels=[
             Panel(heat_chart(weights_chart(gate), f"{name}: mean weight"), "mean weight"),
             Panel(
@@ -82,20 +80,35 @@ def _heat(
 
 
 def _message(gate: GateUsage) -> str:
-    """Return where the weight goes, or that one expert leads under every perturbation."""
-    tops = {row: max(zip(w, gate.experts, strict=True)) for row, w in gate.weights.items()}
-    leaders = {expert for _, expert in tops.values()}
-    least, most = min(tops.values())[0], max(tops.values())[0]
-    if len(leaders) == 1 and len(tops) > 1:
-        weights = f"{least:.2f} to {most:.2f} of the weight"
-        return f"{leaders.pop()} leads under every perturbation, with {weights}"
+    """Return whether the gate tells perturbations apart, and which of them go to one expert."""
+    if len(gate.weights) < 2:
+        return f"gives {_most(gate)}"
+    if not gate.tells_apart:
+        return f"does not tell perturbations apart: {_leaders(gate)}"
     sure: dict[str, list[str]] = {}
-    for row, (weight, expert) in tops.items():
+    for row, (weight, expert) in _tops(gate).items():
         if weight >= _SURE:
             sure.setdefault(expert, []).append(row)
-    if not sure:
-        return "no perturbation goes to one expert alone"
-    goes = (f"{expert} gets {listed(rows)}" for expert, rows in sure.items())
-    spread = [row for row, (weight, _) in tops.items() if weight < _SURE]
-    rest = f"; the weight of {listed(spread)} is spread" if spread else ""
-    return ", ".join(goes) + rest
+    goes = [f"{expert} gets {listed(rows)}" for expert, rows in sure.items()]
+    spread = [row for row, (weight, _) in _tops(gate).items() if weight < _SURE]
+    rest = f"the weight of {listed(spread)} is spread" if spread else ""
+    return f"tells perturbations apart: {'; '.join(filter(None, [', '.join(goes), rest]))}"
+
+
+def _tops(gate: GateUsage) -> dict[str, tuple[float, str]]:
+    """Return for every row the largest mean weight and its expert."""
+    return {row: max(zip(w, gate.experts, strict=True)) for row, w in gate.weights.items()}
+
+
+def _leaders(gate: GateUsage) -> str:
+    """Return the experts with the largest mean weights under some row, and these weights."""
+    tops = _tops(gate).values()
+    least, most = min(tops)[0], max(tops)[0]
+    leaders = [expert for expert in gate.experts if expert in {e for _, e in tops}]
+    verb = "has" if len(leaders) == 1 else "have"
+    return f"{listed(leaders)} {verb} the most weight, {least:.2f} to {most:.2f}"
+
+
+def _most(gate: GateUsage) -> str:
+    ((row, (weight, expert)),) = _tops(gate).items()
+    return f"{expert} the most weight under {row}, {weight:.2f}"
