@@ -2,12 +2,15 @@
 
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 from calling import FinishedRun
 from rich.console import Console
 
-from morex.cli.progress_lines import Clock, progress_printer
+from morex.cli.output import say
+from morex.cli.progress import Clock, progress
+from morex.cli.progress_lines import progress_printer
 from morex.run import Finished, Measured, Noticed, Planned, Progressed, Skipped, Stage, Started
 
 
@@ -101,3 +104,50 @@ def test_without_a_terminal_there_is_a_line_for_every_finished_stage_and_every_n
         ["[1/2]", "train", "clean", "done", "before"],
         ["[2/2]", "evaluate", "clean", "2.0", "s", "mean", "50%"],
     ]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """The clock of the process, which the function sets."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    return lambda seconds: now.__setitem__(0, seconds)
+
+
+def test_a_command_shows_a_bar_with_the_time_left(clock: Callable[[float], None]) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    with progress("predict", console=console) as report:
+        clock(30.0)
+        report(0.25, "[cat].png")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+    assert re.search(r"predict .* 25% \[cat\].png  about 2 min left", shown)
+
+
+def test_without_a_terminal_a_command_prints_a_line_now_and_then(
+    clock: Callable[[float], None],
+) -> None:
+    console = Console(file=io.StringIO(), width=20)
+    with progress("evaluate", start=0.5, console=console) as report:
+        for second in range(1, 65):
+            clock(second)
+            report(0.5 + second / 1000, "pgd-linf")
+    assert console.file.getvalue().splitlines() == [
+        "evaluate: 53%, pgd-linf, about 8 min left",
+        "evaluate: 56%, pgd-linf, about 7 min left",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_go_to_standard_output_and_on_a_terminal_above_the_bar(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.StringIO()
+    out.isatty = lambda: terminal
+    monkeypatch.setattr("sys.stdout", out)
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    with progress("evaluate", console=console) as report:
+        report(0.5, "clean")
+        say("clean 95%")
+    bar = console.file.getvalue()
+    assert ("" if terminal else "clean 95%\n") == out.getvalue()
+    assert bar.count("\x1b[2Kclean 95%") == terminal  # the bar is erased first

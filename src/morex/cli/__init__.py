@@ -19,6 +19,8 @@
 ``evaluation_work``  the rows of ``morex evaluate``, and the images of each
 ``classify``         what a model predicts for pictures
 ``extension``        what the options of ``morex extend`` stand for
+``output``           lines for people, or one JSON object for programs
+``progress``         how far a command is, and the time left
 ``progress_lines``   the progress of a run, on a terminal or in a log
 ``tensorboard``      the progress of trainings, as event files
 ===================  ==========================================================================

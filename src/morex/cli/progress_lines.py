@@ -1,15 +1,13 @@
 """Progress of a run: live lines with the time left on a terminal, plain lines otherwise."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import Progress, TaskID
 
-from morex.core.units import rough_duration
+from morex.cli.progress import Clock, bars
 from morex.run import (
     Event,
     Finished,
@@ -29,15 +27,8 @@ def progress_printer(console: Console) -> Iterator[Observer]:
     if not console.is_terminal:
         yield PlainLines(console)
         return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[text]}", style="dim"),
-        console=console,
-        transient=True,
-    ) as bars:
-        yield LiveLines(console, bars)
+    with bars(console) as shown:
+        yield LiveLines(console, shown)
 
 
 class PlainLines:
@@ -99,90 +90,6 @@ class LiveLines:
         self.bars.update(
             self.overall, completed=float(self.lines.printed), text=self.clock.time_left()
         )
-
-
-@dataclass
-class _Running:
-    """A stage in progress.
-
-    ``first`` is the share that was done when the clock started, None until it is known.
-    """
-
-    started: float
-    first: float | None = None
-    share: float = 0.0
-
-    @property
-    def done(self) -> float:
-        """The share that was done while the clock ran."""
-        return self.share - (self.first or 0.0)
-
-
-class Clock:
-    """Estimates the time left from the work that is left.
-
-    Each kind of stage has a separate pace: the work of an evaluation is an upper bound, and how far
-    below it the attacks stay is known only once some of it is done.
-    """
-
-    def __init__(self) -> None:
-        self.work: dict[str, tuple[str, float]] = {}
-        self.running: dict[str, _Running] = {}
-        self.seconds: dict[str, float] = {}
-        self.finished: dict[str, float] = {}
-        self.side_by_side = 1
-
-    def begin(self, work: dict[str, tuple[str, float]]) -> None:
-        """Remember the kind and the work of every stage."""
-        self.work = dict(work)
-
-    def skip(self, stage: str) -> None:
-        """Remove a stage that was done before."""
-        del self.work[stage]
-
-    def start(self, stage: str) -> None:
-        """Start a stage."""
-        self.running[stage] = _Running(time.monotonic())
-        self.side_by_side = max(self.side_by_side, len(self.running))
-
-    def move(self, stage: str, share: float) -> None:
-        """Remember the share of a stage that is done; the first call says where it starts."""
-        running = self.running[stage]
-        if running.first is None:
-            running.first = share
-        running.share = share
-
-    def finish(self, stage: str) -> None:
-        """Remove a finished stage and learn its pace."""
-        running = self.running.pop(stage)
-        kind, work = self.work.pop(stage)
-        share = 1.0 - (running.first or 0.0)
-        self.seconds[kind] = self.seconds.get(kind, 0.0) + time.monotonic() - running.started
-        self.finished[kind] = self.finished.get(kind, 0.0) + work * share
-
-    def time_left(self) -> str:
-        """Return the time left in words; an empty string while no pace is known."""
-        total = 0.0
-        for stage, (kind, work) in self.work.items():
-            pace = self._pace(kind)
-            if pace is None:
-                return ""
-            share = self.running[stage].share if stage in self.running else 0.0
-            total += pace * work * (1.0 - share)
-        return f"about {rough_duration(total / self.side_by_side)} left"
-
-    def _pace(self, kind: str) -> float | None:
-        """Return the seconds per unit of work of a kind of stage, or of all kinds if unknown."""
-        seconds, finished = dict(self.seconds), dict(self.finished)
-        for stage, running in self.running.items():
-            its_kind, work = self.work[stage]
-            elapsed = time.monotonic() - running.started
-            seconds[its_kind] = seconds.get(its_kind, 0.0) + elapsed
-            finished[its_kind] = finished.get(its_kind, 0.0) + work * running.done
-        if finished.get(kind, 0.0) > 0:
-            return seconds[kind] / finished[kind]
-        known = sum(finished.values())
-        return sum(seconds[k] for k in finished) / known if known > 0 else None
 
 
 def _doing(stage: Stage) -> str:

@@ -1,0 +1,43 @@
+"""What a command prints: lines for people, or one JSON object for programs."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object to standard output; everything else goes to standard error.",
+    ),
+]
+
+
+def say(line: str) -> None:
+    """Print a line to standard output; it appears above a bar if one is shown."""
+    # typer.echo writes past the bar
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def say_aside(line: str) -> None:
+    """Print a line to standard error; it appears above a bar if one is shown."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def lines_beside(as_json: bool) -> Callable[[str], None]:
+    """Return what prints the lines for people: standard output may be taken by JSON."""
+    return say_aside if as_json else say
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print one JSON object to standard output.
+
+    Raises:
+        ValueError: if a number is not finite, since JSON has no word for it.
+    """
+    say(json.dumps(content, indent=1, allow_nan=False))
