@@ -2,7 +2,8 @@
 
     python examples/own_experts.py
 
-The experts are small torch modules that know nothing of morex. It takes about ten seconds.
+The experts are small torch modules that know nothing of morex. It takes half a minute on one core
+with AVX2, and less with AVX512.
 """
 
 import torch

@@ -25,6 +25,7 @@ from morex.artifacts.statistics import BoolArray
 from morex.attacks import PGD, WorstOfDraws
 from morex.core.files import digest_of
 from morex.core.precision import default_device
+from morex.core.threads import threads
 from morex.models.folder import WEIGHTS
 from morex.models.named import load_model
 from morex.recipe import Recipe, load_recipe, parse_recipe, slug
@@ -32,7 +33,6 @@ from morex.recipe.extend import last_mixture
 from morex.report import make_table, read_results
 from morex.report.formats import as_dict
 from morex.run import Builder
-from morex.run.cores import threads
 from morex.run.costs import network_passes
 from morex.run.partial_results import PartialRows
 from morex.run.stages import model_folder, plan_stages, stage_id

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tiny import FEW, Spy, tiny
 
+from morex.core.threads import threads
 from morex.run import run
-from morex.run.cores import threads
 
 
 @pytest.fixture(scope="session")

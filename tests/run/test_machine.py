@@ -9,7 +9,7 @@ import pytest
 from tiny import CPU
 
 import morex.run.provenance
-from morex.run.cores import _quota
+from morex.core.threads import _quota
 from morex.run.memory import forget_peak, peak_memory
 
 pytestmark = pytest.mark.usefixtures("one_thread")

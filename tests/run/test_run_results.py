@@ -16,6 +16,7 @@ import morex.run.builder
 import morex.run.provenance
 from morex.artifacts.outcomes import Outcomes
 from morex.attacks import PGD, RayS, WorstOfDraws
+from morex.core.threads import cores
 from morex.data import Data, ImageSet
 from morex.evaluation.evaluate import evaluate
 from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
@@ -24,7 +25,6 @@ from morex.models.resnet import ResNet
 from morex.recipe import load_recipe, parse_recipe
 from morex.report import make_table, read_results, to_text
 from morex.run import Builder, Event, Started, run
-from morex.run.cores import cores
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -97,9 +97,9 @@ def print_audit(
     """
     from morex.artifacts.findings import Audit
     from morex.cli.load_model import open_for_evaluation, write_json
+    from morex.core.threads import threads
     from morex.evaluation.masking_audit import audit_model
     from morex.perturbations import L2, Linf
-    from morex.run.cores import threads
 
     network, builder = open_for_evaluation(request, say)
     balls = [b for b in builder.recipe.attacked().values() if isinstance(b, Linf | L2)]

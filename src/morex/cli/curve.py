@@ -76,9 +76,9 @@ def print_curve(
             such perturbation, or a factor is negative.
     """
     from morex.cli.load_model import open_for_evaluation, write_json
+    from morex.core.threads import threads
     from morex.evaluation.evaluate import evaluate
     from morex.evaluation.strength_curves import curve_suite
-    from morex.run.cores import threads
 
     network, builder = open_for_evaluation(request, say)
     known = builder.recipe.perturbations

@@ -14,13 +14,13 @@ from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.attacks import WorstOfDraws
 from morex.cli.load_model import EvaluationRequest
+from morex.core.threads import threads
 from morex.data import ImageSet, PublishedCorruptions
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.suite import Row, Suite
 from morex.perturbations import Clean
 from morex.recipe.components import described
 from morex.run import Builder
-from morex.run.cores import threads
 from morex.run.partial_results import PartialRows
 
 

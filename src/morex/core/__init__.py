@@ -4,6 +4,7 @@
 ``files``          files that are either complete or absent; checksums
 ``seeding``        random generators, derived from a seed and a place in the work
 ``precision``      which device to compute on, and in which number format
+``threads``        the cores of a machine, and how many threads torch computes with
 ``number_checks``  that dataclasses are given finite numbers of the declared types
 ``units``          numbers and words as people read them
 =================  ==========================================================

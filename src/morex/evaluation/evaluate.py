@@ -17,6 +17,7 @@ from morex.artifacts.statistics import BoolArray
 from morex.attacks import Model, SearchAround, frozen, is_right
 from morex.core.precision import exact_float32
 from morex.core.seeding import generator_for
+from morex.core.threads import threads_for
 from morex.data import ImageSet
 from morex.evaluation.feasibility import balls_of, check_feasible
 from morex.evaluation.suite import Row, Suite, table1
@@ -35,7 +36,8 @@ def evaluate(
     """Attack ``model`` on ``data`` with every row of ``suite`` and return where it is still right.
 
     An image that the model gets wrong without any attack counts as wrong in every ball, because
-    the image itself is in the ball.
+    the image itself is in the ball. A small model on a CPU is attacked with one thread, unless you
+    chose a number (``morex.core.threads``).
 
     Args:
         model: images (N, C, H, W) in [0, 1] to logits (N, K), on the device of the data.
@@ -65,7 +67,8 @@ def evaluate(
     Outcomes({row.name: np.ones(1, np.bool_) for row in suite})
     right = dict(done or {})
     _check_done(right, suite, len(data))
-    with exact_float32(), frozen(model):
+    batch = (batch_size, *data.shape)
+    with threads_for(model, batch, data.device), exact_float32(), frozen(model):
         right_on_clean = _right_on_clean(model, data, batch_size)
         for row in suite:
             known = right.get(row.name, np.zeros(0, np.bool_))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from morex.artifacts.findings import Finding
 from morex.attacks import frozen
 from morex.core.precision import exact_float32
+from morex.core.threads import threads_for
 from morex.data import ImageSet
 from morex.evaluation.audit_balls import findings_in
 from morex.evaluation.audit_basis import Audited, Limits
@@ -55,7 +56,8 @@ def audit_model(
     if not balls or not all(isinstance(ball, Linf | L2) for ball in balls):
         raise ValueError(f"an audit needs Linf or L2 balls, got {balls}")
     findings = []
-    with exact_float32(), frozen(model):
+    batch = (examples, *data.shape)
+    with threads_for(model, batch, data.device), exact_float32(), frozen(model):
         x, y = _right_images(model, data, examples)
         audited = Audited(model, x, y, seed, limits or Limits())
         for finding in _findings(audited, balls, steps, queries):

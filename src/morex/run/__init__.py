@@ -7,7 +7,7 @@
 ``starting``         the model that a stage starts from
 ``builder``          the data, models, objectives and attacks that a recipe describes
 ``workers``          stages side by side in processes
-``cores``            threads of a stage, and stages at a time
+``cores``            how many stages to do at a time
 ``directory``        the files of a run directory
 ``checkpoint``       interrupted trainings
 ``partial_results``  interrupted evaluations

@@ -8,6 +8,7 @@ from torch import nn
 
 from morex.attacks import DeepFool, GateSteering, Passes, SearchAround
 from morex.core.precision import Precision
+from morex.core.threads import threads
 from morex.evaluation.suite import Suite
 from morex.models.mixture import Mixture
 from morex.recipe import Recipe
@@ -17,7 +18,6 @@ from morex.recipe.models import AnyModel
 from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
 from morex.run.calibration import Speed, calibrate
-from morex.run.cores import threads
 from morex.run.stages import Stage, plan_stages
 from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage

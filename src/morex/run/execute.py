@@ -9,10 +9,11 @@ from morex.artifacts import labels
 from morex.artifacts.records import StageRecord
 from morex.artifacts.results import results_name
 from morex.core.precision import default_device
+from morex.core.threads import threads
 from morex.recipe import Recipe
 from morex.recipe.lineage import unused_models
 from morex.recipe.read_yaml import to_yaml
-from morex.run.cores import default_jobs, threads
+from morex.run.cores import default_jobs
 from morex.run.costs import stage_work
 from morex.run.directory import RunDirectory
 from morex.run.events import Noticed, Observer, Planned, Skipped, ignore

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from morex.artifacts.provenance import Provenance
-from morex.run.cores import cores
+from morex.core.threads import cores
 
 _PACKAGES = ("morex", "torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 import torch
 
 from morex.artifacts.records import StageRecord
+from morex.core.threads import threads
 from morex.recipe import parse_recipe
 from morex.run.directory import RunError
 from morex.run.events import Event
@@ -221,18 +222,19 @@ def _do_stages(
     root: Path,
     device: torch.device,
     checkpoint_every: float,
-    threads: int,
+    count: int,
 ) -> None:
     """Do the stages that arrive until this process is killed, as happens when its parent ends."""
     recipe = parse_recipe(raw)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(count)
     try:
-        runner = StageRunner.open(recipe, root, device, connection.send, checkpoint_every)
-        while True:
-            stage, key = connection.recv()
-            connection.send(_Done(stage.id, runner.do(stage, key)))
+        with threads(recipe.threads):  # once more: here it is a choice of the recipe
+            runner = StageRunner.open(recipe, root, device, connection.send, checkpoint_every)
+            while True:
+                stage, key = connection.recv()
+                connection.send(_Done(stage.id, runner.do(stage, key)))
     except EOFError:
         return
     except Exception as error:

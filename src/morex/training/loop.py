@@ -20,6 +20,7 @@ from torch import nn
 
 from morex.attacks import Freezer
 from morex.core.precision import autocast
+from morex.core.threads import threads_for
 from morex.training.batches import Batches, TrainingData
 from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage, Criterion
@@ -44,7 +45,8 @@ def train(
     """Train ``model`` in place; leave it in evaluation mode, with its best weights on validation.
 
     The best weights are those with the largest mean accuracy over the members of the objective,
-    attacked as in training.
+    attacked as in training. A small model on a CPU trains with one thread, unless you chose a
+    number (``morex.core.threads``).
 
     Args:
         model: on the device of the data; parameters that must not learn have ``requires_grad`` off.
@@ -67,6 +69,17 @@ def train(
     training = Training(
         model, objective, data, config, criterion or ClassOfImage(), seed=seed, name=name
     )
+    batch = (config.batch_size, *data.train.shape)
+    with threads_for(model, batch, data.train.device):
+        return _finish(training, checkpoint, report)
+
+
+def _finish(
+    training: "Training",
+    checkpoint: Checkpoint | None,
+    report: Callable[[Progress], None] | None,
+) -> Fit:
+    """Take all remaining steps, and return the best weights to the model."""
     state = training.state
     if checkpoint and (saved := checkpoint.load()):
         state.restore(saved)
@@ -84,7 +97,7 @@ def train(
             report(training.progress())
             last_report = time.monotonic()
     state.return_best()
-    model.eval()
+    training.model.eval()
     return Fit(state.history, state.elapsed())
 
 
