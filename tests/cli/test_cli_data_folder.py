@@ -26,6 +26,11 @@ def test_a_data_folder_may_be_in_the_home_folder(
     assert all_overrides(None, None) == []
 
 
+def test_the_image_size_is_an_option() -> None:
+    assert read_recipe("cifar10", None, None, 48).data.image_size == 48
+    assert read_recipe("cifar10", ["data.image_size=16"], None).data.image_size == 16
+
+
 def test_a_missing_folder_is_answered_with_the_option(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing or not a folder; .* name the folder with --data"):
         load_data("mine", tmp_path / "nowhere")

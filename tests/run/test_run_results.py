@@ -33,6 +33,13 @@ def test_a_run_does_every_stage_once_and_after_what_it_needs(whole: tuple[Path, 
     _, spy = whole
     assert not spy.skipped
     assert not spy.notices
+    head, *splits = spy.data
+    assert head == "digits: 8x8 pixels, 10 classes"
+    assert [line.split(": ")[0].split() for line in splits] == [
+        ["training", "120", "images"],
+        ["validation", "40", "images"],
+        ["test", "359", "images"],
+    ]
     assert spy.done == [stage.id for stage in spy.stages]
     assert len(set(spy.done)) == len(spy.done) == 10 + 10 + 1  # one gate is warmed up
     for stage in spy.stages:

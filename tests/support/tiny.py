@@ -11,7 +11,18 @@ import yaml
 
 from morex.recipe import Recipe, parse_recipe
 from morex.recipe.phases import Phase, phase_of
-from morex.run import Event, Finished, Noticed, Planned, Progressed, Skipped, Stage, Started, run
+from morex.run import (
+    Event,
+    Finished,
+    Loaded,
+    Noticed,
+    Planned,
+    Progressed,
+    Skipped,
+    Stage,
+    Started,
+    run,
+)
 
 _TINY = """
 name: tiny
@@ -114,6 +125,7 @@ class Spy:
         self.done: list[str] = []
         self.shares: dict[str, list[float]] = {}
         self.notices: list[str] = []
+        self.data: tuple[str, ...] = ()
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -128,6 +140,8 @@ class Spy:
                 self.shares[stage.id].append(share)
             case Finished(stage):
                 self.done.append(stage.id)
+            case Loaded(lines):
+                self.data = lines
             case Noticed(text):
                 self.notices.append(text)
 

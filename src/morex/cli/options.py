@@ -43,6 +43,15 @@ DataFolder = Annotated[
         "not set.",
     ),
 ]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="PIXELS",
+        help="Crop every picture to its central square, and resize that to this height and width; "
+        "by default pictures are used as they are, and must all have one size.",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -101,11 +110,17 @@ Std = Annotated[
 ]
 
 
-def read_recipe(name: str, overrides: list[str] | None, data: Path | None) -> "Recipe":
-    """Return a recipe with its overrides, and with ``data`` as its data folder."""
+def read_recipe(
+    name: str,
+    overrides: list[str] | None,
+    data: Path | None,
+    image_size: int | None = None,
+) -> "Recipe":
+    """Return a recipe with its overrides, its data folder and the size of its images."""
     from morex.recipe import load_recipe
 
-    return load_recipe(name, all_overrides(overrides, data))
+    resized = [f"data.image_size={image_size}"] if image_size is not None else []
+    return load_recipe(name, [*all_overrides(overrides, data), *resized])
 
 
 def all_overrides(overrides: list[str] | None, data: Path | None) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from morex.cli.options import DataFolder, Overrides, RecipeName, read_recipe
+from morex.cli.options import DataFolder, ImageSize, Overrides, RecipeName, read_recipe
 from morex.core.units import count, duration, memory
 
 if TYPE_CHECKING:
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from morex.run import Estimate
 
 
-def plan(recipe: RecipeName, overrides: Overrides = None, data: DataFolder = None) -> None:
+def plan(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    data: DataFolder = None,
+    image_size: ImageSize = None,
+) -> None:
     """Show a recipe's stages, and estimate their time and memory on this machine.
 
     Nothing is trained: each kind of model is timed on a few batches. The times of evaluations are
@@ -26,7 +31,7 @@ def plan(recipe: RecipeName, overrides: Overrides = None, data: DataFolder = Non
     from morex.core.precision import default_device
     from morex.run import default_jobs, estimate
 
-    loaded = read_recipe(recipe, overrides, data)
+    loaded = read_recipe(recipe, overrides, data, image_size)
     device = default_device()
     shown = plan_table(estimate(loaded, device), device, default_jobs(loaded, device))
     width = None if sys.stdout.isatty() else 100

@@ -11,6 +11,7 @@ from morex.cli.progress import Clock, bars
 from morex.run import (
     Event,
     Finished,
+    Loaded,
     Noticed,
     Observer,
     Planned,
@@ -41,6 +42,9 @@ class PlainLines:
     def __call__(self, event: Event) -> None:
         """Print the line that an event calls for, if any."""
         match event:
+            case Loaded(lines):
+                for line in lines:
+                    self.console.print(line, highlight=False, markup=False, soft_wrap=True)
             case Planned(stages):
                 self.total = len(stages)
             case Skipped(stage):

@@ -13,6 +13,7 @@ from rich.console import Console
 from morex.cli.options import (
     DataFolder,
     Device,
+    ImageSize,
     Jobs,
     Overrides,
     RecipeName,
@@ -65,6 +66,7 @@ def run(
     suite: MoreSuites = None,
     suite_examples: SuiteExamples = None,
     data: DataFolder = None,
+    image_size: ImageSize = None,
     device: Device = None,
     checkpoint_every: CheckpointEvery = 30.0,
     jobs: Jobs = None,
@@ -82,7 +84,7 @@ def run(
     from morex.run import run as do_run
 
     more = [f"evaluation.suites.{name}={_use(suite_examples)}" for name in suite or ()]
-    loaded = read_recipe(recipe, [*(overrides or []), *more], data)
+    loaded = read_recipe(recipe, [*(overrides or []), *more], data, image_size)
     folder = out or Path("runs") / loaded.name
     started = time.monotonic()
     with observing(folder) as observer:

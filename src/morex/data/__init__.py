@@ -12,9 +12,11 @@
 ``folders``   data sets in class folders
 ``splits``    which part of a data set is for training and which for testing
 ``decode``    encoded pictures to tensors
+``opened``    which picture files are opened, and how large they may be
 ``rgb``       opened pictures as upright RGB
 ``hidden``    which files and folders are no data
 ``cifar10c``  published corruptions of a test set
+``counts``    how many images each class has
 ``errors``    the one error of this room
 ============  ======================================================================
 """

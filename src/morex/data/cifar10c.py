@@ -18,6 +18,7 @@ from torch import Tensor
 from morex.data.errors import DataError
 from morex.data.hidden import is_hidden
 from morex.data.images import ImageSet
+from morex.data.opened import require_regular
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _LABELS = "labels.npy"
@@ -113,6 +114,7 @@ def _images(path: Path, test: ImageSet) -> Any:
 
 def _mapped(path: Path) -> Any:
     try:
+        require_regular(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,15 +1,14 @@
 """Decodes pictures (PNG, JPEG, ...) to one tensor of bytes."""
 
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from morex.data.errors import DataError
+from morex.data.opened import RESIZE, opened_picture
 from morex.data.rgb import upright_rgb
 
 Picture = tuple[str, bytes | Path | None]
@@ -43,25 +42,54 @@ def decode_all(pictures: Iterable[Picture], count: int, image_size: int | None) 
             (bicubic); by default all pictures must have the size of the first.
 
     Raises:
-        DataError: if pictures cannot be decoded, or are not of the size of the first. The message
-            lists up to ``MOST_PROBLEMS`` of them.
+        DataError: if pictures cannot be decoded, are not of the size of the first, or need more
+            memory than there is. The message lists up to ``MOST_PROBLEMS`` of them.
     """
     images: Tensor | None = None
     problems: list[str] = []
     for row, (where, content) in enumerate(pictures):
         try:
-            pixels = torch.from_numpy(_decode(content, image_size)).permute(2, 0, 1)
-            if images is None:
-                images = torch.empty((count, *pixels.shape), dtype=torch.uint8)
-            _check_size(pixels, images)
-            images[row] = pixels
+            pixels = decode(content, image_size)
         except DataError as error:
             problems.append(f"{where}: {error}")
+        else:
+            images = _allocated(count, pixels) if images is None else images
+            if pixels.shape == images.shape[1:]:
+                images[row] = pixels
+            else:
+                problems.append(f"{where}: {_other_size(pixels, images)}")
         if len(problems) == MOST_PROBLEMS:
             break
     _raise_for(problems)
     assert images is not None
     return images
+
+
+def decode(content: bytes | Path | None, image_size: int | None) -> Tensor:
+    """Decode one picture to uint8 RGB, (3, H, W); see ``decode_all``.
+
+    Raises:
+        DataError: if it is absent or cannot be decoded. The message does not say where it is.
+    """
+    if content is None:
+        raise DataError("there are no image bytes; add them or remove the row")
+    try:
+        with opened_picture(content, resized=image_size is not None) as opened:
+            return torch.from_numpy(np.array(upright_rgb(opened, image_size))).permute(2, 0, 1)
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's decoders raise errors of many types
+        raise DataError(f"the image cannot be decoded ({error}); replace or remove it") from error
+
+
+def _allocated(count: int, pixels: Tensor) -> Tensor:
+    try:
+        return torch.empty((count, *pixels.shape), dtype=torch.uint8)
+    except RuntimeError:
+        size = f"{count * pixels.numel() / 1e9:,.0f} GB"
+        raise DataError(
+            f"{count:,} pictures of {_size(pixels)} pixels take {size} of memory; {RESIZE}"
+        ) from None
 
 
 def _raise_for(problems: Sequence[str]) -> None:
@@ -74,22 +102,8 @@ def _raise_for(problems: Sequence[str]) -> None:
         raise DataError("\n  ".join([head, *problems]))
 
 
-def _decode(content: bytes | Path | None, image_size: int | None) -> "np.ndarray":
-    if content is None:
-        raise DataError("there are no image bytes; add them or remove the row")
-    try:
-        with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as opened:
-            return np.array(upright_rgb(opened, image_size))
-    except Exception as error:  # Pillow's decoders raise errors of many types
-        raise DataError(f"the image cannot be decoded ({error}); replace or remove it") from error
-
-
-def _check_size(pixels: Tensor, images: Tensor) -> None:
-    if pixels.shape != images.shape[1:]:
-        raise DataError(
-            f"the image is {_size(pixels)}, but those before it are {_size(images)}; "
-            "set the option image_size to resize all of them"
-        )
+def _other_size(pixels: Tensor, images: Tensor) -> str:
+    return f"the image is {_size(pixels)}, but those before it are {_size(images)}; {RESIZE}"
 
 
 def _size(images: Tensor) -> str:

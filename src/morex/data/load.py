@@ -12,6 +12,7 @@ from morex.data.download import KNOWN, download
 from morex.data.errors import DataError
 from morex.data.folders import find_class_folders, read_class_folders
 from morex.data.images import ImageSet
+from morex.data.opened import RESIZE
 from morex.data.parquet import read_shards
 from morex.data.shards import find_shards, parquet_files
 from morex.data.splits import TEST_NAMES, TRAIN, choose_test
@@ -37,7 +38,7 @@ class Data:
         if self.train.shape != self.test.shape:
             raise DataError(
                 f"{self.name}: train images are {self.train.shape} and test images "
-                f"{self.test.shape}; set the option image_size to resize all of them"
+                f"{self.test.shape}; {RESIZE}"
             )
         if self.train.classes != self.test.classes:
             raise DataError(
@@ -65,8 +66,8 @@ def load_data(
     Args:
         name: "digits", "cifar10", "tiny-imagenet-200", or your own name for ``folder``.
         folder: the folder that holds the data.
-        image_size: the height and width, in pixels, to which images are resized; by default they
-            are not.
+        image_size: the height and width, in pixels, to which the largest centred square of every
+            image is resized; by default images are used as they are.
         image_column: the parquet column with the images, if several could be it.
         label_column: the parquet column with the labels, if several could be it.
 

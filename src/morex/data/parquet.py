@@ -15,6 +15,7 @@ from morex.data.columns import Columns, find_columns
 from morex.data.decode import Picture, decode_all
 from morex.data.errors import DataError
 from morex.data.images import ImageSet
+from morex.data.opened import require_regular
 
 _BATCH = 1000  # rows whose encoded pictures are held in memory at a time
 
@@ -52,6 +53,7 @@ def _opened(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     try:
+        require_regular(path)
         with pq.ParquetFile(path) as file:
             yield file
     except (pa.ArrowException, OSError) as error:

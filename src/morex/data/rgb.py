@@ -28,6 +28,7 @@ def upright_rgb(image: Image.Image, image_size: int | None) -> Image.Image:
 
     Greyscale, palette and CMYK become RGB, and an alpha channel is dropped. Greyscale of 16 bits is
     rounded to 8. A picture that is stored turned or mirrored is turned upright, as EXIF says.
+    Colour profiles (ICC) are ignored.
 
     Args:
         image: just opened; its pixels are loaded here.

@@ -14,6 +14,7 @@
 ``continuation``     a new run that continues a finished one
 ``results``          what a run writes for tables and reports
 ``events``           what a run reports to its observer
+``data_lines``       the data in words
 ``costs``            passes, time and memory of each stage, before it runs
 ``calibration``      the speed of a model on this machine
 ``memory``           peak memory of a stage
@@ -28,6 +29,7 @@ from morex.run.directory import RunError
 from morex.run.events import (
     Event,
     Finished,
+    Loaded,
     Measured,
     Noticed,
     Observer,
@@ -45,6 +47,7 @@ __all__ = [
     "Estimate",
     "Event",
     "Finished",
+    "Loaded",
     "Measured",
     "Noticed",
     "Observer",

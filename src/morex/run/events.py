@@ -1,6 +1,7 @@
 """The events that a run passes to its observer while it is in progress. It prints nothing.
 
 ==============  ==========================================
+``Loaded``      the data is read
 ``Planned``     the stages are known
 ``Skipped``     a stage was finished before
 ``Started``     a stage starts, or resumes
@@ -15,6 +16,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from morex.run.stages import Stage
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The data is read; ``lines`` count the images of each class in each split."""
+
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Noticed:
     text: str
 
 
-Event = Planned | Skipped | Started | Progressed | Measured | Finished | Noticed
+Event = Loaded | Planned | Skipped | Started | Progressed | Measured | Finished | Noticed
 """Anything that a run reports."""
 
 Observer = Callable[[Event], None]

@@ -15,8 +15,9 @@ from morex.recipe.lineage import unused_models
 from morex.recipe.read_yaml import to_yaml
 from morex.run.cores import default_jobs
 from morex.run.costs import stage_work
+from morex.run.data_lines import data_lines, not_tested
 from morex.run.directory import RunDirectory
-from morex.run.events import Noticed, Observer, Planned, Skipped, ignore
+from morex.run.events import Loaded, Noticed, Observer, Planned, Skipped, ignore
 from morex.run.provenance import provenance
 from morex.run.results import results, test_labels
 from morex.run.stage_runner import StageRunner
@@ -90,6 +91,7 @@ class _Execution:
 
     def do_all(self) -> None:
         """Do all stages; write the results after each of them."""
+        self._describe_data()
         work = {stage.id: stage_work(self.runner.builder, stage) for stage in self.stages}
         self.chain_work = _chain_work(self.stages, work)
         self.runner.observer(Planned(tuple(self.stages), work))
@@ -106,6 +108,12 @@ class _Execution:
             for stage_id, record in self.workers.wait():
                 self._add(stage_id, record)
         self.runner.directory.tidy()
+
+    def _describe_data(self) -> None:
+        builder = self.runner.builder
+        self.runner.observer(Loaded(tuple(data_lines(builder))))
+        if untested := not_tested(builder):
+            self.runner.observer(Noticed(untested))
 
     def _skip_finished(self) -> list[Stage]:
         """Skip all stages that are finished, so that results contain them; return the others."""
