@@ -62,6 +62,7 @@ class ColumnEntry(Schema):
 
     Attributes:
         outcomes: file of its outcomes, relative to the run.
+        weights: digest of the weights that were evaluated; empty in files of older versions.
         seconds: time of the evaluation.
         trained_on: objective and perturbations of its training; empty if it was not trained.
         training: cost of training the model alone.
@@ -71,6 +72,7 @@ class ColumnEntry(Schema):
     """
 
     outcomes: str
+    weights: str = ""
     seconds: float | None = None
     trained_on: str = ""
     training: Cost | None = None

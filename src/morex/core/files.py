@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -41,3 +42,8 @@ def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_all(digests: Iterable[str]) -> str:
+    """Return one SHA-256, in hexadecimal, for several in their order."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

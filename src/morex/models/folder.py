@@ -19,6 +19,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from morex.artifacts.model_sets import shipped_sets
+from morex.core.files import digest_of_all
 from morex.models.errors import ModelError
 from morex.models.external import ForeignModelError
 from morex.models.kinds import UntrustedFactoryError, build
@@ -59,8 +60,7 @@ class ModelFolder:
     def digest(self) -> str:
         """The checksum of all weights, including those that it shares."""
         sources = [source["weights_sha256"] for source in self._shared.values()]
-        all_of_them = [self.description["weights_sha256"], *sources]
-        return hashlib.sha256("".join(all_of_them).encode()).hexdigest()
+        return digest_of_all([self.description["weights_sha256"], *sources])
 
     def build(self, *, trusted: bool) -> nn.Module:
         """Return the model with its weights, in evaluation mode on the CPU.

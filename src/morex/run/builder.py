@@ -1,6 +1,6 @@
 """From a recipe to the data, models, objectives and attacks that it describes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -21,11 +21,12 @@ from morex.models.named import FromFactory
 from morex.models.resnet import NetworkConfig, ResNet
 from morex.perturbations import Ball
 from morex.recipe import Recipe
+from morex.recipe.components import AttackSpec
 from morex.recipe.lineage import joined_experts
 from morex.recipe.models import MixtureModel, NetworkModel, SavedModel, UngatedModel
 from morex.recipe.phases import Phase
 from morex.recipe.schema import NetworkSpec
-from morex.run.stages import Opener
+from morex.run.stages import Opener, Stage, plan_stages
 from morex.training.batches import TrainingData
 from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember, NewExperts
 from morex.training.objectives import (
@@ -57,6 +58,9 @@ class Builder:
     device: torch.device
     opened: Opener = field(default_factory=lambda: cache(SavedModel.open), compare=False)
     """Opens a model that was trained elsewhere, each only once."""
+    _suites: dict[str, Mapping[str, AttackSpec]] = field(
+        init=False, default_factory=dict, compare=False
+    )
 
     @classmethod
     def open(cls, recipe: Recipe, device: torch.device) -> "Builder":
@@ -115,6 +119,16 @@ class Builder:
             means.append(round(mean, 6))
             deviations.append(round(float((share * (value - mean) ** 2).sum().sqrt()), 6))
         return tuple(means), tuple(deviations)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the run on this data, in an order in which each finds what it needs."""
+        data = self.training_data
+        training = (
+            f"{data.train.fingerprint()} {data.validation.fingerprint()} {self.pixel_statistics}"
+        )
+        test = self.test_data.fingerprint()
+        return tuple(plan_stages(self.recipe, training, test, self.opened, self.rows))
 
     def network_config(self, spec: NetworkSpec, outputs: int) -> NetworkConfig:
         """Return the shape of a network for this data."""
@@ -219,11 +233,17 @@ class Builder:
         kind = NewExperts if phase.gate.joined else ExpertForMember
         return kind(phase.gate.right)
 
+    def rows(self, suite: str = "") -> Mapping[str, AttackSpec]:
+        """Return the rows of the table, or those of a further suite, whose file is read once."""
+        if suite not in self._suites:
+            self._suites[suite] = self.recipe.rows(suite)
+        return self._suites[suite]
+
     def suite(self, name: str = "") -> Suite:
         """Return the attacks of the table, or those of a further suite."""
         return tuple(
             Row(key, row.build(self.recipe.perturbations), row.examples)
-            for key, row in self.recipe.rows(name).items()
+            for key, row in self.rows(name).items()
         )
 
     def illustrator(self) -> Illustrator:

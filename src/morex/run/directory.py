@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,12 @@ class RunDirectory:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
+
+    def remove_results_except(self, names: Collection[str]) -> None:
+        """Remove the results of suites that the run no longer has: all files but ``names``."""
+        for path in self.root.glob("results-*.json"):
+            if path.name not in names:
+                path.unlink(missing_ok=True)
 
     def _work_folders(self, stage: Stage) -> list[Path]:
         """Return the stage's folders in ``work``, under all keys."""

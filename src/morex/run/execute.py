@@ -1,5 +1,6 @@
 """A run: every stage is done once, and again only if something that decides it has changed."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import torch
 
 from morex.artifacts import labels
 from morex.artifacts.records import StageRecord
-from morex.artifacts.results import results_name
 from morex.core.precision import default_device
 from morex.core.threads import threads
 from morex.recipe import Recipe
@@ -18,10 +18,9 @@ from morex.run.costs import stage_work
 from morex.run.data_lines import data_lines, not_tested
 from morex.run.directory import RunDirectory
 from morex.run.events import Loaded, Noticed, Observer, Planned, Skipped, ignore
-from morex.run.provenance import provenance
-from morex.run.results import results, test_labels
+from morex.run.results import ResultsFiles, test_labels
 from morex.run.stage_runner import StageRunner
-from morex.run.stages import Stage, plan_stages
+from morex.run.stages import Stage
 from morex.run.workers import InProcesses, InThisProcess, Workers
 
 
@@ -61,7 +60,6 @@ def run(
     directory = RunDirectory(Path(out))
     with directory.locked(), threads(recipe.threads):
         runner = StageRunner.open(recipe, directory.root, device, observer, checkpoint_every)
-        directory.write("recipe.yaml", to_yaml(recipe.model_dump(mode="json")).encode())
         with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:
             _Execution(runner, workers).do_all()
 
@@ -75,35 +73,30 @@ class _Execution:
 
     runner: StageRunner
     workers: Workers
-    stages: list[Stage] = field(init=False)
+    stages: dict[str, Stage] = field(init=False)
+    results: ResultsFiles = field(init=False)
     chain_work: dict[str, float] = field(init=False)
     records: dict[str, StageRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Plan the stages."""
-        builder = self.runner.builder
-        data = builder.training_data
-        fingerprint = (
-            f"{data.train.fingerprint()} {data.validation.fingerprint()} {builder.pixel_statistics}"
-        )
-        test = builder.test_data.fingerprint()
-        self.stages = plan_stages(builder.recipe, fingerprint, test, builder.opened)
+        self.stages = {stage.id: stage for stage in self.runner.builder.stages}
+        self.results = ResultsFiles(self.runner.builder, tuple(self.stages.values()))
 
     def do_all(self) -> None:
-        """Do all stages; write the results after each of them."""
+        """Do all stages; write the results before the first and after each of them."""
         self._describe_data()
-        work = {stage.id: stage_work(self.runner.builder, stage) for stage in self.stages}
-        self.chain_work = _chain_work(self.stages, work)
-        self.runner.observer(Planned(tuple(self.stages), work))
+        work = {name: stage_work(self.runner.builder, s) for name, s in self.stages.items()}
+        self.chain_work = _chain_work(self.stages.values(), work)
+        self.runner.observer(Planned(tuple(self.stages.values()), work))
         if unused := unused_models(self.runner.builder.recipe):
             names = ", ".join(unused)
             self.runner.observer(Noticed(f"not trained, because no column needs them: {names}"))
-        images = test_labels(self.runner.builder)
-        self.runner.directory.write(labels.FILE, images.to_bytes(indent=None))
         waiting = self._skip_finished()
+        self._write_summaries()
         while waiting or self.workers.busy:
             while self.workers.free and (stage := self._next(waiting)):
-                waiting.remove(stage)
+                del waiting[stage.id]
                 self._begin(stage)
             for stage_id, record in self.workers.wait():
                 self._add(stage_id, record)
@@ -115,28 +108,35 @@ class _Execution:
         if untested := not_tested(builder):
             self.runner.observer(Noticed(untested))
 
-    def _skip_finished(self) -> list[Stage]:
+    def _write_summaries(self) -> None:
+        """Write what describes the run: nothing that an earlier recipe left may pass for it."""
+        directory, builder = self.runner.directory, self.runner.builder
+        self.results.write(directory, self.records)
+        directory.write(labels.FILE, test_labels(builder).to_bytes(indent=None))
+        directory.write("recipe.yaml", to_yaml(builder.recipe.model_dump(mode="json")).encode())
+
+    def _skip_finished(self) -> dict[str, Stage]:
         """Skip all stages that are finished, so that results contain them; return the others."""
-        directory, waiting = self.runner.directory, []
-        for stage in self.stages:
+        directory, waiting = self.runner.directory, dict[str, Stage]()
+        for stage in self.stages.values():
             if self._ready(stage) and (record := directory.finished(stage, self._key(stage))):
                 self._skip(stage, record)
             else:
-                waiting.append(stage)
+                waiting[stage.id] = stage
         directory.damaged.clear()  # reported when the stage is done again
         return waiting
 
     def _ready(self, stage: Stage) -> bool:
         return all(need in self.records for need in stage.needs)
 
-    def _next(self, waiting: list[Stage]) -> Stage | None:
+    def _next(self, waiting: Mapping[str, Stage]) -> Stage | None:
         """Return the stage to begin: the one with the longest chain of work behind it.
 
         A single worker takes the stages in the order of the table instead.
         """
-        ready = [stage for stage in waiting if self._ready(stage)]
+        ready = (stage for stage in waiting.values() if self._ready(stage))
         if self.workers.count == 1:
-            return ready[0] if ready else None
+            return next(ready, None)
         return max(ready, key=lambda s: self.chain_work[s.id], default=None)
 
     def _begin(self, stage: Stage) -> None:
@@ -148,6 +148,7 @@ class _Execution:
         directory.damaged.clear()
         if record:
             self._skip(stage, record)
+            self.results.write(directory, self.records)
         else:
             self.workers.begin(stage, key)
 
@@ -156,28 +157,24 @@ class _Execution:
 
     def _skip(self, stage: Stage, record: StageRecord) -> None:
         self.runner.observer(Skipped(stage))
-        self._add(stage.id, record)
+        self.records[stage.id] = record
 
     def _output_digest(self, stage_id: str) -> str:
         """Return the checksum of the file of a finished stage that other stages read."""
-        output = next(stage.output for stage in self.stages if stage.id == stage_id)
-        return self.records[stage_id].files[output]
+        return self.records[stage_id].files[self.stages[stage_id].output]
 
     def _add(self, stage_id: str, record: StageRecord) -> None:
         """Remember a finished stage and write the results that are known now."""
         self.records[stage_id] = record
-        builder = self.runner.builder
-        done = {s.id: self.records[s.id] for s in self.stages if s.id in self.records}
-        made_by = provenance(builder.device)
-        for suite in ("", *builder.recipe.evaluation.suites):
-            content = results(builder, self.stages, done, made_by, suite)
-            self.runner.directory.write(results_name(suite), content.to_bytes())
+        self.results.write(self.runner.directory, self.records)
 
 
-def _chain_work(stages: list[Stage], work: dict[str, float]) -> dict[str, float]:
+def _chain_work(stages: Collection[Stage], work: Mapping[str, float]) -> dict[str, float]:
     """Return, for each stage, the work of the longest chain of stages that begins with it."""
     longest: dict[str, float] = {}
-    for stage in reversed(stages):
-        later = [longest[s.id] for s in stages if stage.id in s.needs]
-        longest[stage.id] = work[stage.id] + max(later, default=0.0)
+    behind: dict[str, float] = {}
+    for stage in reversed([*stages]):
+        longest[stage.id] = work[stage.id] + behind.get(stage.id, 0.0)
+        for need in stage.needs:
+            behind[need] = max(behind.get(need, 0.0), longest[stage.id])
     return longest

@@ -1,20 +1,54 @@
 """The results of an unfinished evaluation: whole rows, and the first examples of one row."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import write_atomically
 
+_SOON = 1.0
+"""Seconds between two writes after whole rows: a write has all rows, and there may be many."""
+
+
+class RowShares:
+    """How much of an evaluation is done, kept up to date without going over all rows.
+
+    Args:
+        counts: the number of examples of each row.
+        done: the rows that are done, wholly or in part.
+    """
+
+    def __init__(self, counts: Mapping[str, int], done: Mapping[str, BoolArray]) -> None:
+        self.counts = counts
+        self.whole: set[str] = set()
+        self.begun: dict[str, float] = {}
+        for name in counts.keys() & done.keys():
+            self.add(name, len(done[name]))
+
+    def add(self, name: str, examples: int) -> bool:
+        """Note that ``examples`` of a row are done; return whether these are all."""
+        share = examples / self.counts[name]
+        if whole := share == 1:
+            self.begun.pop(name, None)
+            self.whole.add(name)
+        else:
+            self.begun[name] = share
+        return whole
+
+    @property
+    def share(self) -> float:
+        """The share that is done, in [0, 1]; every row counts the same."""
+        return (len(self.whole) + sum(self.begun.values())) / len(self.counts)
+
 
 class PartialRows:
-    """Rows in a file that is written after each whole row, and regularly within a row.
+    """Rows in a file that is written regularly, and sooner after a whole row than within one.
 
     Args:
         path: the file.
-        every: seconds between two writes within a row.
+        every: seconds between two writes within a row; after a whole row at most one second.
         notice: called with a message if the file is damaged; the evaluation then starts again.
         settings: what decides the outcomes; rows that were kept under other settings are dropped.
     """
@@ -39,9 +73,10 @@ class PartialRows:
         return self.label.is_file() and self.label.read_text() == settings
 
     def keep(self, name: str, right: BoolArray, *, whole: bool) -> None:
-        """Replace a row; write the file if the row is whole, or if the last write is long ago."""
+        """Replace a row, and write the file if the last write is long enough ago."""
         self.done[name] = right
-        if whole or time.monotonic() - self.last >= self.every:
+        every = min(self.every, _SOON) if whole else self.every
+        if time.monotonic() - self.last >= every:
             Outcomes(self.done).save(self.path)
             self.last = time.monotonic()
 

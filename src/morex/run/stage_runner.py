@@ -31,7 +31,7 @@ from morex.run.costs import network_passes
 from morex.run.directory import RunDirectory
 from morex.run.events import Finished, Measured, Noticed, Observer, Progressed, Started
 from morex.run.memory import forget_peak, peak_memory
-from morex.run.partial_results import PartialRows
+from morex.run.partial_results import PartialRows, RowShares
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.starting import SavedModels, starting_model
@@ -157,16 +157,14 @@ class StageRunner:
         rows = PartialRows(work / "rows.npz", self.checkpoint_every, self._notice)
         keys = self._row_keys(stage)
         rows.done = self._known_rows(stage, keys) | rows.done
-
-        def progress(text: str) -> None:
-            shares = (len(rows.done.get(name, ())) / n for name, n in counts.items())
-            self.observer(Progressed(stage, sum(shares) / len(counts), text))
+        shares = RowShares(counts, rows.done)
 
         def keep(name: str, right: BoolArray) -> None:
-            rows.keep(name, right, whole=len(right) == counts[name])
-            progress(f"{name} {percent(float(right.mean()))}")
+            rows.keep(name, right, whole=shares.add(name, len(right)))
+            text = f"{name} {percent(float(right.mean()))}"
+            self.observer(Progressed(stage, shares.share, text))
 
-        progress("")
+        self.observer(Progressed(stage, shares.share, ""))
         model = self._ready(stage)
         outcomes = evaluate(
             model,

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from morex.models.named import NamedModel
 from morex.recipe import Recipe, slug
-from morex.recipe.components import described
+from morex.recipe.components import AttackSpec, described
 from morex.recipe.illustrated import illustrated, in_pictures
 from morex.recipe.kind import Setting
 from morex.recipe.models import SavedModel
@@ -42,7 +43,7 @@ class Stage:
     decided_by: Mapping[str, Any]
     suite: str = ""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A name that is unique in the run and good for files, such as ``train-more-all``."""
         return stage_id(self.kind, self.model, self.suite)
@@ -110,12 +111,16 @@ def gate_folder(model: str) -> str:
 Opener = Callable[[SavedModel], NamedModel]
 """Returns the model that was trained elsewhere, opened."""
 
+Rows = Callable[[str], Mapping[str, AttackSpec]]
+"""Returns the rows of a suite; of the table's if the name is empty."""
+
 
 def plan_stages(
     recipe: Recipe,
     train_fingerprint: str,
     test_fingerprint: str,
     opened: Opener = SavedModel.open,
+    rows: Rows | None = None,
 ) -> list[Stage]:
     """Return the stages of a recipe in an order in which each finds what it needs.
 
@@ -127,9 +132,14 @@ def plan_stages(
         train_fingerprint: a checksum of the training data.
         test_fingerprint: a checksum of the test data.
         opened: opens the models that were trained elsewhere; by default each one anew.
+        rows: returns the rows of a suite; by default its file is read.
     """
     stages: dict[str, Stage] = {}
     setting = _setting(recipe, train_fingerprint, opened)
+    suites = ("", *recipe.evaluation.suites)
+    rows = rows or recipe.rows
+    attacks = {suite: _evaluation(recipe, test_fingerprint, rows(suite)) for suite in suites}
+    shown = {*illustrated(recipe)}
 
     def add(name: str) -> None:
         if stage_id("train", name) in stages:
@@ -139,11 +149,11 @@ def plan_stages(
         for stage in _training_stages(recipe, name, setting):
             stages[stage.id] = stage
         if name in recipe.columns:
-            for suite in ("", *recipe.evaluation.suites):
-                stage = _evaluation_stage(recipe, name, test_fingerprint, suite)
+            for suite, decided_by in attacks.items():
+                stage = Stage("evaluate", name, (stage_id("train", name),), decided_by, suite)
                 stages[stage.id] = stage
-        if name in illustrated(recipe):
-            stage = _illustration_stage(recipe, name, test_fingerprint)
+        if name in shown:
+            stage = _illustration_stage(recipe, name, attacks[""])
             stages[stage.id] = stage
 
     for column in recipe.columns:
@@ -179,25 +189,24 @@ def _training_stages(recipe: Recipe, name: str, setting: Setting) -> list[Stage]
     return stages
 
 
-def _evaluation_stage(recipe: Recipe, name: str, fingerprint: str, suite: str) -> Stage:
-    rows = {
+def _evaluation(recipe: Recipe, fingerprint: str, rows: Mapping[str, AttackSpec]) -> dict[str, Any]:
+    """Return what decides the evaluations with the rows of a suite, besides the model."""
+    attacked = {
         key: row.model_dump() | {"perturbation": described(recipe.perturbations[row.perturbation])}
-        for key, row in recipe.rows(suite).items()
+        for key, row in rows.items()
     }
-    decided_by = {
+    return {
         "seed": recipe.seed,
         "threads": recipe.threads,
         "data": fingerprint,
         "examples": recipe.evaluation.examples,
         "batch_size": recipe.evaluation.batch_size,
-        "rows": rows,
+        "rows": attacked,
     }
-    return Stage("evaluate", name, (stage_id("train", name),), decided_by, suite)
 
 
-def _illustration_stage(recipe: Recipe, name: str, fingerprint: str) -> Stage:
+def _illustration_stage(recipe: Recipe, name: str, evaluation: Mapping[str, Any]) -> Stage:
     assert recipe.report is not None
-    evaluation = _evaluation_stage(recipe, name, fingerprint, "").decided_by
     perturbations = {key: described(p) for key, p in recipe.attacked().items()}
     decided_by = {
         **evaluation,
