@@ -1,6 +1,9 @@
 """``morex predict``."""
 
+import json
 import re
+from functools import partial
+from math import log2
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from calling import FinishedRun, call
 from PIL import Image
 
+from morex.cli import classify
 from morex.data import load_data
 from morex.models import load_model
 
@@ -23,8 +27,13 @@ def test_predict_names_class_confidence_and_gate(finished: FinishedRun, tmp_path
     Image.fromarray(pixels[:, :, 0]).resize((40, 30)).save(large)
     code, out, err = call("predict", "--model", finished.folder / "models/more", *pictures, large)
     assert code == 0, err
-    lines = out.splitlines()
-    assert len(lines) == 4
+    assert len(out.splitlines()) == 8
+    lines, meanings = out.splitlines()[::2], out.splitlines()[1::2]
+    for meaning in meanings:
+        assert re.fullmatch(
+            r"  (all experts predict \d|.*: \d, .*: \d); the gate .* \(entropy .* of 1.58 bits\)",
+            meaning,
+        )
     found = re.fullmatch(
         r".*0\.png: \d \((\d+\.\d)%\); gate: clean (.+), Minf (.+), Mfog (.+)", lines[0]
     )
@@ -39,14 +48,95 @@ def test_predict_names_class_confidence_and_gate(finished: FinishedRun, tmp_path
     assert re.fullmatch(r".*0\.png: \d \(\d+\.\d%\)\n", alone)
 
 
-def test_predict_names_the_picture_that_cannot_be_read(
-    finished: FinishedRun, tmp_path: Path
+def test_bad_pictures_do_not_end_a_predict_of_many(finished: FinishedRun, tmp_path: Path) -> None:
+    for name in ("a", "c", "d"):
+        Image.new("RGB", (8, 8), (90,) * 3).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes(b"not a picture")
+    model = finished.folder / "models/clean"
+    pictures = [tmp_path / f"{name}.png" for name in "abcde"]
+    code, out, err = call("predict", "--model", model, *pictures)
+    assert code == 1
+    assert [Path(line.split(":")[0]).name for line in out.splitlines()] == [
+        "a.png",
+        "c.png",
+        "d.png",
+    ]
+    first, second = err.splitlines()
+    assert re.fullmatch(r"error: .*/b\.png: the image cannot be decoded .*", first)
+    assert re.fullmatch(r"error: .*/e\.png: there is no such file; correct the path", second)
+    code, out, err = call("predict", "--model", model, pictures[1], pictures[4], tmp_path)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 3
+    assert "this is a folder; name the picture files in it" in err
+
+
+def test_batches_change_nothing(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = tmp_path / "bad.png"
-    bad.write_bytes(b"not a picture")
-    code, _, err = call("predict", "--model", finished.folder / "models/clean", bad)
+    pictures = [tmp_path / f"{grey}.png" for grey in range(5)]
+    for grey, path in enumerate(pictures):
+        Image.new("RGB", (8, 8), (50 * grey,) * 3).save(path)
+    at_once = call("predict", "--model", finished.folder / "models/more", *pictures)
+    monkeypatch.setattr(classify, "_AT_A_TIME", 2)
+    assert call("predict", "--model", finished.folder / "models/more", *pictures) == at_once
+
+
+def test_the_most_probable_classes_are_shown(finished: FinishedRun, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (90,) * 3).save(tmp_path / "a.png")
+    call_it = partial(
+        call, "predict", tmp_path / "a.png", "--model", finished.folder / "models/clean"
+    )
+    _, out, _ = call_it("--top", "3", "--device", "cpu")
+    found = re.findall(r"(\d) \((\d+\.\d)%\)", out)
+    assert len(found) == 3
+    shares = [float(share) for _, share in found]
+    assert shares == sorted(shares, reverse=True)
+    _, out, _ = call_it("--top", "99")
+    assert sum(float(share) for share in re.findall(r"(\d+\.\d)%", out)) == pytest.approx(
+        100, abs=1
+    )
+    assert call_it("--top", "0")[0] == 2
+    code, _, err = call_it("--device", "quantum")
     assert code == 2
-    assert "bad.png" in err
+    assert "--device quantum" in err
+
+
+def test_predict_prints_json(finished: FinishedRun, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (90,) * 3).save(tmp_path / "a.png")
+    pictures, model = (tmp_path / "a.png", tmp_path / "b.png"), finished.folder / "models/more"
+    code, out, err = call("predict", "--model", model, *pictures, "--json")
+    assert code == 1
+    assert err.startswith("error: ")
+    content = json.loads(out)
+    assert content["bad"] == [
+        {"file": str(pictures[1]), "reason": "there is no such file; correct the path"}
+    ]
+    (found,) = content["pictures"]
+    assert found["file"] == str(pictures[0])
+    assert {key: found[key] for key in ("class", "probability")} == found["top"][0]
+    assert len(found["top"]) == 5
+    weights = [expert["weight"] for expert in found["experts"]]
+    assert sum(weights) == pytest.approx(1)
+    bits = -sum(weight * log2(weight) for weight in weights)
+    assert found["entropy_bits"] == pytest.approx(bits)
+    assert found["largest_entropy_bits"] == pytest.approx(log2(3))
+    _, out, _ = call(
+        "predict", "--model", finished.folder / "models/clean", pictures[0], "--json", "--top", "2"
+    )
+    (found,) = json.loads(out)["pictures"]
+    assert found.keys() == {"file", "class", "probability", "top"}
+    assert len(found["top"]) == 2
+
+
+def test_a_model_of_tiny_imagenet_predicts_words(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (90, 140, 60)).save(tmp_path / "a.png")
+    call_it = partial(call, "predict", tmp_path / "a.png", "--model", "tiny-imagenet-small/minf")
+    _, out, _ = call_it("--report", tmp_path / "page.html")
+    word = re.match(r".*a\.png: (.*) \(", out)[1]
+    assert not re.search(r"n\d{8}", out + (tmp_path / "page.html").read_text())
+    (found,) = json.loads(call_it("--json")[1])["pictures"]
+    assert found["word"] == word
+    assert re.fullmatch(r"n\d{8}", found["class"])
 
 
 def test_predict_writes_a_page(finished: FinishedRun, tmp_path: Path) -> None:
@@ -56,7 +146,7 @@ def test_predict_writes_a_page(finished: FinishedRun, tmp_path: Path) -> None:
     model = finished.folder / "models/more"
     code, out, err = call("predict", "--model", model, tmp_path / "mine.png", "--report", target)
     assert code == 0, err
-    line, last = out.splitlines()
+    line, meaning, last = out.splitlines()
     assert last == f"report: {target}"
     said = re.fullmatch(
         r".*mine\.png: (\d) \((.*)%\); gate: clean (.+), Minf (.+), Mfog (.+)", line
@@ -64,6 +154,7 @@ def test_predict_writes_a_page(finished: FinishedRun, tmp_path: Path) -> None:
     assert said
     html = target.read_text()
     assert f"mine.png is {said[1]} ({said[2]}%)" in html
+    assert meaning.split("; the gate ")[1] in html
     weights = re.findall(r"<td>([\d.]+)</td><td>predicts \d</td>", html)
     assert weights == [*said.groups()[2:]]
     assert "http" not in re.sub(r'data:[^"]*', "", html)

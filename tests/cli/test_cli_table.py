@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from calling import FinishedRun, call, stage_lines
 
+from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.outcomes import Outcomes
+from morex.report import gate_sentences
 
 
 def test_table_formats_agree(finished: FinishedRun) -> None:
@@ -36,15 +38,19 @@ def test_gate_prints_its_weights_and_draws_them(finished: FinishedRun, tmp_path:
     svg = tmp_path / "gate.svg"
     code, out, _ = call("gate", finished.folder, "--svg", svg)
     assert code == 0
-    title, head, *lines, note = out.splitlines()
+    table, sentences = out.split("\n\n")
+    title, head, *lines, note = table.splitlines()
     stored = json.loads((finished.folder / "results.json").read_text())["columns"]["MoRE"]["gate"]
     assert title == "Where the gate of MoRE puts its weight"
-    assert head.split() == stored["experts"] == ["clean", "Minf", "Mfog"]
+    assert head.split() == [*stored["experts"], "entropy"] == ["clean", "Minf", "Mfog", "entropy"]
     assert {line.split()[0] for line in lines} == {*stored["weights"]}
     for line in lines:
-        row, *weights = line.split()
+        row, *weights, bits = line.split()
+        assert float(bits) == pytest.approx(stored["entropy"][row], abs=0.0051)
         assert [float(w) for w in weights] == pytest.approx(stored["weights"][row], abs=0.0051)
     assert f"on {stored['n']} test images" in note
+    assert "entropy in bits, at most 1.58" in note
+    assert sentences.splitlines() == gate_sentences(GateUsage.model_validate(stored))
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from morex.artifacts.gate_usage import APART, TIED, GateUsage, entropy_in_bits
 from morex.report import gate_sentences
+from morex.report.gate_words import gate_decision
 
 Weights = dict[str, tuple[float, ...]]
 
@@ -83,3 +84,17 @@ def test_entropy_is_set_beside_its_largest_value() -> None:
 def test_a_mixture_of_one_expert_is_explained_without_an_error() -> None:
     words = told({"clean": (1.0,), "fog": (1.0,)}, entropy={"clean": 0.0, "fog": 0.0})
     assert "does not tell perturbations apart: at most 0.00" in words
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"a": 0.25, "b": 0.25, "c": 0.26, "d": 0.24}, "chose no expert: nearly equal weights"),
+        ({"a": 0.05, "b": 0.9, "c": 0.05, "d": 0.0}, "chose b (entropy 0.57 of 2.00 bits)"),
+        ({"a": 0.6, "b": 0.4}, "chose no expert: nearly equal weights (entropy 0.97 of 1.00 bits)"),
+        ({"a": 0.7, "b": 0.3}, "prefers a (entropy 0.88 of 1.00 bits)"),
+        ({"a": 1.0}, "chose a (entropy 0.00 of 0.00 bits)"),
+    ],
+)
+def test_what_a_gate_did_for_one_picture(weights: dict[str, float], words: str) -> None:
+    assert words in gate_decision(weights)

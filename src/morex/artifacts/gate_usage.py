@@ -101,7 +101,7 @@ class GateUsage(Schema):
 
 def entropy_in_bits(weights: Sequence[float]) -> float:
     """Return -sum_i w_i log2 w_i: 0 if one weight is 1, log2(n) if n weights are equal."""
-    return -sum(w * log2(w) for w in weights if w > 0)
+    return sum(-w * log2(w) for w in weights if w > 0)  # never -0.0
 
 
 def _moved(first: Sequence[float], second: Sequence[float]) -> float:

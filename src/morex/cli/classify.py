@@ -1,78 +1,167 @@
-"""What a model predicts for pictures, and what the experts of a mixture predict."""
+"""What a model predicts for pictures, and what the experts and the gate of a mixture do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import log2
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from morex.core.units import percent
-from morex.data import DataError, read_pictures
+from morex.artifacts.class_words import word_of
+from morex.artifacts.gate_usage import entropy_in_bits
+from morex.core.threads import threads_for
+from morex.core.units import listed, percent
+from morex.data import DataError
+from morex.data.decode import decode
 from morex.models.answers import ExpertAnswers, expert_answers
 from morex.models.named import NamedModel
+from morex.report.gate_words import gate_decision
 from morex.report.predictions import ExpertSays, Prediction
 
-_MOST = 5
-"""How many of the most probable classes are kept."""
+_AT_A_TIME = 64
+"""Pictures that are classified at a time, if all have the size of the model's images."""
+
+Refuse = Callable[[Path, str], None]
+"""Called with a picture that cannot be used, and with the reason."""
 
 
-@torch.no_grad()
-def classify(model: NamedModel, pictures: Sequence[Path]) -> list[Prediction]:
-    """Return what a model predicts for pictures.
+@dataclass(frozen=True)
+class Classifier:
+    """A model that classifies picture files.
 
-    Raises:
-        ModelError: if a file of the model is damaged.
-        DataError: if a picture cannot be read.
+    Attributes:
+        network: the model, in evaluation mode.
+        classes: the names of its classes; if they are not known, class k is called "k".
+        size: the height and width of its images; empty if they are not known.
+        device: where it computes.
+        top: how many of the most probable classes are kept.
     """
-    network, about = model.load(), model.about
-    x = _read(pictures, tuple(about.get("image_size", ()))) / 255
-    probabilities = torch.softmax(network(x).float(), dim=1)
-    classes = about.get("classes") or [str(k) for k in range(probabilities.shape[1])]
-    experts = _predictions(expert_answers(network, x), classes)
-    return [
-        Prediction(str(picture), pixels, _probable(shares, classes), said)
-        for picture, pixels, shares, said in zip(
-            pictures, x.numpy(), probabilities, experts, strict=True
-        )
-    ]
+
+    network: nn.Module
+    classes: tuple[str, ...]
+    size: tuple[int, ...]
+    device: torch.device
+    top: int
+
+    @classmethod
+    def open(cls, model: NamedModel, device: torch.device, top: int) -> "Classifier":
+        """Load a model.
+
+        Raises:
+            ModelError: if a file of the model is damaged.
+        """
+        about = model.about
+        classes, size = tuple(about.get("classes") or ()), tuple(about.get("image_size") or ())
+        return cls(model.load(device), classes, size, device, top)
+
+    def classify(self, pictures: Sequence[Path], refuse: Refuse) -> Iterator[Prediction]:
+        """Yield a prediction for every picture that can be used, in their order.
+
+        Pictures become RGB and are cropped to their central square, which is resized to the size of
+        the model's images. If that size is not known, they are used at their own size.
+        """
+        step = _AT_A_TIME if self.size else 1
+        for start in range(0, len(pictures), step):
+            read = [*self._read(pictures[start : start + step], refuse)]
+            if read:
+                x = torch.stack([pixels for _, pixels in read]) / 255
+                yield from self._predictions([path for path, _ in read], x)
+
+    def _read(self, pictures: Sequence[Path], refuse: Refuse) -> Iterator[tuple[Path, Tensor]]:
+        square = self.size[0] if len(set(self.size)) == 1 else None
+        for path in pictures:
+            try:
+                yield path, self._fitting(decode(path, square))
+            except DataError as error:
+                refuse(path, str(error))
+
+    def _fitting(self, pixels: Tensor) -> Tensor:
+        """Return the pixels (3, H, W) of a picture; raise if the model needs another size."""
+        found = tuple(pixels.shape[1:])
+        if self.size and found != self.size:
+            raise DataError(
+                f"the image is {found[0]}x{found[1]}, but the model was trained on "
+                f"{self.size[0]}x{self.size[1]}; resize the picture"
+            )
+        return pixels
+
+    @torch.no_grad()
+    def _predictions(self, paths: Sequence[Path], x: Tensor) -> Iterator[Prediction]:
+        with threads_for(self.network, tuple(x.shape), self.device):
+            images = x.to(self.device)
+            logits = self.network(images).float().cpu()
+            answers = expert_answers(self.network, images)
+        names = self.classes or tuple(map(str, range(logits.shape[1])))
+        experts = _said(answers, names)
+        for path, pixels, shares, said in zip(
+            paths, x.numpy(), logits.softmax(1), experts, strict=True
+        ):
+            yield Prediction(str(path), pixels, self._probable(shares, names), said)
+
+    def _probable(self, shares: Tensor, names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+        top = shares.topk(min(self.top, len(shares)))
+        found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        return tuple((names[k], share) for k, share in found)
 
 
-def _probable(shares: Tensor, classes: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    top = shares.topk(min(_MOST, len(shares)))
-    found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    return tuple((classes[k], share) for k, share in found)
-
-
-def _predictions(experts: ExpertAnswers, classes: Sequence[str]) -> list[tuple[ExpertSays, ...]]:
+def _said(answers: ExpertAnswers, names: Sequence[str]) -> list[tuple[ExpertSays, ...]]:
     """Return the predictions of the experts for every picture; none for a single network."""
-    said = experts.classes.tolist()
-    nothing = [[None] * len(experts.names)] * len(said)
-    weights = nothing if experts.weights is None else experts.weights.tolist()
+    classes = answers.classes.tolist()
+    nothing = [[None] * len(answers.names)] * len(classes)
+    weights = nothing if answers.weights is None else answers.weights.tolist()
     return [
         tuple(
-            ExpertSays(name, classes[k], weight)
-            for name, k, weight in zip(experts.names, answers, shares, strict=True)
+            ExpertSays(name, names[k], weight)
+            for name, k, weight in zip(answers.names, row, shares, strict=True)
         )
-        for answers, shares in zip(said, weights, strict=True)
+        for row, shares in zip(classes, weights, strict=True)
     ]
 
 
-def in_words(prediction: Prediction) -> str:
-    """Return a line with the file, the class, its probability, and a mixture's gate weights."""
-    name, share = prediction.classes[0]
-    line = f"{prediction.source}: {name} ({percent(share)})"
-    weights = [f"{e.name} {e.weight:.2f}" for e in prediction.experts if e.weight is not None]
-    return line + ("; gate: " + ", ".join(weights) if weights else "")
+def in_words(prediction: Prediction, top: int) -> str:
+    """Return the file, its ``top`` classes, and a mixture's gate weights with what they mean."""
+    classes = ", ".join(
+        f"{word_of(name)} ({percent(share)})" for name, share in prediction.classes[:top]
+    )
+    weights = prediction.gate
+    line = f"{prediction.source}: {classes}"
+    if not prediction.experts:
+        return line
+    if weights:
+        line += "; gate: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+    return "\n".join([line, f"  {'; '.join(_meaning(prediction))}"])
 
 
-def _read(pictures: Sequence[Path], size: tuple[int, ...]) -> Tensor:
-    """Read pictures at the size (H, W) that a model was trained on; only squares are resized to."""
-    if len(set(size)) == 1:
-        return read_pictures(pictures, size[0])
-    x = read_pictures(pictures, None)
-    if size and x.shape[2:] != size:
-        raise DataError(
-            f"{pictures[0]} has {x.shape[2]}x{x.shape[3]} pixels, the model was trained on "
-            f"{size[0]}x{size[1]}; resize the picture"
-        )
-    return x
+def _meaning(prediction: Prediction) -> Iterator[str]:
+    """Yield what the experts predict, and what the gate did."""
+    said: dict[str, list[str]] = {}
+    for expert in prediction.experts:
+        said.setdefault(word_of(expert.said), []).append(expert.name)
+    if len(said) == 1:
+        yield f"all experts predict {next(iter(said))}"
+    else:
+        yield ", ".join(f"{listed(names)}: {word}" for word, names in said.items())
+    if prediction.gate:
+        yield gate_decision(prediction.gate)
+
+
+def in_json(prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as JSON; a class with an identifier of WordNet has its word as well."""
+    top = [{**_named(name), "probability": share} for name, share in prediction.classes]
+    found: dict[str, Any] = {"file": prediction.source, **top[0], "top": top}
+    if prediction.experts:
+        found["experts"] = [
+            {"name": e.name, **_named(e.said)} | ({} if e.weight is None else {"weight": e.weight})
+            for e in prediction.experts
+        ]
+    if prediction.gate:
+        bits = entropy_in_bits([*prediction.gate.values()])
+        found |= {"entropy_bits": bits, "largest_entropy_bits": log2(len(prediction.gate))}
+    return found
+
+
+def _named(name: str) -> dict[str, str]:
+    word = word_of(name)
+    return {"class": name} if word == name else {"class": name, "word": word}

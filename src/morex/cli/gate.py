@@ -23,7 +23,7 @@ def gate(
         typer.Option(metavar="FILE", help="Also write the heat map to this SVG file."),
     ] = None,
 ) -> None:
-    """Show how a mixture's gate weights its experts under each perturbation.
+    """Show how a mixture's gate weights its experts under each perturbation, and what it means.
 
     Example: `morex gate runs/digits --svg gate.svg`
     """
@@ -31,13 +31,15 @@ def gate(
 
 
 def gate_text(run: Path, model: str | None, svg: Path | None) -> str:
-    """Return the gate's mean weights as text, a line per row; write the heat map if asked to.
+    """Return the gate's mean weights as text, a line per row, and sentences that explain them.
+
+    The heat map is written if asked for.
 
     Raises:
         FileNotFoundError: if there is no such run, or it has no results yet.
         ValueError: if the run has no such mixture.
     """
-    from morex.report import read_results, to_heatmap
+    from morex.report import gate_sentences, read_results, to_heatmap
 
     columns = read_results(run).file.columns
     gates = {name: column.gate for name, column in columns.items() if column.gate}
@@ -47,7 +49,7 @@ def gate_text(run: Path, model: str | None, svg: Path | None) -> str:
     weights, title = gates[name], f"Where the gate of {name} puts its weight"
     if svg:
         write_atomically(svg, to_heatmap(weights, title).encode())
-    return _table(weights, title)
+    return "\n".join([_table(weights, title), "", *gate_sentences(weights)])
 
 
 def _no_gate(run: Path, name: str, known: list[str]) -> str:
@@ -59,10 +61,14 @@ def _no_gate(run: Path, name: str, known: list[str]) -> str:
 def _table(gate: "GateUsage", title: str) -> str:
     names = max(map(len, gate.weights))
     width = max(6, *map(len, gate.experts))
-    head = " ".join([" " * names, *(expert.rjust(width) for expert in gate.experts)])
+    bits = {row: f"{value:.2f}" for row, value in gate.entropy.items()}
+    columns = [*gate.experts, *(["entropy"] if bits else [])]
+    head = " ".join([" " * names, *(column.rjust(width) for column in columns)])
     lines = [
-        " ".join([row.ljust(names), *(f"{weight:.2f}".rjust(width) for weight in weights)])
+        " ".join([row.ljust(names), *(cell.rjust(width) for cell in cells)])
         for row, weights in gate.weights.items()
+        for cells in [[*(f"{weight:.2f}" for weight in weights), *([bits[row]] if bits else [])]]
     ]
     note = f"mean weight of each expert on {gate.n} test images, attacked as the row says"
-    return "\n".join([title, head, *lines, note])
+    unit = f"; entropy in bits, at most {gate.largest_entropy:.2f}" if bits else ""
+    return "\n".join([title, head, *lines, note + unit])

@@ -112,7 +112,7 @@ def moved_batches(
 
 def _bits(weights: Tensor) -> Tensor:
     """Return the entropy of every image's weights in bits, (n, 1)."""
-    return -torch.xlogy(weights, weights).sum(1, keepdim=True) / log(2)
+    return torch.xlogy(weights, weights).sum(1, keepdim=True).abs() / log(2)  # never -0.0
 
 
 def _means(values: Tensor) -> tuple[float, ...]:

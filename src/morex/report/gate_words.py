@@ -1,9 +1,13 @@
 """What a gate does, in sentences: what one sees in its weights, and what follows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import log2
 
-from morex.artifacts.gate_usage import APART, TIED, GateUsage
+from morex.artifacts.gate_usage import APART, TIED, GateUsage, entropy_in_bits
 from morex.core.units import listed
+
+SURE = 0.8
+"""A gate chooses an expert, or gives it a perturbation, from this much of the weight."""
 
 _EVEN = 0.95
 """Weights are called nearly equal from this share of the largest entropy."""
@@ -17,6 +21,22 @@ def gate_sentences(gate: GateUsage) -> list[str]:
     use, and how often the experts agree. What was not measured is left out.
     """
     return [*_verdict(gate), *_entropy(gate), *_tied(gate), *_unused(gate), *_agreement(gate)]
+
+
+def gate_decision(weights: Mapping[str, float]) -> str:
+    """Return what a gate did for one picture, given its weights by expert.
+
+    It either chose one expert, with at least ``SURE`` of the weight, or gave all nearly equal
+    weights, or prefers one. The entropy of the weights stands beside the largest one.
+    """
+    bits, largest = entropy_in_bits([*weights.values()]), log2(len(weights))
+    entropy = f"entropy {bits:.2f} of {largest:.2f} bits"
+    first = max(weights, key=weights.__getitem__)
+    if weights[first] >= SURE:
+        return f"the gate chose {first} ({entropy})"
+    if bits >= _EVEN * largest:
+        return f"the gate chose no expert: nearly equal weights ({entropy})"
+    return f"the gate prefers {first} ({entropy})"
 
 
 def _verdict(gate: GateUsage) -> Iterator[str]:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from morex.artifacts.class_words import word_of
 from morex.core.files import write_atomically
 from morex.core.units import percent, plural
+from morex.report.gate_words import gate_decision
 from morex.report.images import data_address
 from morex.report.page import render
 from morex.report.sections.base import Section
@@ -40,6 +42,16 @@ class Prediction:
     experts: tuple[ExpertSays, ...] = ()
 
     @property
+    def gate(self) -> dict[str, float]:
+        """The weights of a mixture's gate by expert; empty if there is no gate."""
+        return {e.name: e.weight for e in self.experts if e.weight is not None}
+
+    @property
+    def decision(self) -> str:
+        """What the gate did for the picture; empty if there is no gate."""
+        return gate_decision(self.gate) if self.gate else ""
+
+    @property
     def address(self) -> str:
         """The picture as a ``data:`` address."""
         return data_address(self.pixels)
@@ -56,7 +68,7 @@ def write_predictions(path: Path, model: str, predictions: Sequence[Prediction])
 
 def to_predictions(model: str, predictions: Sequence[Prediction]) -> str:
     """Return the page."""
-    content = {"model": model, "predictions": predictions}
+    content = {"model": model, "predictions": predictions, "word_of": word_of}
     intro = "The pictures as the model sees them, and the classes that it and its experts predict."
     return render(
         title=f"{model}: morex predictions",
@@ -70,7 +82,7 @@ def to_predictions(model: str, predictions: Sequence[Prediction]) -> str:
 
 def _result(predictions: Sequence[Prediction]) -> str:
     said = (
-        f"{Path(p.source).name} is {p.classes[0][0]} ({percent(p.classes[0][1])})"
+        f"{Path(p.source).name} is {word_of(p.classes[0][0])} ({percent(p.classes[0][1])})"
         for p in predictions[:3]
     )
     more = len(predictions) - 3

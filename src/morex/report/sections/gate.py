@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from morex.artifacts.gate_usage import GateUsage
 from morex.core.units import listed
 from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
-from morex.report.gate_words import gate_sentences
+from morex.report.gate_words import SURE, gate_sentences
 from morex.report.material import Material
 from morex.report.sections.base import Section
-
-_SURE = 0.8
-"""A perturbation goes to an expert whose mean weight is at least this."""
 
 
 def gate_section(material: Material) -> Section | None:
@@ -87,10 +84,10 @@ def _message(gate: GateUsage) -> str:
         return f"does not tell perturbations apart: {_leaders(gate)}"
     sure: dict[str, list[str]] = {}
     for row, (weight, expert) in _tops(gate).items():
-        if weight >= _SURE:
+        if weight >= SURE:
             sure.setdefault(expert, []).append(row)
     goes = [f"{expert} gets {listed(rows)}" for expert, rows in sure.items()]
-    spread = [row for row, (weight, _) in _tops(gate).items() if weight < _SURE]
+    spread = [row for row, (weight, _) in _tops(gate).items() if weight < SURE]
     rest = f"the weight of {listed(spread)} is spread" if spread else ""
     return f"tells perturbations apart: {'; '.join(filter(None, [', '.join(goes), rest]))}"
 
