@@ -24,7 +24,7 @@ from morex.recipe.lineage import expert_for, known_and_new
 from morex.recipe.models import MixtureModel, NetworkModel, SavedModel
 from morex.run import Builder, RunError, run
 from morex.run.continuation import continue_run, recipe_of, training_seconds
-from morex.run.costs import estimate
+from morex.run.estimates import estimate
 from morex.run.stages import plan_stages
 from morex.training.objectives import Objective, SideBySide
 

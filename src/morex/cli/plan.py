@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from morex.cli.options import DataFolder, ImageSize, Overrides, RecipeName, read_recipe
-from morex.core.units import count, duration, memory
+from morex.cli.progress import progress
+from morex.core.units import count, duration, memory, rough_duration
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +24,9 @@ def plan(
 ) -> None:
     """Show a recipe's stages, and estimate their time and memory on this machine.
 
-    Nothing is trained: each kind of model is timed on a few batches. The times of evaluations are
-    upper bounds, because an attack ends early on images that it fools.
+    Nothing is trained: each kind of network is timed on a few images. The times of evaluations are
+    upper bounds, because an attack ends early on images that it fools. The time of the whole run
+    is what such runs usually take.
 
     Example: `morex plan cifar10 network.width=16`
     """
@@ -33,7 +35,9 @@ def plan(
 
     loaded = read_recipe(recipe, overrides, data, image_size)
     device = default_device()
-    shown = plan_table(estimate(loaded, device), device, default_jobs(loaded, device))
+    with progress(f"plan {loaded.name}") as report:
+        estimates = estimate(loaded, device, report)
+    shown = plan_table(estimates, device, default_jobs(loaded, device))
     width = None if sys.stdout.isatty() else 100
     Console(width=width, highlight=False).print(shown)
 
@@ -41,10 +45,11 @@ def plan(
 def plan_table(estimates: list["Estimate"], device: "torch.device", jobs: int) -> Table:
     """Return a table of the stages and their sums, where ``jobs`` stages run at a time."""
     seconds = sum(e.seconds for e in estimates)
+    usual = sum(e.usual_seconds for e in estimates)
     table = Table(
         title=f"{len(estimates)} stages on {device.type}",
-        caption=f"{jobs} at a time: about {duration(seconds / jobs)} in all; "
-        "the data and torch itself need memory too",
+        caption=f"{jobs} at a time: usually about {rough_duration(usual / jobs)} in all, at most "
+        f"{rough_duration(seconds / jobs)}; the data and torch itself need memory too",
         show_footer=True,
     )
     table.add_column("stage", footer="all")

@@ -13,27 +13,42 @@ def points(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 1)
 
 
+_MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365.25 * 86400
+
+
 def duration(seconds: float) -> str:
-    """Return ``4.2 s``, ``3 min 07 s`` or ``2 h 05 min``."""
-    if seconds < 60:
+    """Return ``4.2 s``, ``3 min 07 s``, ``2 h 05 min``, ``3 days 4 h`` or ``12 years``."""
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    if hours < 24:
+        return f"{hours} h {minutes:02d} min"
+    days, hours = divmod(hours, 24)
+    return f"{plural(days, 'day')} {hours} h" if seconds < _YEAR else _years(seconds)
 
 
 def rough_duration(seconds: float) -> str:
-    """Return ``42 s``, ``7 min`` or ``2.5 h``, for estimates."""
+    """Return ``42 s``, ``7 min``, ``2.5 h``, ``3.1 days`` or ``12 years``, for estimates."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 90 * _MINUTE:
+        return f"{seconds / _MINUTE:.0f} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds / _HOUR:.1f} h"
+    return f"{seconds / _DAY:.1f} days" if seconds < _YEAR else _years(seconds)
+
+
+def _years(seconds: float) -> str:
+    years = seconds / _YEAR
+    return f"{years:.1f} years" if years < 10 else f"{years:,.0f} years"
 
 
 def count(number: float) -> str:
-    """Return ``12``, ``3.4 k``, ``5.6 M`` or ``7.8 G``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    """Return ``12``, ``3.4 k``, ``5.6 M``, ``7.8 G`` or ``9.1 T``."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.1f} {unit}"
     return f"{number:.0f}"

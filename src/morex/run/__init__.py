@@ -15,7 +15,8 @@
 ``results``          what a run writes for tables and reports
 ``events``           what a run reports to its observer
 ``data_lines``       the data in words
-``costs``            passes, time and memory of each stage, before it runs
+``costs``            how many images each stage sends through its model
+``estimates``        time and memory of each stage, before it runs
 ``calibration``      the speed of a model on this machine
 ``memory``           peak memory of a stage
 ``provenance``       versions, hardware and commit of a process
@@ -24,8 +25,8 @@
 
 from morex.run.builder import Builder
 from morex.run.cores import default_jobs
-from morex.run.costs import Estimate, estimate
 from morex.run.directory import RunError
+from morex.run.estimates import Estimate, estimate
 from morex.run.events import (
     Event,
     Finished,

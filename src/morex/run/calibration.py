@@ -1,7 +1,7 @@
 """How fast a model is on this machine, and how much memory its passes take."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +15,9 @@ from morex.training.batches import channels_last
 
 _LONG_ENOUGH = 0.2
 """A backward pass of this many seconds is timed well enough; more images do not help."""
+
+_ENOUGH_IN_ALL = 1.0
+"""Repeats end after this many seconds."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,18 @@ class Speed:
     update: float
     attack_bytes: float
     update_bytes: float
+
+    @classmethod
+    def together(cls, experts: Sequence["Speed"], gates: Sequence["Speed"]) -> "Speed":
+        """Return the speed of an ensemble, in whose training only the gate needs gradients."""
+        every = (*experts, *gates)
+        return cls(
+            sum(speed.forward for speed in every),
+            sum(speed.backward for speed in every),
+            sum(expert.forward for expert in experts) + sum(gate.update for gate in gates),
+            sum(speed.attack_bytes for speed in every),
+            sum(gate.update_bytes for gate in gates),
+        )
 
 
 def calibrate(builder: Builder, model: nn.Module, batch: int, precision: Precision) -> Speed:
@@ -92,8 +107,8 @@ def _held(model: nn.Module, x: Tensor) -> int:
 
 def _seconds(work: Callable[[], None], device: torch.device, repeats: int = 3) -> float:
     """Return the shortest time of a few repeats; the first one, a warm-up, does not count."""
-    times = []
-    for _ in range(repeats + 1):
+    times = list[float]()
+    while len(times) < 2 or (len(times) <= repeats and sum(times) < _ENOUGH_IN_ALL):
         started = time.perf_counter()
         work()
         if device.type == "cuda":

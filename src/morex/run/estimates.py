@@ -1,0 +1,158 @@
+"""How long the stages of a recipe take on this machine, and how much memory, before any of them.
+
+Each kind of network is timed once, on a few images. A mixture takes as long as its experts and its
+gate together, so a recipe with many mixtures takes no longer to estimate than one with none.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import nn
+
+from morex.core.precision import Precision, resolved
+from morex.core.threads import threads, threads_for
+from morex.models.mixture import Ensemble, Mixture
+from morex.recipe import Recipe
+from morex.recipe.phases import phase_of
+from morex.run.builder import Builder
+from morex.run.calibration import Speed, calibrate
+from morex.run.costs import ENDS_EARLY, StageCost, examples, gate_passes, stage_passes
+from morex.run.stages import Stage, plan_stages
+from morex.training.criteria import ClassOfImage
+
+Report = Callable[[float, str], None]
+"""Called with the share of the work that is done, in [0, 1], and with what is being done now."""
+
+_READING = 0.3
+"""The share of an estimate that reading the data takes, roughly."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A stage, its passes, and the time and memory that they take on this machine.
+
+    ``seconds`` is an upper bound for evaluations, whose attacks end early where they succeed.
+    ``bytes`` is the peak of weights, gradients, optimizer state and activations; the data and torch
+    itself (about 0.4 GB per process) come on top.
+    """
+
+    stage: Stage
+    parameters: int
+    cost: StageCost
+    seconds: float
+    bytes: int
+
+    @property
+    def usual_seconds(self) -> float:
+        """The time that the stage usually takes: evaluations stay far below their bound."""
+        return self.seconds if self.stage.makes_a_model else self.seconds / ENDS_EARLY
+
+
+def _silent(share: float, doing: str) -> None:
+    """Report nothing."""
+
+
+def estimate(recipe: Recipe, device: torch.device, report: Report = _silent) -> list[Estimate]:
+    """Return the stages of a recipe with their cost on ``device``, without training anything.
+
+    Args:
+        recipe: what would be done.
+        device: where.
+        report: called before the data is read, and before each model is timed.
+
+    Raises:
+        DataError: if the data is missing or wrong.
+    """
+    report(0.0, "reading the data")
+    builder = Builder.open(recipe, device)
+    with threads(recipe.threads):
+        stages = plan_stages(recipe, "", "", builder.opened)
+        timer, found = _Timer(builder), dict[str, Estimate]()
+        names = list(dict.fromkeys(stage.model for stage in stages))
+        for number, name in enumerate(names):
+            report(_READING + (1 - _READING) * number / len(names), f"timing {name}")
+            its = [stage for stage in stages if stage.model == name]
+            found |= {one.stage.id: one for one in _estimated(timer, name, its)}
+    return [found[stage.id] for stage in stages]
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    """Batch size and number format of a stage, and how many images its weights learn from."""
+
+    batch: int
+    precision: Precision
+    updates_per_step: int = 0
+    updates: int = 0
+
+
+@dataclass(frozen=True)
+class _Timer:
+    """Times models. Networks that look the same are timed once under the same conditions."""
+
+    builder: Builder
+    known: dict[tuple[object, ...], Speed] = field(default_factory=dict)
+
+    def speed(self, model: nn.Module, its: _Conditions) -> Speed:
+        """Return the speed of a model; that of an ensemble is the sum of its networks."""
+        if not isinstance(model, Ensemble):
+            return self._of_network(model, its)
+        experts = [self._of_network(expert, its) for expert in model.experts]
+        gates = [self._of_network(model.gate, its)] if isinstance(model, Mixture) else []
+        return Speed.together(experts, gates)
+
+    def _of_network(self, network: nn.Module, its: _Conditions) -> Speed:
+        precision = resolved(its.precision, self.builder.device)
+        learning = sum(p.requires_grad for p in network.parameters())
+        key = (repr(network), learning, its.batch, precision, torch.get_num_threads())
+        if key not in self.known:
+            self.known[key] = calibrate(self.builder, network, its.batch, precision)
+        return self.known[key]
+
+
+def _estimated(timer: _Timer, name: str, stages: list[Stage]) -> Iterator[Estimate]:
+    """Yield what the stages of one model cost."""
+    builder, model = timer.builder, _example(timer.builder, name)
+    for stage in stages:
+        its = _conditions(builder, stage)
+        with threads_for(model, (its.batch, *builder.data.train.shape), builder.device):
+            yield _of_stage(timer, model, stage, its)
+
+
+def _of_stage(timer: _Timer, model: nn.Module, stage: Stage, its: _Conditions) -> Estimate:
+    cost = stage_passes(timer.builder, stage)
+    alone = gate_passes(timer.builder, stage)
+    taught = searched = timer.speed(model, its)
+    if alone.forward and isinstance(model, Mixture):
+        # in a warm-up only the gate learns; if it is robust, only the gate is attacked
+        taught = timer.speed(model.gate, its)
+        searched = taught if alone == cost else searched
+    seconds = (cost.forward - alone.forward) * searched.forward + alone.forward * taught.forward
+    seconds += (cost.backward - alone.backward) * searched.backward
+    seconds += alone.backward * taught.backward
+    seconds += its.updates * (taught.update - taught.forward - taught.backward)
+    weights = sum(p.numel() for p in model.parameters())
+    learning = sum(p.numel() for p in ClassOfImage().parameters(model))
+    # float32; parameters that learn also have a gradient, momentum, an average and a best copy
+    tensors = 4 * (weights + (4 * learning if its.updates else 0))
+    attack, update = its.batch * searched.attack_bytes, its.updates_per_step * taught.update_bytes
+    return Estimate(stage, weights, cost, max(seconds, 0.0), round(tensors + max(attack, update)))
+
+
+def _conditions(builder: Builder, stage: Stage) -> _Conditions:
+    if not (phase := phase_of(builder.recipe, stage.model, stage.kind)):
+        return _Conditions(builder.recipe.evaluation.batch_size, "fp32")
+    updates, config = builder.objective(phase).updates, phase.training
+    return _Conditions(
+        config.batch_size,
+        config.precision,
+        updates * config.batch_size,
+        updates * examples(builder, config),
+    )
+
+
+def _example(builder: Builder, name: str) -> nn.Module:
+    """Return an untrained model of the right shape."""
+    return builder.ready(builder.untrained(name, partial(_example, builder)))
