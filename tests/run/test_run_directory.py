@@ -1,11 +1,12 @@
 """Run directories that cannot be used: not writable, in use, or not a run."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tiny import raw_recipe, rerun, tiny
+from tiny import FEW, raw_recipe, rerun, tiny
 
 from morex.run import RunError, run
 
@@ -62,3 +63,41 @@ def test_a_run_leaves_the_files_of_others_alone(tmp_path: Path) -> None:
     (tmp_path / "work" / "thesis.txt").write_text("mine, later")
     run(tiny("clean"), tmp_path)
     assert (tmp_path / "work" / "thesis.txt").read_text() == "mine, later"
+
+
+def test_a_kill_while_the_directory_is_marked_does_not_block_it(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / "..owner.json.4711.part").write_bytes(b'{"pid": 4')
+    assert rerun(tmp_path, raw_recipe("clean")).done == ["train-clean", "evaluate-clean"]
+    assert not [*tmp_path.glob("*.part")]
+
+
+@pytest.mark.parametrize("lost", ["", "results.json", "stages"])
+def test_a_copy_without_hidden_files_goes_on(lost: str, finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns(".*", lost))
+    (copy / "notes.txt").write_text("mine")
+    spy = rerun(copy)
+    assert bool(spy.done) == (lost == "stages")
+    assert (copy / "notes.txt").read_text() == "mine"
+    assert len(spy.stages) == 2 * len(FEW) + 1
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"recipe.yaml": "models: {}"},
+        {"recipe.yaml": "flour: 500", "results.json": '{"format": 1, "columns": {}}'},
+        {"recipe.yaml": "models: {}", "results.json": '{"accuracy": 1}'},
+        {"recipe.yaml": "models: {", "results.json": '{"format": 1, "columns": {}}'},
+        {"results.json": '{"format": 1, "columns": {}}'},
+    ],
+)
+def test_a_folder_that_only_resembles_a_run_is_refused(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(RunError, match="is not a run directory"):
+        run(tiny("clean"), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == files.keys()

@@ -81,6 +81,11 @@ def evaluate(
 
     Example: `morex evaluate runs/digits/models/more-all --suite adaptive --examples 100`
     """
+    if out and out.suffix != ".npz":
+        raise ValueError(
+            f"--out {out}: expected the name of an .npz file; the figures go to a .json file "
+            "beside it"
+        )
     pixels = {"input_range": input_range, "mean": mean, "std": std}
     rows: dict[str, Any] = {"suite": suite, "corrupted": corrupted}
     if severity:

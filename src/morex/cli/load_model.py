@@ -66,6 +66,8 @@ def open_for_evaluation(
             the data.
     """
     if request.out:
+        if request.out.is_dir():
+            raise ValueError(f"--out {request.out} is a folder; give the name of a file")
         request.out.parent.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
     model = open_model(
         request.model, input_range=request.input_range, mean=request.mean, std=request.std

@@ -5,20 +5,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from morex.core.files import digest_of
 from morex.recipe import Recipe, load_recipe
 from morex.run.directory import RunDirectory, RunError
 from morex.run.execute import run
 from morex.run.stages import stage_id
-
-_SHARED = ("models", "outcomes", "illustrations", "stages")
 
 
 def continue_run(source: Path, recipe: Recipe, out: Path, **options: Any) -> None:
     """Do ``recipe`` in the new run ``out``, which reuses the finished stages of the run ``source``.
 
     The files of ``source`` are linked, or copied where the file system has no links; they are never
-    changed in place. Files that ``out`` already has are kept, so the same call resumes a run that
-    was killed.
+    changed in place. Stages that ``out`` already has are kept, so the same call resumes a run that
+    was killed, at any moment.
 
     Args:
         source: a run directory.
@@ -32,10 +31,21 @@ def continue_run(source: Path, recipe: Recipe, out: Path, **options: Any) -> Non
     if source.resolve() == out.resolve():
         raise RunError(f"{out} is the run to continue; give --out another folder")
     with RunDirectory(out).locked():
-        for part in _SHARED:
-            if (source / part).is_dir():
-                shutil.copytree(source / part, out / part, copy_function=_link, dirs_exist_ok=True)
+        for path in sorted((source / "stages").glob("*.json")):
+            _take_over(RunDirectory(source), path.stem, RunDirectory(out))
     run(recipe, out, **options)
+
+
+def _take_over(source: RunDirectory, stage: str, out: RunDirectory) -> None:
+    """Give ``out`` a finished stage of ``source``, unless it has the stage: its record last."""
+    record = source.record(stage)
+    if record is None or out.record(stage):
+        return
+    for name, digest in record.files.items():
+        target = out.root / name
+        if not target.is_file() or digest_of(target) != digest:
+            _link(source.root / name, target)
+    _link(source.record_path(stage), out.record_path(stage))
 
 
 def recipe_of(source: Path) -> Recipe:
@@ -56,11 +66,15 @@ def training_seconds(out: Path, model: str) -> float:
     return sum(record.training_seconds for record in records if record)
 
 
-def _link(source: str, target: str) -> None:
-    """Link or copy a file, unless the target exists."""
-    if os.path.exists(target):
-        return
+def _link(source: Path, target: Path) -> None:
+    """Link or copy a file, if it exists, to ``target``: wholly or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".{target.name}.{os.getpid()}.part")
+    new.unlink(missing_ok=True)
     try:
-        os.link(source, target)
+        os.link(source, new)
+    except FileNotFoundError:  # the run will miss it too, and do its stage again
+        return
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(source, new)
+    os.replace(new, target)

@@ -26,7 +26,12 @@ from filelock import FileLock, Timeout
 
 from morex.artifacts.records import StageRecord
 from morex.core.files import digest_of, write_atomically
+from morex.recipe import RecipeError
+from morex.recipe.read_yaml import as_mapping, read_yaml
 from morex.run.stages import Stage
+
+_MARK = ".owner.json"
+"""The file that marks a folder as a run directory; it names the process that holds the lock."""
 
 _KEY = "[0-9a-f]" * 16
 """The pattern of the part of a key that ends the name of a folder in ``work``."""
@@ -63,7 +68,7 @@ class RunDirectory:
             for part in self._partial_files():
                 part.unlink()
             owner = {"pid": os.getpid(), "host": socket.gethostname()}
-            write_atomically(self.root / ".owner.json", json.dumps(owner).encode())
+            write_atomically(self.root / _MARK, json.dumps(owner).encode())
             yield
 
     def _acquire_lock(self) -> AbstractContextManager[object]:
@@ -78,14 +83,28 @@ class RunDirectory:
             raise RunError(f"cannot write in the run directory {self.root}: {error}") from None
 
     def _check_is_run(self) -> None:
-        """Raise if the folder holds something else, because a run removes files."""
-        others = sorted(path.name for path in self.root.iterdir() if path.name != ".lock")
-        if others and not (self.root / ".owner.json").is_file():
+        """Raise if the folder holds something else, because a run removes files.
+
+        A run marks its directory. A copy without hidden files has no mark: it is recognised by its
+        recipe and its results. A kill while the mark is first written leaves only a part of it.
+        """
+        ours = (".lock", *(path.name for path in self.root.glob(f".{_MARK}.*.part")))
+        others = sorted(path.name for path in self.root.iterdir() if path.name not in ours)
+        if others and not (self.root / _MARK).is_file() and not self._looks_like_a_run():
             (self.root / ".lock").unlink(missing_ok=True)
             raise RunError(
                 f"{self.root} is not a run directory: it holds {others[0]!r}; "
                 "give --out a new or empty folder"
             )
+
+    def _looks_like_a_run(self) -> bool:
+        """Return whether a folder without a mark has what only a run writes."""
+        try:
+            recipe = as_mapping(read_yaml(self.root / "recipe.yaml"), "recipe.yaml")
+        except RecipeError:
+            return False
+        files = (*self.root.glob("results.json"), *self.root.glob("stages/*.json"))
+        return "models" in recipe and any(map(_is_ours, files))
 
     def _partial_files(self) -> Iterator[Path]:
         """Yield the files that a process was writing when it was killed."""
@@ -96,7 +115,7 @@ class RunDirectory:
     def _owner(self) -> str:
         """Return which process holds the lock, for a message."""
         try:
-            owner = json.loads((self.root / ".owner.json").read_bytes())
+            owner = json.loads((self.root / _MARK).read_bytes())
             return f"process {owner['pid']} on {owner['host']}"
         except (OSError, ValueError, KeyError):
             return "another process"
@@ -104,14 +123,14 @@ class RunDirectory:
     def record(self, stage_id: str) -> StageRecord | None:
         """Return the record of a finished stage; None if there is none or it is damaged."""
         try:
-            return _read(self._record_path(stage_id))
+            return _read(self.record_path(stage_id))
         except (FileNotFoundError, ValueError):
             return None
 
     def finished(self, stage: Stage, key: str) -> StageRecord | None:
         """Return the stage's record if it is finished, up to date and undamaged."""
         try:
-            record = _read(self._record_path(stage.id))
+            record = _read(self.record_path(stage.id))
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -140,7 +159,7 @@ class RunDirectory:
         """Write the record of a finished stage, and remove its unfinished work."""
         digests = {name: digest_of(self.root / name) for name in files}
         record = StageRecord(stage=stage.id, key=key, files=digests, **about)
-        path = self._record_path(stage.id)
+        path = self.record_path(stage.id)
         path.parent.mkdir(exist_ok=True)
         content = record.content()
         sealed = content | {"checksum": _checksum(content)}
@@ -186,7 +205,8 @@ class RunDirectory:
         # not f"{stage.id}-*": train-a-* would also match the folders of train-a-b
         return [*(self.root / "work").glob(f"{stage.id}-" + _KEY)]
 
-    def _record_path(self, stage_id: str) -> Path:
+    def record_path(self, stage_id: str) -> Path:
+        """Return the file of the record of a stage."""
         return self.root / "stages" / f"{stage_id}.json"
 
 
@@ -211,3 +231,13 @@ def _read(path: Path) -> StageRecord:
 def _checksum(record: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a record's JSON, which is the same after writing and reading it."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a JSON file is results or the record of a stage."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    keys = content.keys() if isinstance(content, dict) else set()
+    return keys >= {"format", "columns"} or keys >= {"stage", "key", "checksum"}
