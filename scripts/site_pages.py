@@ -17,7 +17,7 @@ from mkdocs.structure.pages import Page
 from site_commands import commands_page
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "results/*/*.md")
+PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "results/*/*.md")
 SHOWN = ("results/*/*.svg", "results/*/*.json", "results/*/*/*.json")
 LINKED = ("LICENSE", "CITATION.cff", "examples/*.py", "src/morex/*/*.yaml", "src/morex/*/*/*.yaml")
 _LOG = logging.getLogger("mkdocs.hooks.site_pages")

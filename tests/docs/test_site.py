@@ -9,7 +9,14 @@ import yaml
 from calling import call
 from pages import ROOT, blocks, check, commands, play
 
-PLACES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md", "results/*/*.md")
+PLACES = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/**/*.md",
+    "results/*/*.md",
+)
 PAGES = {str(page.relative_to(ROOT)): page for place in PLACES for page in ROOT.glob(place)}
 ROWS = ("clean", "pgd-linf", "rays-l2", "fog", "snow")
 LEFT = {  # what a page must have left behind when its blocks have run

@@ -13,6 +13,7 @@ import torch
 
 import morex
 from morex.artifacts.model_sets import SetError
+from morex.core.trust import UntrustedCodeError
 from morex.models.errors import ModelError
 from morex.models.hub import HubError, _snapshot, hub_model, on_hub
 from morex.models.named import load_model, open_model
@@ -128,7 +129,7 @@ def test_a_factory_of_the_hub_is_not_imported(
     expert, gate = (trap, own) if part == "expert" else (own, trap)
     described["model"] = {"kind": "mixture", "experts": {"theirs": expert}, "gate": gate}
     (hub / "model.json").write_text(json.dumps(described))
-    with pytest.raises(ModelError, match="made by trap:make, which is not imported"):
+    with pytest.raises(UntrustedCodeError, match=r"model\.json names code to run: trap:make\."):
         load_model("hf://somebody/nets")
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from morex.core.trust import code_named
 from morex.models.errors import ModelError
 from morex.models.external import Foreign, ForeignConfig
 from morex.models.gates import ExtendedGate
-from morex.models.kinds import KINDS, UntrustedFactoryError, build, describe
+from morex.models.kinds import KINDS, build, describe
 from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
 from morex.models.named import load_model
 from morex.models.resnet import NetworkConfig, ResNet
@@ -87,7 +88,7 @@ FORMS = {
 def test_a_form_is_the_one_in_finished_files_and_leads_back(name: str) -> None:
     model = MODELS[name]()
     assert json.dumps(describe(model)) == FORMS[name]  # the order of keys included
-    again = build(json.loads(FORMS[name]), trusted=True)
+    again = build(json.loads(FORMS[name]))
     assert type(again) is type(model)
     assert json.dumps(describe(again)) == FORMS[name]
     assert again.state_dict().keys() == model.state_dict().keys()
@@ -118,18 +119,13 @@ OWN: dict[str, Any] = json.loads(network_form(1))
     ],
     ids=["itself", "known", "joined", "mean", "largest", "expert", "deep"],
 )
-def test_a_factory_is_not_imported_unless_it_is_trusted(
-    description: dict[str, Any], module: str
-) -> None:
-    with pytest.raises(UntrustedFactoryError, match=FACTORY):
-        build(description, trusted=False)
-    assert module not in sys.modules
+def test_a_factory_is_found_wherever_it_is(description: dict[str, Any]) -> None:
+    assert code_named(description) == (FACTORY,)
 
 
-def test_models_without_a_factory_need_no_trust(module: str) -> None:
+def test_models_without_a_factory_name_no_code() -> None:
     for name in MODELS.keys() - {"foreign"}:
-        build(json.loads(FORMS[name]), trusted=False)
-    assert module not in sys.modules
+        assert not code_named(json.loads(FORMS[name]))
 
 
 def test_a_part_that_cannot_be_described_is_named() -> None:

@@ -144,6 +144,16 @@ def test_csv_quotes_awkward_names_and_has_the_papers_figures(full, tmp_path):
     assert rows[1][1] == 'a, "b"'
 
 
+def test_no_name_is_a_formula_html_or_a_link(tmp_path):
+    names = ["=1+1", "@x", "<b>", "[x](y)", "a|b", "`c`", "d & e"]
+    run = write_outcomes(tmp_path / "r", {name: {"clean": "1"} for name in names})
+    table = make_table(read_results(run))
+    rows = list(csv.reader(io.StringIO(to_csv(table))))[1:8]
+    assert [row[1] for row in rows] == ["'=1+1", "'@x", *names[2:]]
+    head = pipe_table(to_markdown(table))[0]
+    assert head[3:] == ["&lt;b>", r"\[x](y)", r"a\|b", r"\`c\`", "d &amp; e"]
+
+
 def pipe_table(markdown):
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     return [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]

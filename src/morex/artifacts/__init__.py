@@ -2,19 +2,20 @@
 
 None of them needs torch.
 
-================  ===========================================================================
-``outcomes``      one boolean per example and attack
-``statistics``    Wilson intervals of proportions, McNemar's test
-``results``       ``results.json``: settings, rows, models, costs and stages
-``gate_usage``    how a gate spreads its weight over the experts
-``records``       ``stages/STAGE.json``: keys, files, cost and history of a stage
-``labels``        ``test-labels.json``: classes and labels of the test images
-``findings``      verdicts of the masking audit
-``illustration``  answers, curves and pictures of a model on a few images
-``provenance``    versions, hardware, commit and command
-``schema``        the base of everything that is kept as JSON
-``model_sets``    sets of trained models, those that ship with morex among them
-================  ===========================================================================
+=====================  =========================================================================
+``outcomes``           one boolean per example and attack
+``statistics``         Wilson intervals of proportions, McNemar's test
+``results``            ``results.json``: settings, rows, models, costs and stages
+``gate_usage``         how a gate spreads its weight over the experts
+``records``            ``stages/STAGE.json``: keys, files, cost and history of a stage
+``labels``             ``test-labels.json``: classes and labels of the test images
+``findings``           verdicts of the masking audit
+``illustration``       answers, curves and pictures of a model on a few images
+``provenance``         versions, hardware, commit and command
+``schema``             the base of everything that is kept as JSON
+``model_description``  ``model.json`` of a saved model
+``model_sets``         sets of trained models, those that ship with morex among them
+=====================  =========================================================================
 """
 
 from morex.artifacts.illustration import Curve, Illustration, Pictures

@@ -1,10 +1,14 @@
 """Sets of models: a folder with a folder for each model, and ``set.json`` about all of them."""
 
-import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
+
+from morex.artifacts.schema import FolderName, Schema, problems
+from morex.core.strict_json import parse_json
 
 NAME = "set.json"
 
@@ -36,6 +40,12 @@ class ModelSet:
         return tuple(sorted(p.name for p in self.folder.iterdir() if p.is_dir()))
 
 
+class _SetFile(Schema):
+    default: FolderName
+    description: str = ""
+    recipe: dict[str, Any] | None = None
+
+
 def read_set(folder: Path) -> ModelSet | None:
     """Return the set of models in a folder; None if there is none.
 
@@ -46,13 +56,12 @@ def read_set(folder: Path) -> ModelSet | None:
     if not path.is_file():
         return None
     try:
-        about = json.loads(path.read_bytes())
-        default = about["default"]
-    except (ValueError, TypeError, LookupError):
-        default = about = None
-    if not isinstance(default, str) or Path(default).name != default:
-        raise SetError(f"{path} is damaged: expected the folder of a model as its default")
-    return ModelSet(folder, default, about.get("description", ""), about.get("recipe"))
+        about = _SetFile.model_validate(parse_json(path.read_bytes()))
+    except ValidationError as error:
+        raise SetError(f"{path} is damaged: {problems(error)}") from None
+    except (OSError, ValueError) as error:
+        raise SetError(f"{path} is damaged: {error}") from None
+    return ModelSet(folder, about.default, about.description, about.recipe)
 
 
 def shipped_sets() -> dict[str, ModelSet]:

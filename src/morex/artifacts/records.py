@@ -7,7 +7,7 @@ from pydantic import Field
 
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.provenance import Provenance
-from morex.artifacts.schema import Schema
+from morex.artifacts.schema import InsidePath, Schema
 
 
 class Epoch(Schema):
@@ -56,7 +56,7 @@ class StageRecord(Schema):
 
     stage: str
     key: str
-    files: dict[str, str]
+    files: dict[InsidePath, str]
     validation: float | None = None
     passes: Passes | None = None
     history: tuple[Epoch, ...] = ()

@@ -1,9 +1,34 @@
 """The base of everything that is kept as JSON: one definition, for its writer and its readers."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+LONGEST_NAME = 120
+"""How many bytes the name of a recipe or of a model may have: it becomes the name of a folder."""
+
+
+def _one_folder(name: str) -> str:
+    if name in ("", ".", "..") or any(c in "/\\" or not c.isprintable() for c in name):
+        raise ValueError(f"expected the name of one folder, got {name!r}")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"expected at most {LONGEST_NAME} bytes, got {len(name.encode())}")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_one_folder)]
+"""The name of one folder, not a path."""
+
+
+def _inside(path: str) -> str:
+    for part in path.split("/"):
+        _one_folder(part)
+    return path
+
+
+InsidePath = Annotated[str, AfterValidator(_inside)]
+"""A relative path that stays in its folder."""
 
 
 class Schema(BaseModel):

@@ -16,6 +16,7 @@ from morex.cli.options import (
     OtherRecipe,
     Seed,
     Std,
+    TrustCode,
     read_request,
 )
 
@@ -65,6 +66,7 @@ def audit(
     std: Std = "",
     device: Device = None,
     out: FindingsFile = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Check whether a model is robust or only hides its gradients.
 
@@ -74,7 +76,9 @@ def audit(
     Example: `morex audit runs/digits/models/more-all`
     """
     pixels = {"input_range": input_range, "mean": mean, "std": std}
-    request = read_request(model, recipe, data, examples, seed, device, out, **pixels)
+    request = read_request(
+        model, recipe, data, examples, seed, device, out, trust_code=trust_code, **pixels
+    )
     findings = print_audit(request, examples, steps, queries, typer.echo)
     if any(finding.verdict == "flag" for finding in findings):
         raise typer.Exit(1)

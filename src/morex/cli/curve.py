@@ -13,6 +13,7 @@ from morex.cli.options import (
     Examples,
     OtherRecipe,
     Seed,
+    TrustCode,
     read_numbers,
     read_request,
 )
@@ -46,6 +47,7 @@ def curve(
     seed: Seed = 0,
     device: Device = None,
     out: PointsFile = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Show how a model's accuracy falls as a perturbation grows stronger.
 
@@ -54,7 +56,7 @@ def curve(
 
     Example: `morex curve runs/digits/models/more-all linf --examples 100`
     """
-    request = read_request(model, recipe, data, examples, seed, device, out)
+    request = read_request(model, recipe, data, examples, seed, device, out, trust_code=trust_code)
     print_curve(request, perturbation, read_numbers("--factors", factors), typer.echo)
 
 

@@ -16,6 +16,7 @@ from morex.cli.options import (
     OtherRecipe,
     Seed,
     Std,
+    TrustCode,
     read_request,
 )
 
@@ -72,6 +73,7 @@ def evaluate(
     std: Std = "",
     device: Device = None,
     out: OutcomesFile = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Attack a model with a suite and print its accuracies.
 
@@ -90,7 +92,9 @@ def evaluate(
     rows: dict[str, Any] = {"suite": suite, "corrupted": corrupted}
     if severity:
         rows["severities"] = tuple(dict.fromkeys(severity))
-    request = read_request(model, recipe, data, examples, seed, device, out, **pixels, **rows)
+    request = read_request(
+        model, recipe, data, examples, seed, device, out, trust_code=trust_code, **pixels, **rows
+    )
     print_evaluation(request, typer.echo)
 
 

@@ -11,6 +11,7 @@ from morex.cli.options import (
     Jobs,
     Overrides,
     RunFolder,
+    TrustCode,
     all_overrides,
     read_device,
 )
@@ -77,6 +78,7 @@ def extend(
     data: DataFolder = None,
     device: Device = None,
     jobs: Jobs = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Add perturbations to a trained mixture: an expert for each, and a gate that knows them.
 
@@ -89,7 +91,7 @@ def extend(
     from morex.recipe.extend import extended, last_mixture
     from morex.run.continuation import recipe_of
 
-    before, new = recipe_of(run), read_perturbations(added or [])
+    before, new = recipe_of(run, trust_code=trust_code), read_perturbations(added or [])
     if not new:
         raise ValueError("name at least one perturbation, such as --with rain")
     recipe = extended(before, mixture or last_mixture(before), new, read_experts(expert or []))
@@ -106,6 +108,7 @@ def shrink(
     data: DataFolder = None,
     device: Device = None,
     jobs: Jobs = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Remove experts from a trained mixture, and briefly train its gate and last layers again.
 
@@ -117,7 +120,7 @@ def shrink(
     from morex.recipe.extend import last_mixture, shrunk
     from morex.run.continuation import recipe_of
 
-    before, gone = recipe_of(run), without or []
+    before, gone = recipe_of(run, trust_code=trust_code), without or []
     if not gone:
         raise ValueError("name at least one expert, such as --without Msnow")
     recipe = shrunk(before, mixture or last_mixture(before), gone)

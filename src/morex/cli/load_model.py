@@ -37,6 +37,7 @@ class EvaluationRequest:
         severities: which severities of these corruptions to use.
         input_range: pixel range that a foreign classifier expects, a key of ``RANGES``.
         mean, std: per channel, what a foreign classifier expects its pixels to be normalised with.
+        trust_code: whether code that the model's files name may run.
     """
 
     model: str
@@ -52,6 +53,7 @@ class EvaluationRequest:
     input_range: str = "0..1"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    trust_code: bool = False
 
 
 def open_for_evaluation(
@@ -70,7 +72,11 @@ def open_for_evaluation(
             raise ValueError(f"--out {request.out} is a folder; give the name of a file")
         request.out.parent.mkdir(parents=True, exist_ok=True)  # fail before the work, not after it
     model = open_model(
-        request.model, input_range=request.input_range, mean=request.mean, std=request.std
+        request.model,
+        input_range=request.input_range,
+        mean=request.mean,
+        std=request.std,
+        trust_code=request.trust_code,
     )
     network = model.load(request.device)
     builder = Builder.open(_chosen(request, model), request.device)
@@ -125,7 +131,7 @@ def _check_foreign(network: Foreign, builder: Builder, say: Callable[[str], None
 def _own_recipe(model: NamedModel) -> Recipe:
     """Return the recipe of the run that contains a model, or the model's own."""
     if isinstance(model, FromFolder) and (path := _recipe_of_run(model.folder)):
-        return load_recipe(str(path))
+        return load_recipe(str(path), trust_code=model.trust_code)
     if model.recipe is None:
         raise ValueError(
             f"{model.name} has no recipe; add --recipe with the name or file of one, whose data "
@@ -137,7 +143,8 @@ def _own_recipe(model: NamedModel) -> Recipe:
         "models": {"none": {"against": next(iter(model.recipe["perturbations"]))}},
         "columns": ["none"],
     }
-    return parse_recipe({**model.recipe, **nothing_to_train}, f"the recipe in {model.name}")
+    recipe = {**model.recipe, **nothing_to_train}
+    return parse_recipe(recipe, f"the recipe in {model.name}", trust_code=model.trusts_recipe)
 
 
 def _recipe_of_run(folder: Path) -> Path | None:

@@ -108,6 +108,14 @@ Std = Annotated[
         "pixels with, such as 0.25,0.24,0.26.",
     ),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Run Python code that the files of the model or run name, such as a perturbation of "
+        "your own. What morex wrote for you on this machine needs no option.",
+    ),
+]
 
 
 def read_recipe(

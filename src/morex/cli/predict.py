@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from morex.cli.options import SAVED_MODEL, Device, read_device
+from morex.cli.options import SAVED_MODEL, Device, TrustCode, read_device
 from morex.cli.output import AsJson, lines_beside, print_json, say_aside
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def predict(
             "--report", metavar="FILE", help="Also write a page about the pictures to this file."
         ),
     ] = None,
+    trust_code: TrustCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Classify pictures: print the class and its probability.
@@ -54,7 +55,7 @@ def predict(
     from morex.models.named import FromFolder
     from morex.report.predictions import write_predictions
 
-    named = FromFolder(model)
+    named = FromFolder(model, trust_code=trust_code)
     classifier = Classifier.open(named, read_device(device), top or _MOST)
     say = lines_beside(as_json)
     show = _ignore if as_json else lambda prediction: say(in_words(prediction, top or 1))

@@ -7,5 +7,7 @@
 ``threads``        the cores of a machine, and how many threads torch computes with
 ``number_checks``  that dataclasses are given finite numbers of the declared types
 ``units``          numbers and words as people read them
+``strict_json``    JSON that a stranger may have written
+``trust``          which code may run
 =================  ==========================================================
 """

@@ -10,13 +10,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``; a kill at any moment leaves the old or the new file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb") as file:
+        temporary.unlink(missing_ok=True)  # of a process that had the same number
+        with open(temporary, "xb", opener=_no_link) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)  # left if the disk is full; gone after the rename
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file, but never through a symbolic link that somebody put in its place."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def write_with_digest(path: Path, content: bytes) -> None:

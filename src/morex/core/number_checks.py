@@ -1,7 +1,7 @@
 """Checks of the numbers that dataclasses are given."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import fields
 from functools import cache
 from numbers import Integral, Real
@@ -47,7 +47,7 @@ def _problem(value: Any, hint: Any, infinite: bool) -> str:
     choices = get_args(hint)
     if get_origin(hint) in (UnionType, Union):
         return _choice_problem(value, choices, infinite)
-    if get_origin(hint) is tuple and isinstance(value, tuple | list):
+    if get_origin(hint) is tuple:
         return _tuple_problem(value, choices, infinite)
     return ""
 
@@ -61,9 +61,13 @@ def _choice_problem(value: Any, choices: tuple[Any, ...], infinite: bool) -> str
     return problem and f"{problem}, or None"
 
 
-def _tuple_problem(value: Sequence[Any], parts: tuple[Any, ...], infinite: bool) -> str:
-    """Return what a tuple should be, if a part of it is wrong."""
+def _tuple_problem(value: Any, parts: tuple[Any, ...], infinite: bool) -> str:
+    """Return what a tuple should be, if it is none, or if its length or a part of it is wrong."""
     same = parts[1:] == (...,)
+    if not isinstance(value, tuple | list):
+        return "a tuple"
+    if not same and len(value) != len(parts):
+        return f"a tuple of {len(parts)}"
     expected = parts[:1] * len(value) if same else parts
     problems = (_problem(v, hint, infinite) for v, hint in zip(value, expected, strict=False))
     problem = next(filter(None, problems), "")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from morex.core.number_checks import check_numbers
 from morex.models.hub import on_hub
 
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -82,6 +83,7 @@ class ForeignConfig:
 
     Raises:
         ForeignModelError: if the range is unknown.
+        ValueError: if a number is no number.
     """
 
     factory: str
@@ -91,7 +93,8 @@ class ForeignConfig:
     last_layer: str = "fc"
 
     def __post_init__(self) -> None:
-        """Check the range."""
+        """Check the range and the numbers."""
+        check_numbers(self)
         if self.input_range not in RANGES:
             known = ", ".join(RANGES)
             raise ForeignModelError(f"input range {self.input_range}: expected one of {known}")

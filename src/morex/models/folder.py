@@ -1,9 +1,9 @@
 """The folder of a saved model: its description, ``model.json``, and weights, ``model.safetensors``.
 
 Nothing is unpickled. Floating-point weights may be stored with lower precision; loaded models are
-float32. A mixture may share weights with networks in neighbouring folders. A foreign expert is made
-by its factory (``package.module:factory``), which loading imports and calls: so a ``model.json``
-can name code to run, and its module must be installed.
+float32. A mixture may share weights with networks in neighbouring folders. Everything about a
+folder may be a stranger's: nothing larger than its files is allocated, and code that it names runs
+only as ``core/trust.py`` says.
 """
 
 import hashlib
@@ -14,18 +14,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
+from morex.artifacts.model_description import ModelDescription
 from morex.artifacts.model_sets import shipped_sets
+from morex.artifacts.schema import problems
 from morex.core.files import digest_of_all
+from morex.core.strict_json import parse_json
+from morex.core.trust import UntrustedCodeError, code_named, is_signed
 from morex.models.errors import ModelError
 from morex.models.external import ForeignModelError
-from morex.models.kinds import UntrustedFactoryError, build
+from morex.models.kinds import build
 
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
-_KEYS = {"format", "model", "weights_sha256", "about"}
+_FEWEST_TENSORS = 20
+"""No network of morex has fewer tensors."""
+
 _AGAIN = "save or train the model again"
 
 
@@ -35,11 +43,13 @@ class ModelFolder:
 
     Attributes:
         path: the folder.
-        description: the content of ``model.json``.
+        content: what ``model.json`` holds.
+        description: the same, checked.
     """
 
     path: Path
-    description: Mapping[str, Any]
+    content: Mapping[str, Any]
+    description: ModelDescription
 
     @classmethod
     def open(cls, path: Path) -> "ModelFolder":
@@ -48,36 +58,58 @@ class ModelFolder:
         Raises:
             ModelError: if the folder holds no model, or its description is damaged.
         """
-        return cls(path, _read_description(path))
+        content = _read_description(path)
+        try:
+            return cls(path, content, ModelDescription.model_validate(content))
+        except ValidationError as error:
+            where = path / DESCRIPTION
+            raise ModelError(f"{where} is damaged ({problems(error)}); {_AGAIN}") from None
 
     @property
     def about(self) -> dict[str, Any]:
         """What was saved beside the model."""
-        about: dict[str, Any] = self.description["about"]
+        about: dict[str, Any] = self.content["about"]
         return about
 
     @property
     def digest(self) -> str:
         """The checksum of all weights, including those that it shares."""
-        sources = [source["weights_sha256"] for source in self._shared.values()]
-        return digest_of_all([self.description["weights_sha256"], *sources])
+        sources = [source.weights_sha256 for source in self.description.shared.values()]
+        return digest_of_all([self.description.weights_sha256, *sources])
 
-    def build(self, *, trusted: bool) -> nn.Module:
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The factories that make parts of the model."""
+        return code_named(self.content["model"])
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this user's morex wrote the description, and the code that it names is here."""
+        text = text_to_sign(self.content)
+        return is_signed(text, code_named(self.content), self.description.signature)
+
+    def build(self, *, trust_code: bool) -> nn.Module:
         """Return the model with its weights, in evaluation mode on the CPU.
 
         Args:
-            trusted: whether the factories that the description names may be imported and called.
+            trust_code: whether factories that the description names may be imported and called.
+                Otherwise they are only if the description ``is_ours``.
 
         Raises:
-            ModelError: if a file is damaged, or a factory would have to be called.
+            ModelError: if a file is damaged.
+            UntrustedCodeError: if a factory would have to be called.
         """
-        model = self._empty(trusted=trusted)
+        code = self.code
+        if code and not (trust_code or self.is_ours):
+            raise UntrustedCodeError(self.path / DESCRIPTION, code)
+        weights = self._all_weights()
+        if not code:
+            self._check_fits(weights)
+        model = self._empty()
         try:
-            model.load_state_dict(self._all_weights())
+            model.load_state_dict(weights)
         except RuntimeError as error:
-            raise ModelError(
-                f"{self.path / WEIGHTS} does not fit its {DESCRIPTION}: {error}"
-            ) from None
+            raise self._does_not_fit(str(error)) from None
         return model.eval()
 
     def weights(self) -> dict[str, Tensor]:
@@ -86,21 +118,29 @@ class ModelFolder:
         Raises:
             ModelError: if the file is missing or damaged.
         """
-        return _read_weights(self.path / WEIGHTS, self.description["weights_sha256"])
+        return _read_weights(self.path / WEIGHTS, self.description.weights_sha256)
 
-    @property
-    def _shared(self) -> Mapping[str, Mapping[str, str]]:
-        shared: Mapping[str, Mapping[str, str]] = self.description.get("shared", {})
-        return shared
-
-    def _empty(self, *, trusted: bool) -> nn.Module:
+    def _check_fits(self, weights: Mapping[str, Tensor]) -> None:
+        """Raise unless the weights are those of the model; nothing of its size is allocated."""
+        networks = _count(self.content["model"], "resnet")
+        if networks * _FEWEST_TENSORS > len(weights):
+            raise self._does_not_fit(f"{len(weights)} tensors for {networks} networks")
         try:
-            return build(self.description["model"], trusted=trusted)
-        except UntrustedFactoryError as error:
-            raise ModelError(
-                f"a part of this model is made by {error}, which is not imported for models from "
-                f"the hub; if you trust it, load {self.path}"
-            ) from None
+            with torch.device("meta"):
+                expected = self._empty().state_dict()
+        except (RuntimeError, OverflowError) as error:
+            raise self._does_not_fit(str(error)) from None
+        for name in sorted({*expected, *weights}):
+            want, have = _form(expected.get(name)), _form(weights.get(name))
+            if want != have:
+                raise self._does_not_fit(f"{name}: expected {want}, got {have}")
+
+    def _does_not_fit(self, problem: str) -> ModelError:
+        return ModelError(f"{self.path / WEIGHTS} does not fit its {DESCRIPTION}: {problem}")
+
+    def _empty(self) -> nn.Module:
+        try:
+            return build(self.content["model"])
         except ForeignModelError as error:
             raise ModelError(
                 f"{self.path}: a classifier that morex did not make cannot be loaded: {error}"
@@ -111,9 +151,15 @@ class ModelFolder:
 
     def _all_weights(self) -> dict[str, Tensor]:
         weights = self.weights()
-        for prefix, source in self._shared.items():
-            weights = _read_shared(self.path.parent, source, prefix) | weights
+        for prefix, source in self.description.shared.items():
+            theirs = _read_shared(self.path.parent / source.folder, source.weights_sha256)
+            weights = {prefix + name: t for name, t in theirs.items()} | weights
         return weights
+
+
+def text_to_sign(content: Mapping[str, Any]) -> str:
+    """Return what the signature of a description covers: all of it but the signature itself."""
+    return json.dumps({k: v for k, v in content.items() if k != "signature"}, sort_keys=True)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -124,16 +170,35 @@ def _read_description(folder: Path) -> dict[str, Any]:
             + _or_shipped()
         )
     try:
-        description: dict[str, Any] = json.loads(path.read_bytes())
-    except ValueError as error:
+        description: dict[str, Any] = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} is damaged ({error}); {_AGAIN}") from None
-    if not isinstance(description, dict) or not description.keys() >= _KEYS:
+    if not isinstance(description, dict):
         raise ModelError(f"{path} is damaged (not a description of a model); {_AGAIN}")
-    if description["format"] != 1:
+    if description.get("format", 1) != 1:
         raise ModelError(
             f"{path} has format {description['format']!r}, but this version of morex reads format 1"
         )
     return description
+
+
+def _count(form: object, kind: str) -> int:
+    """Return how many parts of a form have a kind."""
+    found, left = 0, [form]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            found += part.get("kind") == kind
+            left.extend(part.values())
+    return found
+
+
+def _form(weights: Tensor | None) -> str:
+    """Return the shape of a tensor, and what kind of numbers it holds."""
+    if weights is None:
+        return "nothing"
+    kind = "floats" if weights.is_floating_point() else str(weights.dtype)
+    return f"{kind} of shape {tuple(weights.shape)}"
 
 
 def _or_shipped() -> str:
@@ -154,10 +219,9 @@ def _read_weights(path: Path, digest: str) -> dict[str, Tensor]:
     return weights
 
 
-def _read_shared(home: Path, source: Mapping[str, str], prefix: str) -> dict[str, Tensor]:
-    """Return the weights of a neighbouring network, under their names in the mixture."""
-    path = home / source["folder"] / WEIGHTS
+def _read_shared(folder: Path, digest: str) -> dict[str, Tensor]:
+    """Return the weights of a neighbouring network."""
+    path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{path} is missing, and this model shares its weights; copy it as well")
-    theirs = _read_weights(path, source["weights_sha256"])
-    return {prefix + name: t for name, t in theirs.items()}
+    return _read_weights(path, digest)

@@ -6,7 +6,6 @@ line in ``KINDS``.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 from torch import nn
@@ -48,10 +47,6 @@ KINDS: Mapping[str, type[Saveable]] = {
 _NAMES: Mapping[type, str] = {cls: kind for kind, cls in KINDS.items()}
 
 
-class UntrustedFactoryError(Exception):
-    """A description from the hub names a factory, which must not be imported."""
-
-
 def describe(model: nn.Module) -> dict[str, Any]:
     """Return the form of a model in JSON.
 
@@ -69,24 +64,22 @@ def describe(model: nn.Module) -> dict[str, Any]:
     return {"kind": kind} | saveable.to_json(describe)
 
 
-def build(description: Mapping[str, Any], *, trusted: bool) -> nn.Module:
+def build(description: Mapping[str, Any]) -> nn.Module:
     """Return the model of a description, with new weights.
+
+    Factories that it names are imported and called: the caller has checked that it may be trusted.
 
     Args:
         description: what ``describe`` returned.
-        trusted: whether factories that it names may be imported and called.
 
     Raises:
-        UntrustedFactoryError: if it names one, and ``trusted`` is off.
         ForeignModelError: if a factory's classifier cannot be made.
         KeyError, TypeError, ValueError, AttributeError: if the description is damaged.
     """
     kind = KINDS[description["kind"]]
-    if kind is Foreign and not trusted:
-        raise UntrustedFactoryError(description["factory"])
     form = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in description.items()
         if key != "kind"
     }
-    return kind.from_json(form, partial(build, trusted=trusted))
+    return kind.from_json(form, build)

@@ -41,6 +41,11 @@ class NamedModel(ABC):
         """How it is evaluated, as keys of a recipe; None if it has no recipe."""
 
     @property
+    def trusts_recipe(self) -> bool:
+        """Whether code that its recipe names may run."""
+        return False
+
+    @property
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
         """What decides its outputs, as JSON: a checksum of its weights, and its factory if any."""
@@ -55,6 +60,8 @@ class FromFolder(NamedModel):
 
     Args:
         name: as for ``find_model``.
+        trust_code: whether code that its files name may run. Otherwise it may only if this user's
+            morex wrote them here.
 
     Raises:
         ModelError: if the folder holds no model, or its description is damaged.
@@ -62,8 +69,9 @@ class FromFolder(NamedModel):
         SetError: if it belongs to a set whose ``set.json`` is damaged.
     """
 
-    def __init__(self, name: Path | str) -> None:
+    def __init__(self, name: Path | str, *, trust_code: bool = False) -> None:
         self.name = os.fspath(name)
+        self.trust_code = trust_code
         self._files = ModelFolder.open(find_model(name))
 
     @property
@@ -84,8 +92,17 @@ class FromFolder(NamedModel):
             SetError: if it belongs to a set whose ``set.json`` is damaged.
         """
         own: Mapping[str, Any] | None = self.about.get("recipe")
+        return self._recipe_of_set or own
+
+    @property
+    def trusts_recipe(self) -> bool:
+        """Whether code that its recipe names may run."""
+        return self.trust_code or (not self._recipe_of_set and self._files.is_ours)
+
+    @property
+    def _recipe_of_set(self) -> Mapping[str, Any] | None:
         found = read_set(self.folder.resolve().parent)
-        return (found and found.recipe) or own
+        return found.recipe if found else None
 
     @property
     def digest(self) -> str:
@@ -101,10 +118,10 @@ class FromFolder(NamedModel):
         """Return the model in evaluation mode, read anew each time.
 
         Raises:
-            ModelError: if a file is damaged, or a model of the hub has a part whose factory would
-                have to be imported.
+            ModelError: if a file is damaged.
+            UntrustedCodeError: if it has a part whose factory must not be called.
         """
-        return self._files.build(trusted=not on_hub(self.name)).to(device)
+        return self._files.build(trust_code=self.trust_code).to(device)
 
 
 class FromFactory(NamedModel):
@@ -162,6 +179,7 @@ def open_model(
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
     last_layer: str = "fc",
+    trust_code: bool = False,
 ) -> NamedModel:
     """Return the model of that name, opened.
 
@@ -172,6 +190,7 @@ def open_model(
         mean: what is subtracted from each channel.
         std: what each channel is divided by.
         last_layer: the dotted name of the classifier's last linear layer.
+        trust_code: as for ``FromFolder``. A factory that is the name itself is always called.
 
     Raises:
         ModelError, HubError, SetError: as ``FromFolder``.
@@ -179,10 +198,12 @@ def open_model(
     """
     if is_factory(os.fspath(name)):
         return FromFactory(ForeignConfig(os.fspath(name), input_range, mean, std, last_layer))
-    return FromFolder(name)
+    return FromFolder(name, trust_code=trust_code)
 
 
-def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.Module:
+def load_model(
+    folder: Path | str, *, device: torch.device | str = "cpu", trust_code: bool = False
+) -> nn.Module:
     """Return the model saved in ``folder``, in evaluation mode: images in [0, 1] to logits.
 
     A mixture also has ``gate_weights(x)`` and ``expert_names``.
@@ -192,14 +213,16 @@ def load_model(folder: Path | str, *, device: torch.device | str = "cpu") -> nn.
             (its MoRE over all perturbations) or ``cifar10-small/minf``, or ``hf://owner/name`` on
             the Hugging Face hub.
         device: the device for the model.
+        trust_code: whether factories that its ``model.json`` names may be imported and called.
+            Without it they are only if this user's morex saved the model here.
 
     Raises:
-        ModelError: if the folder holds no model, a file is damaged, or a model of the hub has a
-            part whose factory would have to be imported.
+        ModelError: if the folder holds no model, or a file is damaged.
+        UntrustedCodeError: if it has a part whose factory must not be called.
         HubError: if it cannot be downloaded from the hub.
         SetError: if it belongs to a set whose ``set.json`` is damaged.
     """
-    return FromFolder(folder).load(device)
+    return FromFolder(folder, trust_code=trust_code).load(device)
 
 
 def find_model(name: Path | str) -> Path:

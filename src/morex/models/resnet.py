@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from morex.core.number_checks import check_numbers
 from morex.models.conv_bn import ConvNorm
 
 LAST_LAYER = "head"
@@ -32,7 +33,7 @@ class NetworkConfig:
         std: their standard deviation per channel, by which the difference is divided.
 
     Raises:
-        ValueError: if the architecture is unknown or a number is out of range.
+        ValueError: if the architecture is unknown, or a number is no number or out of range.
     """
 
     architecture: str = "resnet18"
@@ -44,12 +45,13 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Check names and ranges."""
+        check_numbers(self)
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ValueError(f"unknown architecture {self.architecture!r}; expected one of {known}")
         if self.width < 1 or self.outputs < 1 or min(self.image_size) < 1:
             raise ValueError(f"width, outputs and image_size must be at least 1, got {self}")
-        if len(self.mean) != len(self.std) or min(self.std) <= 0:
+        if len(self.mean) != len(self.std) or not self.std or min(self.std) <= 0:
             raise ValueError(f"mean and std need one entry per channel and std > 0, got {self}")
 
     @property

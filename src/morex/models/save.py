@@ -11,7 +11,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from morex.core.files import write_atomically
-from morex.models.folder import DESCRIPTION, WEIGHTS, ModelFolder
+from morex.core.trust import code_named, signature
+from morex.models.folder import DESCRIPTION, WEIGHTS, ModelFolder, text_to_sign
 from morex.models.kinds import describe
 from morex.models.mixture import Ensemble
 
@@ -43,7 +44,7 @@ def save_model(
     """
     folder = Path(folder)
     described = {"format": 1, "model": describe(model), "about": dict(about or {})}
-    json.dumps(described)  # fail before anything is written
+    described = json.loads(json.dumps(described))  # fails before anything is written
     weights = {
         # safetensors refuses channels-last tensors
         name: _narrowed(name, t, dtype).detach().cpu().contiguous()
@@ -54,6 +55,8 @@ def save_model(
         described["shared"] = shared
     content = save(weights)
     described["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    if code := code_named(described):
+        described["signature"] = signature(text_to_sign(described), code)
     write_atomically(folder / WEIGHTS, content)
     write_atomically(folder / DESCRIPTION, json.dumps(described, indent=1).encode())
 
@@ -93,7 +96,7 @@ def _take_out_shared(
             same = [n for n, t in theirs.items() if _identical(t, weights.get(prefix + n))]
             body = {name for name in theirs if not name.startswith(f"{layer}.")}
             if prefix not in shared and body <= {*same}:
-                checksum = network.description["weights_sha256"]
+                checksum = network.description.weights_sha256
                 shared[prefix] = {"folder": other, "weights_sha256": checksum}
                 for name in same:
                     del weights[prefix + name]

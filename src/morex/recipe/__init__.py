@@ -17,6 +17,7 @@
 ``components``       perturbations and attacks as recipes write them
 ``custom``           perturbations of the user, from a Python file
 ``suites``           named lists of attacks
+``signed``           recipes that runs keep, signed if they name code
 ``checks``           what is wrong with a recipe whose sections are of the right form
 ``lineage``          what a mixture goes on from, and what its gate learns to tell apart
 ``extend``           a recipe with one more perturbation, or with fewer experts

@@ -6,6 +6,7 @@ import numpy as np
 
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import COMPUTED_ROWS
+from morex.artifacts.schema import LONGEST_NAME
 from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
@@ -239,6 +240,8 @@ def _same_slugs(recipe: Recipe) -> list[str]:
     for key in recipe.models:
         if not any(letter.isalnum() for letter in key):
             problems.append(f"models: {key!r} needs at least one letter or digit")
+        if len(slug(key).encode()) > LONGEST_NAME:
+            problems.append(f"models: {key[:20]!r}... has more than {LONGEST_NAME} bytes")
         if slug(key) in owner:
             problems.append(f"models: {owner[slug(key)]!r} and {key!r} give the same folder")
         owner[slug(key)] = key

@@ -34,6 +34,7 @@ from morex.attacks import (
     WorstOfStrengths,
     attack_on,
 )
+from morex.core.trust import names_file
 from morex.perturbations import (
     L1,
     L2,
@@ -61,7 +62,7 @@ from morex.perturbations import (
     ZoomBlur,
     compose,
 )
-from morex.recipe.custom import described, is_own, make_own
+from morex.recipe.custom import described, make_own
 from morex.recipe.fields import Strict
 from morex.recipe.near import not_among
 
@@ -192,7 +193,7 @@ def _sort(value: Any) -> str:
     kind = value.get("kind") if isinstance(value, dict) else None
     if kind == COMPOSITION:
         return COMPOSITION
-    return "own" if is_own(kind) else "builtin"
+    return "own" if names_file(kind) else "builtin"
 
 
 if TYPE_CHECKING:

@@ -22,11 +22,6 @@ _origins: dict[type, tuple[str, str]] = {}
 """Where classes come from: the kind that recipes give them, and a checksum of their file."""
 
 
-def is_own(kind: object) -> bool:
-    """Return whether a kind names a class in a file."""
-    return isinstance(kind, str) and ".py:" in kind
-
-
 def make_own(spec: dict[str, Any]) -> Perturbation:
     """Return the custom perturbation that a recipe describes, checked on a few images.
 

@@ -15,6 +15,7 @@ from morex.recipe.near import did_you_mean
 from morex.recipe.overrides import with_overrides
 from morex.recipe.read_yaml import as_mapping, parse_yaml, read_yaml
 from morex.recipe.schema import Recipe
+from morex.recipe.signed import check_no_code, is_signed_file
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -27,26 +28,45 @@ def shipped_recipes() -> dict[str, str]:
     return found
 
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    name_or_path: str, overrides: Sequence[str] = (), *, trust_code: bool = True
+) -> Recipe:
     """Return the recipe of a shipped name or a YAML file, with ``a.b=value`` overrides applied.
 
+    Args:
+        name_or_path: the name or the file.
+        overrides: the overrides.
+        trust_code: whether code that it names may run: yes for a recipe that the user chose. The
+            recipe of a run that may be a stranger's is trusted if this user's morex wrote it here.
+
     Raises:
+        UntrustedCodeError: if it names code that must not run.
         RecipeError: if there is no such recipe, or if it or an override is wrong. All wrong keys
             and types are reported together, each with its path.
     """
-    return parse_recipe(with_overrides(_read(name_or_path), overrides), name_or_path)
+    content = _read(name_or_path)
+    trust_code = trust_code or is_signed_file(Path(name_or_path), content)
+    if not trust_code:
+        check_no_code(content, name_or_path)
+    return parse_recipe(with_overrides(content, overrides), name_or_path)
 
 
-def parse_recipe(raw: Mapping[str, Any], source: str = "recipe") -> Recipe:
+def parse_recipe(
+    raw: Mapping[str, Any], source: str = "recipe", *, trust_code: bool = True
+) -> Recipe:
     """Return the recipe that ``raw`` holds.
 
     Args:
         raw: the content of a recipe file.
         source: where it comes from, for messages.
+        trust_code: whether code that it names may run.
 
     Raises:
+        UntrustedCodeError: if it names code that must not run.
         RecipeError: as for ``load_recipe``.
     """
+    if not trust_code:
+        check_no_code(raw, source)
     content = with_defaults(raw)
     try:
         recipe = Recipe.model_validate(content)

@@ -184,6 +184,8 @@ class SavedModel(Model):
         against: what it was trained on, for mixtures whose gate is to name it.
         last_layer: the dotted name of the last linear layer of a factory's classifier.
         input_range, mean, std: the range and normalisation of its input.
+        trust_code: whether code that the files of a folder name may run; a factory that is named
+            here may.
     """
 
     can_be_expert: ClassVar[bool] = True
@@ -196,6 +198,7 @@ class SavedModel(Model):
     input_range: Literal["0..1", "-1..1", "0..255"] = "0..1"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    trust_code: bool = False
 
     @property
     def origin(self) -> str:
@@ -224,6 +227,7 @@ class SavedModel(Model):
             mean=self.mean,
             std=self.std,
             last_layer=self.last_layer,
+            trust_code=self.trust_code,
         )
 
 

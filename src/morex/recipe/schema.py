@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from morex.artifacts.schema import FolderName
 from morex.models.resnet import ARCHITECTURES
 from morex.perturbations import Perturbation
 from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, named_parts
@@ -118,7 +119,7 @@ class Recipe(Strict):
         report: what the report page shows beside the table; null for the table alone.
     """
 
-    name: str
+    name: FolderName
     description: str = ""
     seed: int = Field(default=0, ge=0)
     threads: int | None = Field(default=None, ge=1)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def to_markdown(table: Table) -> str:
     lines += [[name, *map(cost_cell, line)] for name, line in table.costs.items()]
     pipes = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = "\n".join(f"- {_escaped(note)}" for note in caption(table))
-    return f"**{table.title}**\n\n{pipes}\n\n{notes}\n"
+    return f"**{_escaped(table.title)}**\n\n{pipes}\n\n{notes}\n"
 
 
 def to_csv(table: Table) -> str:
@@ -87,7 +88,12 @@ def _csv_lines(table: Table) -> Iterator[list[Any]]:
             cell = cells[i]
             low, high = _interval(cell) or (None, None)
             n = cell.n if cell else None
-            yield [name, column, _percent(values[i]), low, high, n, paper[i]]
+            yield [_cell(name), _cell(column), _percent(values[i]), low, high, n, paper[i]]
+
+
+def _cell(name: str) -> str:
+    """Return a name that no spreadsheet takes for a formula."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 def _percent(value: float | None) -> float | None:
@@ -124,7 +130,9 @@ def cost_cell(count: int | None) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Return text in which nothing is taken for a cell's end, for HTML or for a link."""
+    line = " ".join(text.split("\n")).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([|\[`])", r"\\\1", line)
 
 
 def _json_lines(content: dict[str, Any]) -> str:

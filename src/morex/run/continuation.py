@@ -48,16 +48,22 @@ def _take_over(source: RunDirectory, stage: str, out: RunDirectory) -> None:
     _link(source.record_path(stage), out.record_path(stage))
 
 
-def recipe_of(source: Path) -> Recipe:
+def recipe_of(source: Path, *, trust_code: bool = False) -> Recipe:
     """Return the recipe of a run.
+
+    Args:
+        source: the run directory.
+        trust_code: whether code that the recipe names may run. Otherwise it may only if this user's
+            morex wrote the recipe here.
 
     Raises:
         RunError: if ``source`` is not a run directory.
+        UntrustedCodeError: if the recipe names code that must not run.
     """
     path = source / "recipe.yaml"
     if not path.is_file():
         raise RunError(f"no run in {str(source)!r}: it has no recipe.yaml")
-    return load_recipe(str(path))
+    return load_recipe(str(path), trust_code=trust_code)
 
 
 def training_seconds(out: Path, model: str) -> float:

@@ -30,6 +30,7 @@ from morex.recipe import RecipeError
 from morex.recipe.read_yaml import as_mapping, read_yaml
 from morex.run.stages import Stage
 
+_FOLDERS = ("models", "outcomes", "illustrations", "stages", "work")
 _MARK = ".owner.json"
 """The file that marks a folder as a run directory; it names the process that holds the lock."""
 
@@ -63,6 +64,7 @@ class RunDirectory:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make the run directory {self.root}: {error}") from None
+        self._check_no_links()
         with self._acquire_lock():
             self._check_is_run()
             for part in self._partial_files():
@@ -81,6 +83,16 @@ class RunDirectory:
             ) from None
         except OSError as error:
             raise RunError(f"cannot write in the run directory {self.root}: {error}") from None
+
+    def _check_no_links(self) -> None:
+        """Raise if a folder of the run is a link: what a run writes stays in its directory."""
+        folders = [self.root / name for name in (".lock", *_FOLDERS)]
+        for path in (*folders, *self.root.glob("models/*"), *self.root.glob("work/*")):
+            if path.is_symlink():
+                raise RunError(
+                    f"{path} is a symbolic link; a run writes only inside its directory. Remove "
+                    "the link, or give --out the place where the whole run is to lie"
+                )
 
     def _check_is_run(self) -> None:
         """Raise if the folder holds something else, because a run removes files.
@@ -109,7 +121,7 @@ class RunDirectory:
     def _partial_files(self) -> Iterator[Path]:
         """Yield the files that a process was writing when it was killed."""
         yield from self.root.glob(".*.part")
-        for folder in ("models", "outcomes", "illustrations", "stages", "work"):
+        for folder in _FOLDERS:
             yield from (self.root / folder).rglob(".*.part")
 
     def _owner(self) -> str:

@@ -12,7 +12,7 @@ from morex.core.precision import default_device
 from morex.core.threads import threads
 from morex.recipe import Recipe
 from morex.recipe.lineage import unused_models
-from morex.recipe.read_yaml import to_yaml
+from morex.recipe.signed import signed_yaml
 from morex.run.cores import default_jobs
 from morex.run.costs import stage_work
 from morex.run.data_lines import data_lines, not_tested
@@ -113,7 +113,8 @@ class _Execution:
         directory, builder = self.runner.directory, self.runner.builder
         self.results.write(directory, self.records)
         directory.write(labels.FILE, test_labels(builder).to_bytes(indent=None))
-        directory.write("recipe.yaml", to_yaml(builder.recipe.model_dump(mode="json")).encode())
+        text = signed_yaml(builder.recipe.model_dump(mode="json"))
+        directory.write("recipe.yaml", text.encode())
 
     def _skip_finished(self) -> dict[str, Stage]:
         """Skip all stages that are finished, so that results contain them; return the others."""

@@ -89,7 +89,7 @@ class StageRunner:
 
     def _train(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Train a model, or its gate, and save it."""
-        saved = SavedModels(self.directory.root)
+        saved = SavedModels.of(self.recipe, self.directory.root)
         model = self.builder.ready(starting_model(self.builder, stage, saved))
         about: dict[str, Any] = {}
         text = ""
@@ -187,7 +187,9 @@ class StageRunner:
 
     def _ready(self, stage: Stage) -> nn.Module:
         """Return the trained model of a stage, ready to be attacked."""
-        return self.builder.ready(SavedModels(self.directory.root).model(stage.model)).eval()
+        return self.builder.ready(
+            SavedModels.of(self.recipe, self.directory.root).model(stage.model)
+        ).eval()
 
     def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model on a few images, for the report page."""

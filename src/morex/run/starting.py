@@ -6,8 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from morex.models.extend import regrouped, regrouped_gate
+from morex.models.folder import ModelFolder
 from morex.models.mixture import Mixture
-from morex.models.named import load_model
+from morex.recipe import Recipe
 from morex.recipe.models import MixtureModel
 from morex.run.builder import Builder
 from morex.run.stages import Stage, gate_folder, model_folder
@@ -15,13 +16,25 @@ from morex.run.stages import Stage, gate_folder, model_folder
 
 @dataclass(frozen=True)
 class SavedModels:
-    """The finished models of a run directory."""
+    """The finished models of a run directory.
+
+    Attributes:
+        root: the directory.
+        code: the factories that the run's recipe names itself; parts of its models are made by
+            them.
+    """
 
     root: Path
+    code: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, recipe: Recipe, root: Path) -> "SavedModels":
+        """Return the finished models of a run of ``recipe``."""
+        return cls(root, frozenset(model.origin for model in recipe.models.values()))
 
     def model(self, name: str) -> nn.Module:
         """Return a finished model, in evaluation mode on the CPU."""
-        return load_model(self.root / model_folder(name))
+        return self._load(model_folder(name))
 
     def mixture(self, name: str) -> Mixture:
         """Return a finished mixture."""
@@ -31,7 +44,11 @@ class SavedModels:
 
     def warmed_up(self, name: str) -> nn.Module:
         """Return what the warm-up of a mixture's gate has saved: the mixture, or its gate alone."""
-        return load_model(self.root / gate_folder(name))
+        return self._load(gate_folder(name))
+
+    def _load(self, folder: str) -> nn.Module:
+        found = ModelFolder.open(self.root / folder)
+        return found.build(trust_code=self.code.issuperset(found.code))
 
 
 def starting_model(builder: Builder, stage: Stage, saved: SavedModels) -> nn.Module:
