@@ -140,11 +140,25 @@ def test_one_validation_does_not_show_whether_a_training_still_improves(run: Pat
     [
         (
             {"a": (0.1, 0.9), "b": (0.2, 0.8)},
-            "robust leads under every perturbation, with 0.80 to",
+            "does not tell perturbations apart: robust has the most weight, 0.80 to 0.90",
         ),
-        ({"a": (0.9, 0.1), "b": (0.4, 0.6)}, "clean gets a; the weight of b is spread"),
-        ({"a": (0.9, 0.1), "b": (0.1, 0.9)}, "clean gets a, robust gets b"),
-        ({"a": (0.6, 0.4), "b": (0.4, 0.6)}, "no perturbation goes to one expert alone"),
+        (
+            {"a": (0.49, 0.51), "b": (0.51, 0.49)},
+            "does not tell perturbations apart: clean and robust have the most weight, 0.51 to",
+        ),
+        (
+            {"a": (0.9, 0.1), "b": (0.4, 0.6)},
+            "tells perturbations apart: clean gets a; the weight of b is spread",
+        ),
+        (
+            {"a": (0.9, 0.1), "b": (0.1, 0.9)},
+            "tells perturbations apart: clean gets a, robust gets b",
+        ),
+        (
+            {"a": (0.6, 0.4), "b": (0.4, 0.6)},
+            "tells perturbations apart: the weight of a and b is spread",
+        ),
+        ({"a": (0.9, 0.1)}, "gives clean the most weight under a, 0.90"),
     ],
 )
 def test_the_message_of_a_gate_matches_its_weights(

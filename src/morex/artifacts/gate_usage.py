@@ -16,6 +16,9 @@ TIED = 0.02
 """Experts are tied if their mean weights differ by at most this under every perturbation."""
 
 
+_ROUNDING = 1e-9
+
+
 @dataclass(frozen=True)
 class Shift:
     """The two rows between which a gate moves the most weight.
@@ -64,7 +67,7 @@ class GateUsage(Schema):
     @property
     def tells_apart(self) -> bool:
         """Whether at least ``APART`` of the weight moves between two rows."""
-        return self.shift is not None and self.shift.moved >= APART
+        return self.shift is not None and self.shift.moved >= APART - _ROUNDING
 
     @property
     def tied(self) -> tuple[tuple[str, ...], ...]:
@@ -96,7 +99,7 @@ class GateUsage(Schema):
         """Return whether two experts, both of them used, have the same weight under every row."""
         if {self.experts[i], self.experts[j]} & {*self.unused}:
             return False
-        return all(abs(line[i] - line[j]) <= TIED + 1e-9 for line in self.weights.values())
+        return all(abs(line[i] - line[j]) <= TIED + _ROUNDING for line in self.weights.values())
 
 
 def entropy_in_bits(weights: Sequence[float]) -> float:

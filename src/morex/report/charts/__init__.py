@@ -6,6 +6,7 @@
 ``scatter``  named spots against a cost
 ``heat``     heat maps
 ``upset``    which examples several attacks break together
+``labels``   names beside points
 ``figure``   message, note, legend and numbers of a chart
 ``svg``      SVG elements, scales and ticks
 ===========  =======================================================
@@ -15,13 +16,14 @@ print. Each series also has its own marker and dash, so that charts can be read 
 """
 
 from morex.report.charts.dots import Dot, DotRow, dot_chart
-from morex.report.charts.figure import Cell, DataTable, Figure, Key, Panel
+from morex.report.charts.figure import PHONE, Cell, DataTable, Figure, Key, Panel
 from morex.report.charts.heat import Heat, HeatCell, heat_chart
 from morex.report.charts.lines import Line, LineAxes, line_chart
 from morex.report.charts.scatter import Spot, scatter_chart
 from morex.report.charts.upset import Overlap, upset_chart
 
 __all__ = [
+    "PHONE",
     "Cell",
     "DataTable",
     "Dot",

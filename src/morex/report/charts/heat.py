@@ -61,7 +61,7 @@ def heat_marks(heat: Heat) -> tuple[float, float, list[Markup]]:
                 marks += _cell(cell, left + wide * i, y, wide, high)
         if heat.aside:
             marks.append(text(right + 10, y + high / 2 + 4, heat.aside[j], class_="label"))
-    beyond = _ASIDE if heat.aside else max(10.0, 0.7 * widest - wide / 2 if slanted else 0)
+    beyond = max(_ASIDE if heat.aside else 10.0, 0.77 * widest - wide / 2 if slanted else 0.0)
     return right + beyond, head + high * len(heat.rows) + 6, marks
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from morex.report.charts.labels import LINE, Name
 from morex.report.charts.svg import (
     Scale,
     element,
@@ -50,7 +51,15 @@ def line_chart(lines: Sequence[Line], axes: LineAxes, description: str) -> Marku
     up = Scale(axes.y, (axes.height - _BOTTOM, _TOP))
     marks = [mark for line in lines for mark in _marks(line, across, up)]
     frame = [*_frame(axes, ticks, across, up)]
-    return picture(axes.width, axes.height, description, *frame, *marks)
+    title = Name.of(axes.x_title, 1.15 * (axes.width - _LEFT - 8))
+    frame += _x_title(title, (_LEFT + axes.width - _RIGHT) / 2, axes.height - 5)
+    height = axes.height + title.height - LINE
+    return picture(axes.width, height, description, *frame, *marks)
+
+
+def _x_title(title: Name, middle: float, y: float) -> Iterator[Markup]:
+    for n, line in enumerate(title.lines):
+        yield text(middle, y + LINE * n, line, anchor="middle", class_="axis")
 
 
 def _frame(axes: LineAxes, ticks: Sequence[float], across: Scale, up: Scale) -> Iterator[Markup]:
@@ -61,8 +70,6 @@ def _frame(axes: LineAxes, ticks: Sequence[float], across: Scale, up: Scale) -> 
             yield text(_LEFT - 5, up(y) + 4, f"{y:g}{axes.unit}", anchor="end", class_="tick")
     for x in ticks:
         yield text(across(x), axes.height - _BOTTOM + 16, f"{x:g}", anchor="middle", class_="tick")
-    middle = (_LEFT + axes.width - _RIGHT) / 2
-    yield text(middle, axes.height - 5, axes.x_title, anchor="middle", class_="axis")
     if axes.rule:
         at, words = axes.rule
         yield segment(across(at), _TOP - 18, across(at), axes.height - _BOTTOM, "rule")

@@ -10,7 +10,8 @@ from markupsafe import Markup, escape
 SERIES = 8
 """The number of series that look different."""
 
-_NARROW = frozenset(" ()[]-.,:;'|!ijlftr1")
+_NARROW = frozenset(" ()[]-.,:;'|!ijlftr")
+_WIDE = frozenset("MWOQmw%@#&^+=<>~")
 
 
 def element(name: str, /, *children: object, **attributes: object) -> Markup:
@@ -59,9 +60,15 @@ def text(
 
 def width_of(words: str) -> float:
     """Return the width of a label in pixels, roughly and rather too large."""
-    wide = sum(c.isupper() or c in "mw%" for c in words)
-    narrow = sum(c in _NARROW for c in words)
-    return 9.0 * wide + 5.0 * narrow + 7.5 * (len(words) - wide - narrow)
+    return sum(map(_width_of_one, words))
+
+
+def _width_of_one(letter: str) -> float:
+    if letter in _NARROW:
+        return 5.0
+    if letter in _WIDE or not letter.isascii():
+        return 12.0
+    return 9.3 if letter.isupper() else 7.7
 
 
 def segment(

@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from morex.core.units import percent
-from morex.report.charts import DataTable, Figure, Key, Panel, Spot, scatter_chart
+from morex.report.charts import PHONE, DataTable, Figure, Key, Panel, Spot, scatter_chart
 from morex.report.formats import cost_cell
 from morex.report.material import Material
 from morex.report.sections.summary import ranked
+
+_MORE = 1.05
+"""From here on one model takes more passes than another; below, both take about the same."""
 
 _SERIES = ("single expert", "one network, several perturbations", "mixture")
 
@@ -33,22 +38,27 @@ def cost_figure(material: Material) -> Figure | None:
     ]
     if len(spots) < 2:
         return None
-    drawing = scatter_chart(
-        spots,
-        "Mean accuracy against the cost of training",
-        x_title="images through networks in training, including ancestors",
-        y_title="mean accuracy over the rows",
-    )
+    drawing, narrow = (_drawing(spots, width) for width in (480, PHONE))
     kinds = sorted({spot.slot for spot in spots})
     return Figure(
         message=_worth(material, spots),
         note="Forward and backward passes on a log scale. Higher and further left is better.",
-        panels=[Panel(drawing)],
+        panels=[Panel(drawing, narrow=narrow)],
         numbers=DataTable(
             ["model", "kind", "passes in all", "mean (%)"],
             [[s.name, s.series, round(s.x), round(100 * s.y, 1)] for s in spots],
         ),
         keys=[Key(_SERIES[kind], kind) for kind in kinds],
+    )
+
+
+def _drawing(spots: Sequence[Spot], width: int) -> Markup:
+    return scatter_chart(
+        spots,
+        "Mean accuracy against the cost of training",
+        x_title="training passes, including those of ancestors",
+        y_title="mean accuracy over the rows",
+        width=width,
     )
 
 
@@ -70,4 +80,5 @@ def _worth(material: Material, spots: Sequence[Spot]) -> str:
         return f"{best} has the best mean and is the cheapest to train"
     rival = max(cheaper, key=lambda spot: spot.y)
     points, share = 100 * (leader.y - rival.y), leader.x / rival.x
-    return f"{best} is {points:.1f} points above {rival.name} for {share:.1f} times the passes"
+    price = f"{share:.1f} times the" if share >= _MORE else "hardly more"
+    return f"{best} is {points:.1f} points above {rival.name} for {price} passes"

@@ -79,7 +79,8 @@ def _heat(
 def _message(gate: GateUsage) -> str:
     """Return whether the gate tells perturbations apart, and which of them go to one expert."""
     if len(gate.weights) < 2:
-        return f"gives {_most(gate)}"
+        ((row, (weight, expert)),) = _tops(gate).items()
+        return f"gives {expert} the most weight under {row}, {weight:.2f}"
     if not gate.tells_apart:
         return f"does not tell perturbations apart: {_leaders(gate)}"
     sure: dict[str, list[str]] = {}
@@ -104,8 +105,3 @@ def _leaders(gate: GateUsage) -> str:
     leaders = [expert for expert in gate.experts if expert in {e for _, e in tops}]
     verb = "has" if len(leaders) == 1 else "have"
     return f"{listed(leaders)} {verb} the most weight, {least:.2f} to {most:.2f}"
-
-
-def _most(gate: GateUsage) -> str:
-    ((row, (weight, expert)),) = _tops(gate).items()
-    return f"{expert} the most weight under {row}, {weight:.2f}"

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from morex.artifacts.statistics import Comparison, Proportion
 from morex.core.units import percent, plural, points
-from morex.report.charts import DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
+from morex.report.charts import PHONE, DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
 from morex.report.material import Material
 from morex.report.table import Table, description
 
@@ -93,7 +95,7 @@ def standing(material: Material) -> Figure | None:
             f"Mean: over the {len(table.rows)} rows, with equal weights. Union: the share of "
             "images that a model gets right under every row, with its 95% interval."
         ),
-        panels=[Panel(dot_chart(rows, "Mean and union of every model", title="test accuracy"))],
+        panels=[Panel(_drawing(rows, 460), narrow=_drawing(rows, PHONE))],
         numbers=DataTable(
             ["model", "mean (%)", "union (%)", "low", "high", "n"],
             [
@@ -103,6 +105,10 @@ def standing(material: Material) -> Figure | None:
         ),
         keys=[Key("mean", 0), Key("union", 1)],
     )
+
+
+def _drawing(rows: Sequence[DotRow], width: int) -> Markup:
+    return dot_chart(rows, "Mean and union of every model", title="test accuracy", width=width)
 
 
 def _dots(name: str, mean: float, union: Proportion) -> list[Dot]:

@@ -57,7 +57,7 @@ def _validations(material: Material) -> Figure | None:
         message=_still_rising(several),
         note=(
             "Accuracy on validation images under each perturbation of the training, searched as in "
-            "training. For the warm-up of a gate: how often it chooses the right expert."
+            "training. For a gate, in its warm-up: how often it chooses the right expert."
             f"{alone}"
         ),
         panels=panels,
@@ -67,7 +67,7 @@ def _validations(material: Material) -> Figure | None:
 
 
 def _name(training: Training) -> str:
-    return f"{training.model}, warm-up of the gate" if training.warms_up else training.model
+    return f"gate of {training.model}" if training.warms_up else training.model
 
 
 def _validation(training: Training, slots: dict[str, int]) -> Markup:
