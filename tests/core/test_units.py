@@ -7,6 +7,15 @@ import pytest
 from morex.core import units
 
 
+def test_what_a_terminal_obeys_is_escaped() -> None:
+    text = "a\tb\nc\x1b[2J\x07\r\x9b\u202e\udcff\x00"
+    assert units.printable(text) == r"a	b".replace("	", "\t") + "\nc" + (
+        r"\x1b[2J\x07\r\x9b\u202e\udcff\x00"
+    )
+    for name in ("Schäfer (all)", "می‌خواهم", "猫"):
+        assert units.printable(name) == name
+
+
 @pytest.mark.parametrize(
     ("write", "number", "text"),
     [

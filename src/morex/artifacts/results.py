@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.provenance import Provenance
-from morex.artifacts.schema import Schema
+from morex.artifacts.schema import InsidePath, Schema
 
 FORMAT = 1
 """The version of the format that is written and read."""
@@ -71,7 +71,7 @@ class ColumnEntry(Schema):
         gate: how its gate spreads the weight; None for models without a gate.
     """
 
-    outcomes: str
+    outcomes: InsidePath
     weights: str = ""
     seconds: float | None = None
     trained_on: str = ""
@@ -128,7 +128,7 @@ class ResultsFile(Schema):
     rows: dict[str, RowEntry] = Field(min_length=1)
     perturbations: dict[str, dict[str, Any]] = Field(default_factory=dict)
     columns: dict[str, ColumnEntry]
-    illustrations: dict[str, str] = Field(default_factory=dict)
+    illustrations: dict[str, InsidePath] = Field(default_factory=dict)
     missing: tuple[str, ...] = ()
     stages: dict[str, StageEntry] = Field(default_factory=dict)
     provenance: Provenance = Provenance()

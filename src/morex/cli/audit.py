@@ -19,6 +19,7 @@ from morex.cli.options import (
     TrustCode,
     read_request,
 )
+from morex.cli.output import say
 
 if TYPE_CHECKING:
     from morex.artifacts.findings import Finding
@@ -79,7 +80,7 @@ def audit(
     request = read_request(
         model, recipe, data, examples, seed, device, out, trust_code=trust_code, **pixels
     )
-    findings = print_audit(request, examples, steps, queries, typer.echo)
+    findings = print_audit(request, examples, steps, queries, say)
     if any(finding.verdict == "flag" for finding in findings):
         raise typer.Exit(1)
 

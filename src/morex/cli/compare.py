@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from morex.cli.output import say
+
 if TYPE_CHECKING:
     from morex.artifacts.statistics import Comparison
 
@@ -29,7 +31,7 @@ def compare(
     Example: `morex compare runs/digits/outcomes/more-all.npz runs/digits/outcomes/avg-all.npz`
     """
     for line in comparison(first, second):
-        typer.echo(line)
+        say(line)
 
 
 def comparison(first: Path, second: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ from morex.cli.options import (
     read_numbers,
     read_request,
 )
+from morex.cli.output import say
 
 if TYPE_CHECKING:
     from morex.artifacts.statistics import Proportion
@@ -57,7 +58,7 @@ def curve(
     Example: `morex curve runs/digits/models/more-all linf --examples 100`
     """
     request = read_request(model, recipe, data, examples, seed, device, out, trust_code=trust_code)
-    print_curve(request, perturbation, read_numbers("--factors", factors), typer.echo)
+    print_curve(request, perturbation, read_numbers("--factors", factors), say)
 
 
 def print_curve(

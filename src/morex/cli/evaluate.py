@@ -19,6 +19,7 @@ from morex.cli.options import (
     TrustCode,
     read_request,
 )
+from morex.cli.output import say
 
 if TYPE_CHECKING:
     from morex.artifacts.outcomes import Outcomes
@@ -95,7 +96,7 @@ def evaluate(
     request = read_request(
         model, recipe, data, examples, seed, device, out, trust_code=trust_code, **pixels, **rows
     )
-    print_evaluation(request, typer.echo)
+    print_evaluation(request, say)
 
 
 def print_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> "Outcomes":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from morex.cli.options import RunFolder
+from morex.cli.output import say
 from morex.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def gate(
 
     Example: `morex gate runs/digits --svg gate.svg`
     """
-    typer.echo(gate_text(run, model, svg))
+    say(gate_text(run, model, svg))
 
 
 def gate_text(run: Path, model: str | None, svg: Path | None) -> str:

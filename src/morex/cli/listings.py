@@ -1,6 +1,6 @@
 """``morex recipes`` and ``morex models``: what ships with morex."""
 
-import typer
+from morex.cli.output import say
 
 
 def recipes() -> None:
@@ -13,7 +13,7 @@ def recipes() -> None:
     shipped = shipped_recipes()
     longest = max(map(len, shipped))
     for name, description in shipped.items():
-        typer.echo(f"{name:{longest}}  {description}")
+        say(f"{name:{longest}}  {description}")
 
 
 def models() -> None:
@@ -26,7 +26,7 @@ def models() -> None:
     from morex.artifacts.model_sets import shipped_sets
 
     for name, found in shipped_sets().items():
-        typer.echo(f"{name}: {found.description}")
+        say(f"{name}: {found.description}")
         for model in found.models:
             stands_for = f"  (also: {name})" if model == found.default else ""
-            typer.echo(f"  {name}/{model}{stands_for}")
+            say(f"  {name}/{model}{stands_for}")

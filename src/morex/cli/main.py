@@ -21,6 +21,7 @@ from morex.cli.predict import predict
 from morex.cli.report import report
 from morex.cli.run import run
 from morex.cli.table import table
+from morex.core.units import printable
 
 P = ParamSpec("P")
 
@@ -60,7 +61,7 @@ def with_plain_errors(command: Callable[P, None]) -> Callable[P, None]:
         except (ValueError, OSError, RuntimeError, ImportError) as error:
             if type(error) is RuntimeError or not str(error):
                 raise  # a bug, in torch or here: the traceback is needed
-            typer.secho(f"error: {error}", fg="red", err=True)
+            typer.secho(printable(f"error: {error}"), fg="red", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.secho("\ninterrupted; run the same command to continue", fg="yellow", err=True)

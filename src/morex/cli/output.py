@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from morex.core.units import printable
+
 AsJson = Annotated[
     bool,
     typer.Option(
@@ -17,15 +19,18 @@ AsJson = Annotated[
 
 
 def say(line: str) -> None:
-    """Print a line to standard output; it appears above a bar if one is shown."""
+    """Print a line to standard output; it appears above a bar if one is shown.
+
+    Control characters are escaped: names of files and classes may be a stranger's.
+    """
     # typer.echo writes past the bar
-    sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{printable(line)}\n")
     sys.stdout.flush()
 
 
 def say_aside(line: str) -> None:
     """Print a line to standard error; it appears above a bar if one is shown."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{printable(line)}\n")
     sys.stderr.flush()
 
 

@@ -39,7 +39,7 @@ def plan(
         estimates = estimate(loaded, device, report)
     shown = plan_table(estimates, device, default_jobs(loaded, device))
     width = None if sys.stdout.isatty() else 100
-    Console(width=width, highlight=False).print(shown)
+    Console(width=width, highlight=False, markup=False, emoji=False).print(shown)
 
 
 def plan_table(estimates: list["Estimate"], device: "torch.device", jobs: int) -> Table:

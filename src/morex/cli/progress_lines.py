@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from morex.cli.progress import Clock, bars
+from morex.core.units import printable
 from morex.run import (
     Event,
     Finished,
@@ -44,7 +45,7 @@ class PlainLines:
         match event:
             case Loaded(lines):
                 for line in lines:
-                    self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+                    self._line(line)
             case Planned(stages):
                 self.total = len(stages)
             case Skipped(stage):
@@ -52,12 +53,15 @@ class PlainLines:
             case Finished(stage, seconds, text):
                 self._print(stage, f"{seconds:7.1f} s  {text}")
             case Noticed(text):
-                self.console.print(f"note: {text}", style="yellow", highlight=False, markup=False)
+                note = printable(f"note: {text}")
+                self.console.print(note, style="yellow", highlight=False, markup=False)
 
     def _print(self, stage: Stage, text: str) -> None:
         self.printed += 1
-        line = f"[{self.printed}/{self.total}] {_doing(stage):<28} {text}"
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._line(f"[{self.printed}/{self.total}] {_doing(stage):<28} {text}")
+
+    def _line(self, text: str) -> None:
+        self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 class LiveLines:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from morex.cli.output import say, say_aside
+
 COMPARISON = "comparison.html"
 
 
@@ -26,7 +28,7 @@ def report(
 
     Example: `morex report runs/digits --open`
     """
-    typer.echo(f"report: {write_pages(runs, show=show)}")
+    say(f"report: {write_pages(runs, show=show)}")
 
 
 def write_pages(runs: Sequence[Path], *, show: bool) -> Path:
@@ -65,5 +67,5 @@ def report_even_if_stopped(run: Path) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(Exception):  # there may be no results yet; the first error is the one to show
-            typer.echo(f"results so far: {write_report(run)}", err=True)
+            say_aside(f"results so far: {write_report(run)}")
         raise

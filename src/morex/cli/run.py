@@ -20,6 +20,7 @@ from morex.cli.options import (
     read_device,
     read_recipe,
 )
+from morex.cli.output import say
 from morex.cli.report import report_even_if_stopped, write_pages
 from morex.cli.table import print_table
 
@@ -115,8 +116,8 @@ def show_results(folder: Path, recipe: "Recipe", summary: str) -> None:
     """Print the tables of a finished run, a summary, and where its results and page are."""
     for suite in ("", *recipe.evaluation.suites):
         print_table(folder, "text", suite)
-    typer.echo(f"{summary}; results are in {folder}; show them again with: morex table {folder}")
-    typer.echo(f"report: {write_pages([folder], show=False)}")
+    say(f"{summary}; results are in {folder}; show them again with: morex table {folder}")
+    say(f"report: {write_pages([folder], show=False)}")
 
 
 def _use(examples: int | None) -> str:

@@ -4,6 +4,8 @@ import json
 import math
 from typing import Any, NoReturn
 
+from morex.core.units import printable
+
 _MOST_BYTES = 64 * 2**20
 _DEEPEST = 100
 
@@ -27,6 +29,17 @@ def parse_json(content: bytes) -> Any:
     except RecursionError:
         raise _too_deep() from None
     _check_depth(value)
+    return value
+
+
+def printable_texts(value: Any) -> Any:
+    """Return JSON in which control characters of all texts are escaped, for showing it."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [*map(printable_texts, value)]
+    if isinstance(value, dict):
+        return {printable(key): printable_texts(inner) for key, inner in value.items()}
     return value
 
 

@@ -2,6 +2,15 @@
 
 from collections.abc import Sequence
 
+_JOINERS = "\u200c\u200d"  # they shape letters of some scripts
+
+
+def printable(text: str) -> str:
+    """Return text in which control characters, such as those that a terminal obeys, are escaped."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" or c in _JOINERS else ascii(c)[1:-1] for c in text
+    )
+
 
 def percent(share: float) -> str:
     """Return a share in [0, 1] as a percentage with one decimal, such as ``41.2%``."""

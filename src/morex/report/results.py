@@ -1,6 +1,5 @@
 """Reads the results of a run: ``results.json`` and one outcomes file per model."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import FORMAT, ResultsFile, results_name
 from morex.artifacts.schema import problems
+from morex.core.strict_json import parse_json, printable_texts
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,16 @@ def _read_file(run: Path, name: str) -> ResultsFile:
     if not path.is_file():
         raise _nothing_yet(run)
     try:
-        content = json.loads(path.read_bytes())
-        _check_format(path, content)
-        return ResultsFile.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(f"{path} does not fit format {FORMAT}: {problems(error)}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = printable_texts(parse_json(path.read_bytes()))
+    except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}); run the same morex run command again to rewrite it"
         ) from None
+    _check_format(path, content)
+    try:
+        return ResultsFile.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{path} does not fit format {FORMAT}: {problems(error)}") from None
 
 
 def _nothing_yet(run: Path) -> FileNotFoundError:
