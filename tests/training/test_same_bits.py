@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from callers_settings import SETTINGS
 from small_training import (
     CLEAN,
     STOCHASTIC,
@@ -37,6 +38,23 @@ def test_seed_and_name_decide_every_bit(few: TrainingData) -> None:
     assert same(first, run(seed=1, name="a"))
     assert not same(first, run(seed=2, name="a"))
     assert not same(first, run(seed=1, name="b"))
+
+
+@pytest.mark.parametrize("setting", [name for name in SETTINGS if name != "rounded products"])
+def test_settings_around_a_training_change_no_bit(few: TrainingData, setting: str) -> None:
+    plain, model = Small(), Small()
+    fitted = train(plain, STOCHASTIC, few, config(epochs=1))
+    with SETTINGS[setting]():
+        inside = train(model, STOCHASTIC, few, config(epochs=1))
+    assert inside.history == fitted.history
+    assert same(state(model), state(plain))
+
+
+def test_data_that_was_made_in_inference_mode_can_be_trained_on(few: TrainingData) -> None:
+    with torch.inference_mode():
+        held = TrainingData(few.train.take(torch.arange(60)), few.validation.first(20))
+    assert not held.train.images.is_inference()
+    train(Small(), STOCHASTIC, held, config(epochs=1))
 
 
 def test_training_does_not_touch_global_generators(few: TrainingData) -> None:

@@ -1,15 +1,21 @@
 """What all attacks share: how they are called, and that they leave no trace on the model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.anomaly_mode import set_detect_anomaly
 
+from morex.core.precision import exact_settings, ordinary
 from morex.core.seeding import generator_for
 from morex.models.conv_bn import ConvNorm
+from morex.models.gates import ExtendedGate
+from morex.models.in_place import keeps_images
+from morex.models.mixture import Ensemble
 from morex.perturbations import Perturbation
 
 Model = Callable[[Tensor], Tensor]
@@ -63,7 +69,8 @@ class Attack(ABC):
         """Attack ``model`` on ``x`` and return x', (N, C, H, W) in [0, 1].
 
         The model is attacked in evaluation mode. Afterwards its mode, weights, buffers and
-        ``.grad`` and the global random state are the same as before.
+        ``.grad`` and the global random state are the same as before. The caller's autocast,
+        inference mode, gradient mode and default types do not reach the attack.
 
         Args:
             model: images (N, C, H, W) in [0, 1] to logits (N, K).
@@ -73,13 +80,15 @@ class Attack(ABC):
                 seed.
 
         Raises:
-            ValueError: if ``x`` is not a float batch in [0, 1] or ``y`` does not fit it.
+            ValueError: if ``x`` is not a float batch in [0, 1] or ``y`` does not fit it, or the
+                model's weights were made in ``torch.inference_mode``.
         """
         check_batch(x, y)
         if generator is None:
             generator = generator_for(0, type(self).__name__, device=x.device)
-        with frozen(model):
-            return self.search(model, x, y, generator).detach()
+        with exact_settings(x.device), set_detect_anomaly(False), frozen(model):
+            x, y = ordinary(x).detach(), ordinary(y)
+            return self.search(on_copies(model), x, y, generator).detach()
 
 
 def check_batch(x: Tensor, y: Tensor) -> None:
@@ -121,6 +130,9 @@ class Freezer:
         self._modules = [*model.modules()] if isinstance(model, nn.Module) else []
         self._parameters = [*model.parameters()] if isinstance(model, nn.Module) else []
         self._pairs = [m for m in self._modules if isinstance(m, ConvNorm)]
+        self._strangers = _strangers(model) if isinstance(model, nn.Module) else []
+        buffers = [*model.buffers()] if isinstance(model, nn.Module) else []
+        _check_weights([*self._parameters, *buffers])
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -128,6 +140,7 @@ class Freezer:
         training = [module for module in self._modules if module.training]
         trained = [p for p in self._parameters if p.requires_grad]
         unfolded = [pair for pair in self._pairs if not pair.folded]
+        hooks = [part.register_forward_pre_hook(_copied) for part in self._strangers]
         try:
             for module in training:
                 # a plain assignment, because TorchScript stores the flag elsewhere
@@ -138,6 +151,8 @@ class Freezer:
                 pair.fold()
             yield
         finally:
+            for hook in hooks:
+                hook.remove()
             for pair in unfolded:
                 pair.unfold()
             for module in training:
@@ -151,6 +166,59 @@ def frozen(model: Model) -> AbstractContextManager[None]:
 
     Without weight gradients the backward pass of an attack computes only what reaches the input.
     Convolutions are folded with their normalisation, so the weights must not change inside.
+    Networks that morex did not make get copies of their images, which they may change in place.
     A callable that is not an ``nn.Module`` is left alone.
+
+    Raises:
+        ValueError: if weights were made in ``torch.inference_mode``.
     """
     return Freezer(model)()
+
+
+def on_copies(model: Model) -> Model:
+    """Return a model that may change its input in place without changing the caller's images.
+
+    A module is returned as it is: ``frozen`` takes care of it.
+    """
+    if isinstance(model, nn.Module | _OnCopies) or _has_parts(model):
+        return model
+    return _OnCopies(model)
+
+
+@dataclass(frozen=True)
+class _OnCopies:
+    model: Model
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.model(x.clone())
+
+
+def _has_parts(model: Model) -> bool:
+    """Return whether attacks look inside a model that is no module."""
+    return any(getattr(model, part, None) for part in ("experts", "gate_weights"))
+
+
+def _strangers(network: nn.Module) -> list[nn.Module]:
+    """Return the networks in a model that may change their images in place.
+
+    A TorchScript module is left out: it takes no hooks.
+    """
+    if keeps_images(network) or isinstance(network, torch.jit.ScriptModule):
+        return []
+    if isinstance(network, Ensemble | ExtendedGate | nn.ModuleList):
+        return [found for part in network.children() for found in _strangers(part)]
+    return [network]
+
+
+def _copied(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of a module with a copy of the first, its images."""
+    return (given[0].clone(), *given[1:])
+
+
+def _check_weights(weights: Iterable[Tensor]) -> None:
+    """Raise if a weight cannot take part in a gradient."""
+    if any(weight.is_inference() for weight in weights):
+        raise ValueError(
+            "the weights of this model were made in torch.inference_mode, which allows no "
+            "gradients; load or build the model outside of it"
+        )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.draws import WorstOfDraws
-from morex.perturbations import Around, Ball, Perturbation, Transform
+from morex.perturbations import Around, Ball, Perturbation, Transform, draw
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SearchAround(Attack):
     def centres(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return the transformed images, which are the centres of the ball."""
         with torch.no_grad():
-            return self.perturbation.transform(x, generator=generator)
+            return draw(self.perturbation.transform, x, generator)
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return what the attack finds around the transformed images."""

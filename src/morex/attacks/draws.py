@@ -20,7 +20,7 @@ from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.losses import cross_entropy
 from morex.attacks.sequence import Search, first_that_fools
 from morex.core.number_checks import check_numbers
-from morex.perturbations import Ball, Spatial, Transform
+from morex.perturbations import Ball, Spatial, Transform, draw
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class WorstOfDraws(Attack):
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return the worst draw of every example."""
-        worst = self.perturbation(x, generator=generator)
+        worst = draw(self.perturbation, x, generator)
         if self.draws == 1:
             return worst
         largest = cross_entropy(model(worst), y)
         for _ in range(self.draws - 1):
-            drawn = self.perturbation(x, generator=generator)
+            drawn = draw(self.perturbation, x, generator)
             loss = cross_entropy(model(drawn), y)
             worst = torch.where((loss > largest).view(-1, 1, 1, 1), drawn, worst)
             largest = torch.maximum(loss, largest)
@@ -111,7 +111,7 @@ class WorstOfStrengths(Attack):
 
 
 def _drawn(transform: Transform, generator: torch.Generator, x: Tensor, y: Tensor) -> Tensor:
-    return transform(x, generator=generator)
+    return draw(transform, x, generator)
 
 
 @dataclass(frozen=True)

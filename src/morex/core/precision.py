@@ -1,16 +1,18 @@
-"""Which device to compute on, and in which number format."""
+"""Which device to compute on, in which number format, and under which settings of PyTorch."""
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Literal
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 Precision = Literal["auto", "fp32", "bf16"]
 
-
 ENVIRONMENT = "MOREX_DEVICE"
+
+_KINDS = ("matmul", "conv", "rnn")
 
 
 def default_device() -> torch.device:
@@ -76,11 +78,79 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Keep convolutions on a GPU from rounding float32 to TF32 inside a ``with`` block."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.allow_tf32
-    cudnn.allow_tf32 = False  # flags() would switch off cuDNN itself as well
-    try:
+    """Keep products of float32 from being rounded to TF32 or bfloat16 inside a ``with`` block.
+
+    By default cuDNN rounds in convolutions. ``torch.set_float32_matmul_precision`` and
+    ``torch.backends`` allow it in matrix products too, on GPUs and on CPUs.
+    """
+    with ExitStack() as restore:
+        with suppress(RuntimeError):  # the caller has used the newer interface
+            _exact_by_older_interface(restore)
+        for operation in _operations():
+            before = getattr(operation, "fp32_precision", "none")  # since PyTorch 2.9
+            if before not in ("ieee", "none"):
+                restore.callback(setattr, operation, "fp32_precision", before)
+                operation.fp32_precision = "ieee"
         yield
-    finally:
-        cudnn.allow_tf32 = before
+
+
+def _exact_by_older_interface(restore: ExitStack) -> None:
+    """Switch rounding off for all matrix products, and for convolutions on GPUs.
+
+    PyTorch refuses to read these settings where those of single operations contradict them. So they
+    are set first, by the interface that most callers use.
+    """
+    cudnn, before = torch.backends.cudnn, torch.backends.cudnn.allow_tf32
+    restore.callback(setattr, cudnn, "allow_tf32", before)
+    cudnn.allow_tf32 = False  # flags() would switch off cuDNN itself as well
+    if (precision := torch.get_float32_matmul_precision()) != "highest":
+        restore.callback(torch.set_float32_matmul_precision, precision)
+        torch.set_float32_matmul_precision("highest")
+
+
+def _operations() -> list[Any]:
+    """Return the settings of single operations."""
+    backends = torch.backends
+    owners = ((backends.cuda, ("matmul",)), (backends.cudnn, _KINDS), (backends.mkldnn, _KINDS))
+    found = [getattr(owner, kind, None) for owner, kinds in owners for kind in kinds]
+    return [operation for operation in found if operation is not None]
+
+
+@contextmanager
+def default_settings(device: torch.device) -> Iterator[None]:
+    """Compute under PyTorch's default settings inside a ``with`` block.
+
+    Gradients are on; autocast and ``torch.inference_mode`` are off; the default type is float32.
+    If the caller has set a default device, it is ``device``. So results do not depend on where a
+    function of morex is called. Threads and deterministic algorithms stay as the caller set them.
+
+    Args:
+        device: where the images are.
+    """
+    with ExitStack() as settings:
+        settings.enter_context(torch.inference_mode(False))
+        settings.enter_context(torch.enable_grad())
+        for kind in {"cpu", device.type}:
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+                settings.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_dtype() != torch.float32:
+            settings.callback(torch.set_default_dtype, torch.get_default_dtype())
+            torch.set_default_dtype(torch.float32)
+        if torch.get_default_device() not in (torch.device("cpu"), device):
+            settings.enter_context(device)
+        yield
+
+
+@contextmanager
+def exact_settings(device: torch.device) -> Iterator[None]:
+    """Enter ``default_settings`` and ``exact_float32``, for whatever judges a model."""
+    with default_settings(device), exact_float32():
+        yield
+
+
+def ordinary(t: Tensor) -> Tensor:
+    """Return ``t``, or a copy that autograd accepts if it was made in ``torch.inference_mode``."""
+    if not t.is_inference():
+        return t
+    with torch.inference_mode(False):
+        return t.clone()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from morex.core.precision import ordinary
 from morex.core.seeding import generator_for
 from morex.data.errors import DataError
 
@@ -30,7 +31,9 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         """Check shapes, types, devices and labels."""
-        images, labels = self.images, self.labels
+        images, labels = ordinary(self.images), ordinary(self.labels)
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", labels)
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(
                 f"images: expected uint8 of shape (N, 3, H, W), got {images.dtype} "
@@ -103,7 +106,7 @@ class ImageSet:
         if n < 1:
             raise ValueError(f"sample needs n >= 1, got {n}")
         generator = generator_for(seed, "sample")
-        shuffled = torch.randperm(len(self), generator=generator)
+        shuffled = torch.randperm(len(self), generator=generator, device="cpu")
         rank = _rank_in_class(self.labels.cpu(), shuffled)
         by_rank = shuffled[rank[shuffled].argsort(stable=True)]
         return self.take(by_rank[:n].sort().values)
@@ -144,7 +147,7 @@ class ImageSet:
         counts = torch.bincount(labels, minlength=len(self.classes))
         self._require_two_of_each(counts)
         wanted = (counts * validation).round().long().clamp(min=1).minimum(counts - 1)
-        shuffled = torch.randperm(len(labels), generator=generator_for(seed, "split"))
+        shuffled = torch.randperm(len(labels), generator=generator_for(seed, "split"), device="cpu")
         held_out = _rank_in_class(labels, shuffled) < wanted[labels]
         return self.take((~held_out).nonzero()[:, 0]), self.take(held_out.nonzero()[:, 0])
 
@@ -165,5 +168,5 @@ def _rank_in_class(labels: Tensor, order: Tensor) -> Tensor:
     counts = torch.bincount(labels)
     starts = counts.cumsum(0) - counts
     rank = torch.empty_like(labels)
-    rank[grouped] = torch.arange(len(labels)) - starts[labels[grouped]]
+    rank[grouped] = torch.arange(len(labels), device=labels.device) - starts[labels[grouped]]
     return rank

@@ -15,7 +15,7 @@ from torch import Tensor
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.attacks import Model, SearchAround, frozen, is_right
-from morex.core.precision import exact_float32
+from morex.core.precision import exact_settings
 from morex.core.seeding import generator_for
 from morex.core.threads import threads_for
 from morex.data import ImageSet
@@ -36,7 +36,8 @@ def evaluate(
     """Attack ``model`` on ``data`` with every row of ``suite`` and return where it is still right.
 
     An image that the model gets wrong without any attack counts as wrong in every ball, because
-    the image itself is in the ball. A small model on a CPU is attacked with one thread, unless you
+    the image itself is in the ball. Settings of PyTorch at the place of the call, such as autocast,
+    do not reach the evaluation. A small model on a CPU is attacked with one thread, unless you
     chose a number (``morex.core.threads``).
 
     Args:
@@ -68,7 +69,7 @@ def evaluate(
     right = dict(done or {})
     _check_done(right, suite, len(data))
     batch = (batch_size, *data.shape)
-    with threads_for(model, batch, data.device), exact_float32(), frozen(model):
+    with threads_for(model, batch, data.device), exact_settings(data.device), frozen(model):
         right_on_clean = _right_on_clean(model, data, batch_size)
         for row in suite:
             known = right.get(row.name, np.zeros(0, np.bool_))

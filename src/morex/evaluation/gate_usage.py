@@ -12,6 +12,7 @@ from torch import Tensor
 
 from morex.artifacts.gate_usage import GateUsage
 from morex.attacks import PGD, Attack, Model, SearchAround, WorstOfDraws, frozen
+from morex.core.precision import exact_settings
 from morex.core.seeding import generator_for
 from morex.data import ImageSet
 from morex.evaluation.suite import Suite
@@ -44,7 +45,7 @@ def gate_usage(
     images = data.first(examples)
     weights, leads, entropy = {}, {}, {}
     classes: list[Tensor] = []
-    with frozen(mixture), torch.no_grad():
+    with exact_settings(data.device), frozen(mixture), torch.no_grad():
         for row in suite:
             if attack := one_run(row.attack):
                 place = ("gate", row.name)
@@ -105,9 +106,7 @@ def moved_batches(
     for start in range(0, len(images), batch_size):
         rows = slice(start, start + batch_size)
         generator = generator_for(seed, *place, start, device=images.device)
-        with torch.enable_grad():  # even if the caller has switched gradients off
-            moved = attack(model, images.pixels(rows), images.labels[rows], generator=generator)
-        yield moved
+        yield attack(model, images.pixels(rows), images.labels[rows], generator=generator)
 
 
 def _bits(weights: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from morex.artifacts.illustration import Curve, Illustration, Pictures
 from morex.attacks import PGD, Attack, RayS, SearchAround, WorstOfDraws, frozen
-from morex.core.precision import exact_float32
+from morex.core.precision import exact_settings
 from morex.core.seeding import generator_for
 from morex.data import ImageSet
 from morex.evaluation.evaluate import evaluate
@@ -80,7 +80,7 @@ class Illustrator:
             gallery: whether to add pictures.
         """
         images = data.first(self.examples)
-        with exact_float32(), frozen(model):
+        with exact_settings(data.device), frozen(model):
             answers = {row.name: self._answers(model, images, row) for row in self.answered}
             pictures = self._gallery(model, images, answers) if gallery else None
             return Illustration(
@@ -155,7 +155,7 @@ def drawn_half_and_half(right: Tensor, count: int, seed: int) -> Tensor:
     Returns:
         The indices of the examples, the right ones first.
     """
-    order = torch.randperm(len(right), generator=generator_for(seed, "pictures"))
+    order = torch.randperm(len(right), generator=generator_for(seed, "pictures"), device="cpu")
     good, bad = order[right[order]], order[~right[order]]
     wanted = min(count // 2, len(bad))
     good = good[: count - wanted]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from morex.artifacts.findings import Finding
 from morex.attacks import frozen
-from morex.core.precision import exact_float32
+from morex.core.precision import exact_settings
 from morex.core.threads import threads_for
 from morex.data import ImageSet
 from morex.evaluation.audit_balls import findings_in
@@ -57,7 +57,7 @@ def audit_model(
         raise ValueError(f"an audit needs Linf or L2 balls, got {balls}")
     findings = []
     batch = (examples, *data.shape)
-    with threads_for(model, batch, data.device), exact_float32(), frozen(model):
+    with threads_for(model, batch, data.device), exact_settings(data.device), frozen(model):
         x, y = _right_images(model, data, examples)
         audited = Audited(model, x, y, seed, limits or Limits())
         for finding in _findings(audited, balls, steps, queries):

@@ -8,6 +8,7 @@
 ``answers``   what the experts and the gate of a model answer, each by itself
 ``extend``    adds experts to a trained mixture, or removes some
 ``external``  classifiers that morex did not make
+``in_place``  copies of images for networks that may change them
 ``kinds``     the kinds of models that can be saved, and their form in JSON
 ``save``      writes a model to a folder
 ``folder``    reads a model's folder: safetensors and JSON

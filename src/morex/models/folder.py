@@ -24,6 +24,7 @@ from morex.artifacts.model_description import ModelDescription
 from morex.artifacts.model_sets import shipped_sets
 from morex.artifacts.schema import problems
 from morex.core.files import digest_of_all
+from morex.core.precision import default_settings
 from morex.core.strict_json import parse_json
 from morex.core.trust import UntrustedCodeError, code_named, is_signed
 from morex.models.errors import ModelError
@@ -105,12 +106,13 @@ class ModelFolder:
         weights = self._all_weights()
         if not code:
             self._check_fits(weights)
-        model = self._empty()
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise self._does_not_fit(str(error)) from None
-        return model.eval()
+        with default_settings(torch.device("cpu")):
+            model = self._empty()
+            try:
+                model.load_state_dict(weights)
+            except RuntimeError as error:
+                raise self._does_not_fit(str(error)) from None
+            return model.eval()
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights in the folder itself, by name.

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from morex.models.in_place import images_for
+
 
 class ExtendedGate(nn.Module):
     """A gate that was trained without some of the experts, and a network for those that joined.
@@ -33,7 +35,8 @@ class ExtendedGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scores of all experts: (N, C, H, W) -> (N, known + joined)."""
-        return torch.cat([self.known(x).float().log_softmax(1), self.joined(x).float()], 1)
+        known = self.known(images_for(self.known, x))
+        return torch.cat([known.float().log_softmax(1), self.joined(x).float()], 1)
 
     def choices(self, x: Tensor) -> Tensor:
         """Return 0 for the known experts together, then h(x): (N, C, H, W) -> (N, 1 + joined)."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from morex.models.gates import ExtendedGate
+from morex.models.in_place import images_for
 from morex.models.resnet import LAST_LAYER
 
 Combine = Literal["logits", "probabilities"]
@@ -93,7 +94,7 @@ class Ensemble(nn.Module, ABC):
 
     def expert_logits(self, x: Tensor) -> Tensor:
         """Return the logits of every expert: (N, C, H, W) -> (N, experts, K)."""
-        return torch.stack([expert(x) for expert in self.experts], dim=1)
+        return torch.stack([expert(images_for(expert, x)) for expert in self.experts], dim=1)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -171,7 +172,7 @@ class Mixture(Ensemble):
 
     def _scores(self, x: Tensor) -> Tensor:
         """Return the scores of the gate, in float32: (N, m)."""
-        scores: Tensor = self.gate(x)
+        scores: Tensor = self.gate(images_for(self.gate, x))
         if scores.shape[1:] != (len(self.expert_names),):
             raise ValueError(
                 f"the gate returned {tuple(scores.shape)} for {len(x)} images; expected one output "

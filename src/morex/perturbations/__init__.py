@@ -14,7 +14,7 @@
 """
 
 from morex.perturbations.balls import L1, L2, Linf
-from morex.perturbations.base import Ball, Clean, Perturbation, Transform
+from morex.perturbations.base import Ball, Clean, Perturbation, Transform, draw
 from morex.perturbations.composition import Around, Chain, compose
 from morex.perturbations.corruptions.base import Corruption
 from morex.perturbations.corruptions.blur import DefocusBlur, MotionBlur, ZoomBlur
@@ -58,4 +58,5 @@ __all__ = [
     "Transform",
     "ZoomBlur",
     "compose",
+    "draw",
 ]

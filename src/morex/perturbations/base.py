@@ -102,6 +102,16 @@ class Transform(Perturbation):
         """
 
 
+def draw(transform: Transform, x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return ``transform(x)``, computed without autocast.
+
+    Coordinates and noise need float32: a rotation whose matrix is rounded to bfloat16 moves pixels
+    by up to half of their range. A transform that morex did not make need not think of that.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return transform(x, generator=generator)
+
+
 @dataclass(frozen=True)
 class Clean(Transform):
     """No change: x' = x. It makes clean images a member of a union like any other."""

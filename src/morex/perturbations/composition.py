@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from morex.perturbations.base import Ball, Perturbation, Transform
+from morex.perturbations.base import Ball, Perturbation, Transform, draw
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Chain(Transform):
     def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return the images after all parts, which draw from ``generator`` in turn."""
         for part in self.parts:
-            x = part(x, generator=generator)
+            x = draw(part, x, generator)
         return x
 
 

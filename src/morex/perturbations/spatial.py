@@ -3,6 +3,7 @@
 A transformation is a point p of the box [-1, 1]^P, times its strength. p is drawn uniformly or
 searched by an attack. The result is differentiable in p and in the image (bilinear). Pixels from
 outside the image are black (Engstrom et al. 2019, "Exploring the landscape of spatial robustness").
+Everything is computed in float32 or wider, under autocast too, and returned in the input's dtype.
 """
 
 import math
@@ -44,10 +45,12 @@ class Spatial(Transform):
         """
         if not len(x):
             return x
-        matrix = self.matrix(point.to(x.dtype), (x.shape[2], x.shape[3]))
-        grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-        moved = F.grid_sample(x, grid, mode="bilinear", align_corners=False)
-        return moved.clamp(0, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.to(torch.promote_types(x.dtype, torch.float32))
+            matrix = self.matrix(point.to(wide.dtype), (x.shape[2], x.shape[3]))
+            grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+            moved = F.grid_sample(wide, grid, mode="bilinear", align_corners=False)
+            return moved.clamp(0, 1).to(x.dtype)
 
     @abstractmethod
     def matrix(self, point: Tensor, size: tuple[int, int]) -> Tensor:

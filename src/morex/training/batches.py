@@ -54,7 +54,7 @@ class Batches:
     def _shuffled(self, epoch: int) -> Tensor:
         """Return the order of the training set in an epoch, the same on every device."""
         generator = generator_for(self.seed, self.name, "epoch", epoch)
-        order = torch.randperm(len(self.data.train), generator=generator)
+        order = torch.randperm(len(self.data.train), generator=generator, device="cpu")
         return order.to(self.device, non_blocking=True)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from morex.attacks import Freezer
-from morex.core.precision import autocast
+from morex.core.precision import autocast, default_settings
 from morex.core.threads import threads_for
 from morex.training.batches import Batches, TrainingData
 from morex.training.config import TrainingConfig
@@ -45,8 +45,9 @@ def train(
     """Train ``model`` in place; leave it in evaluation mode, with its best weights on validation.
 
     The best weights are those with the largest mean accuracy over the members of the objective,
-    attacked as in training. A small model on a CPU trains with one thread, unless you chose a
-    number (``morex.core.threads``).
+    attacked as in training. Settings of PyTorch at the place of the call, such as autocast and
+    inference mode, do not reach the training; its number format is ``config.precision``. A small
+    model on a CPU trains with one thread, unless you chose a number (``morex.core.threads``).
 
     Args:
         model: on the device of the data; parameters that must not learn have ``requires_grad`` off.
@@ -66,11 +67,11 @@ def train(
         NotFiniteError: if a loss or weight becomes infinite or NaN; the last checkpoint stays.
         ValueError: if the training set is smaller than a batch.
     """
-    training = Training(
-        model, objective, data, config, criterion or ClassOfImage(), seed=seed, name=name
-    )
-    batch = (config.batch_size, *data.train.shape)
-    with threads_for(model, batch, data.train.device):
+    batch, device = (config.batch_size, *data.train.shape), data.train.device
+    with threads_for(model, batch, device), default_settings(device):
+        training = Training(
+            model, objective, data, config, criterion or ClassOfImage(), seed=seed, name=name
+        )
         return _finish(training, checkpoint, report)
 
 

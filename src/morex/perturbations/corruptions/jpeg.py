@@ -157,6 +157,7 @@ def _steps(table: tuple[int, ...], quality: int) -> tuple[tuple[int, ...], ...]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # the cached tensor must serve callers outside of that mode too
 def _matrix(rows: tuple[tuple[int, ...], ...], device: torch.device) -> Tensor:
     """Return a constant; in double precision, because float32 cannot represent the products."""
     return torch.tensor(rows, dtype=torch.float64, device=device)

@@ -114,13 +114,14 @@ def _sampled(x: Tensor, row: Tensor, column: Tensor, *, mirror_on_edge: bool) ->
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _box(side: int, fewer: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return the matrix (side, side) that averages to ``fewer`` pixels and repeats them.
 
     A pixel of the result belongs to the coarse pixel under its centre, which is the mean of the
     pixels whose centres it covers.
     """
-    rows = torch.zeros(side, side, dtype=dtype)
+    rows = torch.zeros(side, side, dtype=dtype, device="cpu")
     for pixel in range(side):
         (coarse,) = _covered(fewer, side, pixel)
         inside = _covered(side, fewer, coarse)
@@ -144,6 +145,7 @@ def _covered(before: int, after: int, pixel: int) -> list[int]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _smoothing(side: int, deviation: float, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return the matrix (side, side) of a Gaussian cut at three deviations; edges are mirrored."""
     reach = int(3 * deviation + 0.5)
