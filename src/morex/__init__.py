@@ -12,6 +12,7 @@ model is a callable from images (N, C, H, W) in [0, 1] to logits (N, K); normali
 ``objectives``           which images a training step trains on
 ``train``, ``evaluate``  the one training loop and the one evaluation
 ``report``               the tables of a run
+``__version__``          the version of the package
 =======================  =================================================
 
 The names below are imported when they are first used, so that what needs no PyTorch (tables,
@@ -19,9 +20,11 @@ The names below are imported when they are first used, so that what needs no PyT
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from morex import attacks, data, perturbations, report
     from morex.evaluation.evaluate import evaluate
     from morex.evaluation.suite import table1
@@ -77,6 +80,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
+    if name == "__version__":
+        return version("morex")
     if name not in _HOME:
         raise AttributeError(f"module 'morex' has no attribute {name!r}")
     module, attribute = _HOME[name]

@@ -20,7 +20,13 @@ from morex.cli.main import with_plain_errors
         (["report", "nowhere"], "no run directory"),
         (["gate", "nowhere"], "no run directory"),
         (["extend", "nowhere", "--with", "rain"], "no run in 'nowhere'"),
-        (["compare", "a.npz", "b.npz"], "a.npz"),
+        (["compare", "a.npz", "b.npz"], "error: a.npz: no such file or folder\n"),
+        (["compare", ".", "b.npz"], "error: .: this is a folder, expected a file\n"),
+        (["compare", "here.yaml/a", "b"], "here.yaml/a: a part of this path is a file"),
+        (["table", "there"], "no run directory 'there'; did you mean 'their'?"),
+        (["extend", "there", "--with", "rain"], "no run in 'there'; did you mean 'their'?"),
+        (["run", "hare.yaml"], "; did you mean 'here.yaml'?"),
+        (["run", "digits", "--out", "here.yaml"], "this is a file, expected a folder"),
         (["evaluate", "nowhere"], "no model in"),
         (["evaluate", "nowhere", "--mean", "0.5;0.5"], "--mean '0.5;0.5': expected numbers"),
         (["evaluate", "nowhere", "--out", "x.json"], "--out x.json: expected the name of an .npz"),
@@ -35,6 +41,8 @@ def test_mistakes_get_one_message_and_exit_code_2(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("here.yaml").touch()
+    Path("their").mkdir()
     code, out, err = call(*arguments)
     assert code == 2
     assert message in err
@@ -61,6 +69,16 @@ def _raising(error: BaseException) -> typer.Typer:
     [
         (ValueError("wrong value"), 2, "error: wrong value\n"),
         (FileNotFoundError("no file"), 2, "error: no file\n"),
+        (
+            PermissionError(13, "Permission denied", "there"),
+            2,
+            "error: there: permission denied; let this user read or write it\n",
+        ),
+        (
+            OSError(28, "No space left on device", "there"),
+            2,
+            "error: there: no space left on device\n",
+        ),
         (ImportError("not installed"), 2, "error: not installed\n"),
         (_MendableError("run in use"), 2, "error: run in use\n"),
         (KeyboardInterrupt(), 130, "\ninterrupted; run the same command to continue\n"),

@@ -10,7 +10,9 @@ from importlib.resources import files
 import pytest
 import typer
 from calling import FinishedRun, call
+from typer.testing import CliRunner
 
+import morex
 from morex.artifacts.model_sets import shipped_sets
 from morex.cli.main import app
 
@@ -83,7 +85,28 @@ def imported_by(arguments: Sequence[object], modules: Sequence[str]) -> list[str
     return done.stderr.split()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["evaluate", "--help"]])
+def test_the_version_is_that_of_the_package() -> None:
+    assert call("--version") == (0, f"morex {morex.__version__}\n", "")
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", morex.__version__)
+
+
+@pytest.mark.parametrize("name", ["", *ORDER])
+def test_h_is_help(name: str) -> None:
+    words = [name] if name else []
+    assert call(*words, "-h") == call(*words, "--help")
+    assert call(*words, "-h")[0] == 0
+
+
+def test_the_shell_completes_commands_options_and_recipes() -> None:
+    for typed, expected in (("ev", "evaluate"), ("run --jo", "--jobs"), ("plan dig", "digits")):
+        words = f"morex {typed}"
+        completing = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        environment = {"_MOREX_COMPLETE": "complete_bash", **completing}
+        result = CliRunner().invoke(app, [], env=environment, prog_name="morex")
+        assert result.stdout.split() == [expected]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["evaluate", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert imported_by(arguments, HEAVY) == []
 
@@ -92,5 +115,6 @@ def test_what_reads_results_does_without_torch(finished: FinishedRun) -> None:
     run = finished.folder
     outcomes = [run / "outcomes/clean.npz", run / "outcomes/more.npz"]
     calls = (["table", run], ["gate", run], ["report", run], ["compare", *outcomes], ["models"])
+    calls += (["recipes"],)
     for arguments in calls:
         assert imported_by(arguments, ["torch"]) == [], arguments

@@ -5,7 +5,7 @@ A command is a function in the file of the same name.
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Annotated, ParamSpec
 
 import typer
 
@@ -21,6 +21,7 @@ from morex.cli.predict import predict
 from morex.cli.report import report
 from morex.cli.run import run
 from morex.cli.table import table
+from morex.core.file_errors import in_words
 from morex.core.units import printable
 
 P = ParamSpec("P")
@@ -61,7 +62,8 @@ def with_plain_errors(command: Callable[P, None]) -> Callable[P, None]:
         except (ValueError, OSError, RuntimeError, ImportError) as error:
             if type(error) is RuntimeError or not str(error):
                 raise  # a bug, in torch or here: the traceback is needed
-            typer.secho(printable(f"error: {error}"), fg="red", err=True)
+            text = in_words(error) if isinstance(error, OSError) else str(error)
+            typer.secho(printable(f"error: {text}"), fg="red", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.secho("\ninterrupted; run the same command to continue", fg="yellow", err=True)
@@ -70,16 +72,34 @@ def with_plain_errors(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        import morex
+
+        typer.echo(f"morex {morex.__version__}")
+        raise typer.Exit
+
+
+def _options_of_morex(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
 def _make_app() -> typer.Typer:
     made = typer.Typer(
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         help="Train, evaluate and use Mixtures of Robust Experts: image classifiers that stand up "
         "to a union of perturbations (lp attacks, fog, snow) and still do well on clean images.",
         epilog="Example: `morex run digits`",
     )
+    made.callback()(_options_of_morex)
     for command in COMMANDS:
         made.command()(with_plain_errors(command))
     return made

@@ -17,10 +17,19 @@ SAVED_MODEL = (
     "the Hugging Face hub"
 )
 
+
+def _recipe_names() -> list[str]:
+    from morex.recipe import shipped_recipes
+
+    return list(shipped_recipes())
+
+
 RecipeName = Annotated[
     str,
     typer.Argument(
-        metavar="RECIPE", help="The name of a shipped recipe (`morex recipes`), or a YAML file."
+        metavar="RECIPE",
+        help="The name of a shipped recipe (`morex recipes`), or a YAML file.",
+        autocompletion=_recipe_names,
     ),
 ]
 Overrides = Annotated[

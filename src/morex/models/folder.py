@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from morex.artifacts.model_description import ModelDescription
 from morex.artifacts.model_sets import shipped_sets
 from morex.artifacts.schema import problems
+from morex.core.file_errors import near_file, reason
 from morex.core.files import digest_of_all
 from morex.core.precision import default_settings
 from morex.core.strict_json import parse_json
@@ -168,8 +169,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     if not path.is_file():
         raise ModelError(
-            f"no model in {os.fspath(folder)!r}: expected a folder with {DESCRIPTION} and {WEIGHTS}"
-            + _or_shipped()
+            f"no model in {os.fspath(folder)!r}{near_file(folder)}: expected a folder with "
+            f"{DESCRIPTION} and {WEIGHTS}{_or_shipped()}"
         )
     try:
         description: dict[str, Any] = parse_json(path.read_bytes())
@@ -212,7 +213,9 @@ def _read_weights(path: Path, digest: str) -> dict[str, Tensor]:
     try:
         content = path.read_bytes()
         weights: dict[str, Tensor] = load(content)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}") from None
+    except SafetensorError as error:
         raise ModelError(f"{path} is damaged or does not fit its {DESCRIPTION}: {error}") from None
     if hashlib.sha256(content).hexdigest() != digest:
         raise ModelError(

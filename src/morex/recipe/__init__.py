@@ -2,6 +2,7 @@
 
 ===================  ==========================================================================
 ``load``             recipes by name or path
+``catalogue``        the recipes that come with morex
 ``overrides``        ``a.b=value``, and names that it must not make
 ``inherited``        what models inherit from sections of the recipe
 ``mistakes``         what is wrong with the form of a recipe, in words
@@ -24,13 +25,30 @@
 ``illustrated``      which models the report page illustrates
 ===================  ==========================================================================
 
-The folders ``shipped`` and ``suites`` have the recipes and suites that come with morex.
+The folders ``shipped`` and ``suites`` have the recipes and suites that come with morex. The names
+below are imported when they are first used, so that what only lists recipes starts without PyTorch.
 """
 
-from morex.recipe.errors import RecipeError
-from morex.recipe.load import load_recipe, parse_recipe, shipped_recipes
-from morex.recipe.schema import Recipe, slug
-from morex.recipe.suites import load_suite, shipped_suites
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from morex.recipe.catalogue import shipped_recipes
+    from morex.recipe.errors import RecipeError
+    from morex.recipe.load import load_recipe, parse_recipe
+    from morex.recipe.schema import Recipe, slug
+    from morex.recipe.suites import load_suite, shipped_suites
+
+_HOME = {
+    "Recipe": "schema",
+    "RecipeError": "errors",
+    "load_recipe": "load",
+    "load_suite": "suites",
+    "parse_recipe": "load",
+    "shipped_recipes": "catalogue",
+    "shipped_suites": "suites",
+    "slug": "schema",
+}
 
 __all__ = [
     "Recipe",
@@ -42,3 +60,10 @@ __all__ = [
     "shipped_suites",
     "slug",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'morex.recipe' has no attribute {name!r}")
+    return getattr(import_module(f"morex.recipe.{_HOME[name]}"), name)

@@ -1,31 +1,22 @@
 """Reading recipes: shipped ones by name, others by path, with dotted overrides."""
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from morex.core.file_errors import near_file
+from morex.recipe.catalogue import read_shipped, shipped_recipes
 from morex.recipe.checks import problems_of
 from morex.recipe.errors import RecipeError
 from morex.recipe.inherited import with_defaults
 from morex.recipe.mistakes import form_problems
 from morex.recipe.near import did_you_mean
 from morex.recipe.overrides import with_overrides
-from morex.recipe.read_yaml import as_mapping, parse_yaml, read_yaml
+from morex.recipe.read_yaml import as_mapping, read_yaml
 from morex.recipe.schema import Recipe
 from morex.recipe.signed import check_no_code, is_signed_file
-
-
-def shipped_recipes() -> dict[str, str]:
-    """Return the names of the shipped recipes with their one-line descriptions."""
-    found = {}
-    for file in sorted(_shipped().iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".yaml"):
-            content = parse_yaml(file.read_text(encoding="utf-8"), file.name)
-            found[content["name"]] = content["description"]
-    return found
 
 
 def load_recipe(
@@ -81,20 +72,15 @@ def _invalid(source: str, problems: Sequence[str]) -> RecipeError:
     return RecipeError("\n  ".join((f"{source} is not a valid recipe:", *problems)))
 
 
-def _shipped() -> Any:
-    return files("morex.recipe") / "shipped"
-
-
 def _read(name_or_path: str) -> dict[str, Any]:
     names = shipped_recipes()
     if name_or_path in names:
-        name = f"{name_or_path}.yaml"
-        content = parse_yaml((_shipped() / name).read_text(encoding="utf-8"), name)
+        content = read_shipped(name_or_path)
     elif Path(name_or_path).is_file():
         content = read_yaml(Path(name_or_path))
     else:
         raise RecipeError(
             f"no recipe {name_or_path!r}: {did_you_mean(name_or_path, names)}it is neither a "
-            f"file nor one of the shipped recipes {', '.join(names)}"
+            f"file nor one of the shipped recipes {', '.join(names)}{near_file(Path(name_or_path))}"
         )
     return as_mapping(content, name_or_path)

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from morex.core.file_errors import reason
 from morex.recipe.errors import RecipeError
 
 _MOST_VALUES = 200_000
@@ -70,7 +71,9 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {reason(error)}") from None
+    except UnicodeDecodeError as error:
         raise RecipeError(f"{path} cannot be read as text: {error}") from None
     return parse_yaml(text, str(path))
 

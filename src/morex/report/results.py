@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import FORMAT, ResultsFile, results_name
 from morex.artifacts.schema import problems
+from morex.core.file_errors import near_file
 from morex.core.strict_json import parse_json, printable_texts
 
 
@@ -48,7 +49,8 @@ def _read_file(run: Path, name: str) -> ResultsFile:
     path = run / name
     if not run.is_dir():
         raise FileNotFoundError(
-            f"no run directory {str(run)!r}; make one with: morex run RECIPE --out {run}"
+            f"no run directory {str(run)!r}{near_file(run)}; make one with: morex run RECIPE "
+            f"--out {run}"
         )
     if not path.is_file():
         raise _nothing_yet(run)

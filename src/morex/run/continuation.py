@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from morex.core.file_errors import near_file
 from morex.core.files import digest_of
 from morex.recipe import Recipe, load_recipe
 from morex.run.directory import RunDirectory, RunError
@@ -62,7 +63,7 @@ def recipe_of(source: Path, *, trust_code: bool = False) -> Recipe:
     """
     path = source / "recipe.yaml"
     if not path.is_file():
-        raise RunError(f"no run in {str(source)!r}: it has no recipe.yaml")
+        raise RunError(f"no run in {str(source)!r}{near_file(source)}: it has no recipe.yaml")
     return load_recipe(str(path), trust_code=trust_code)
 
 

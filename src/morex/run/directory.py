@@ -25,6 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from morex.artifacts.records import StageRecord
+from morex.core.file_errors import reason
 from morex.core.files import digest_of, write_atomically
 from morex.recipe import RecipeError
 from morex.recipe.read_yaml import as_mapping, read_yaml
@@ -63,7 +64,7 @@ class RunDirectory:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"cannot make the run directory {self.root}: {error}") from None
+            raise RunError(f"cannot make the run directory {self.root}: {reason(error)}") from None
         self._check_no_links()
         with self._acquire_lock():
             self._check_is_run()
@@ -82,7 +83,9 @@ class RunDirectory:
                 f"{self.root} is in use by {self._owner()}; wait for it or choose another --out"
             ) from None
         except OSError as error:
-            raise RunError(f"cannot write in the run directory {self.root}: {error}") from None
+            raise RunError(
+                f"cannot write in the run directory {self.root}: {reason(error)}"
+            ) from None
 
     def _check_no_links(self) -> None:
         """Raise if a folder of the run is a link: what a run writes stays in its directory."""
