@@ -174,7 +174,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
         )
     try:
         description: dict[str, Any] = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}") from None
+    except ValueError as error:
         raise ModelError(f"{path} is damaged ({error}); {_AGAIN}") from None
     if not isinstance(description, dict):
         raise ModelError(f"{path} is damaged (not a description of a model); {_AGAIN}")
