@@ -23,6 +23,11 @@ def test_curve_falls_with_the_strength(finished: FinishedRun, tmp_path: Path) ->
     assert [line[0] for line in lines] == [point["perturbation"] for point in points]
     assert [line[1] for line in lines] == [f"{100 * p['accuracy']:.1f}%" for p in points]
     assert points[2]["perturbation"] == "Linf(eps=128/255)"
+    code, said, _ = call("curve", model, "linf", "--factors", "0,1,8", "--json")
+    assert json.loads(said)["points"] == points
+    code, _, err = call("curve", model, "linf", "--factors", "")
+    assert code == 2
+    assert "at least one factor" in err
     code, _, err = call("curve", model, "hail")
     assert code == 2
     assert "no perturbation 'hail'; the recipe has clean, fog" in err

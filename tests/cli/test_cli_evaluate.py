@@ -147,3 +147,26 @@ def test_rows_are_kept_for_the_same_settings_only(
     Outcomes(wrong).save(partial)  # as if an evaluation had found these, and then been stopped
     assert call("evaluate", model, "--out", out, *more)[0] == 0
     assert Outcomes.load(out).right["clean"].any() == (not kept)
+
+
+def test_json_is_all_that_standard_output_holds(finished: FinishedRun, tmp_path: Path) -> None:
+    model, out = finished.folder / "models/more", tmp_path / "o.npz"
+    code, said, err = call("evaluate", model, "--examples", 20, "--out", out, "--json")
+    assert code == 0, err
+    found = json.loads(said)
+    assert found == json.loads(out.with_suffix(".json").read_text())
+    outcomes = Outcomes.load(out)
+    assert [*found["rows"]] == [*outcomes.rows, "union"]
+    assert found["mean"] == outcomes.mean()
+    assert found["rows"]["clean"]["n"] == 20
+    assert [line.split()[0] for line in err.splitlines()[1:-3]] == [*outcomes.rows]
+
+
+def test_columns_are_aligned_for_long_names(finished: FinishedRun, tmp_path: Path) -> None:
+    long = "a-row-with-a-rather-long-name"
+    row = {"attack": "draws", "over": "clean"}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"name": "s", "rows": {"c": row, long: row}}))
+    model = finished.folder / "models/clean"
+    said = call("evaluate", model, "--suite", tmp_path / "s.yaml", "--examples", 20)[1]
+    lines = said.splitlines()[1:]
+    assert {line.index("%") for line in lines} == {len(long) + 2 + 5}

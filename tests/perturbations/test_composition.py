@@ -27,7 +27,7 @@ from morex.attacks import (
     attack_on,
     is_right,
 )
-from morex.cli.curve import print_curve
+from morex.cli.curve import measure_curve
 from morex.cli.load_model import EvaluationRequest
 from morex.data import ImageSet
 from morex.evaluation.evaluate import evaluate
@@ -349,7 +349,7 @@ def test_they_are_trained_on_and_evaluated_like_anything_else(tmp_path: Path) ->
     assert {*gate.weights} == {"pgd-both", "chain"}
     lines: list[str] = []
     request = EvaluationRequest(str(tmp_path / "run/models/mboth"), examples=10)
-    print_curve(request, "both", [0.5, 1], lines.append)
+    measure_curve(request, "both", [0.5, 1], lines.append)
     assert "Fog" in lines[-1]
 
 

@@ -101,7 +101,7 @@ def print_audit(
             has no such ball.
     """
     from morex.artifacts.findings import Audit
-    from morex.cli.load_model import open_for_evaluation, write_json
+    from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
     from morex.core.threads import threads
     from morex.evaluation.masking_audit import audit_model
     from morex.perturbations import L2, Linf
@@ -122,7 +122,7 @@ def print_audit(
         )
     say(_verdict(findings))
     if request.out:
-        write_json(request, request.out, Audit(findings=tuple(findings)).content())
+        write_json(request.out, with_provenance(request, Audit(findings=tuple(findings)).content()))
     return findings
 
 

@@ -17,10 +17,10 @@ from morex.cli.options import (
     read_numbers,
     read_request,
 )
-from morex.cli.output import say
+from morex.cli.output import AsJson, in_words, lines_beside, print_json
 
 if TYPE_CHECKING:
-    from morex.artifacts.statistics import Proportion
+    from morex.artifacts.statistics import BoolArray
     from morex.cli.load_model import EvaluationRequest
 
 PerturbationName = Annotated[
@@ -49,6 +49,7 @@ def curve(
     device: Device = None,
     out: PointsFile = None,
     trust_code: TrustCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show how a model's accuracy falls as a perturbation grows stronger.
 
@@ -58,55 +59,52 @@ def curve(
     Example: `morex curve runs/digits/models/more-all linf --examples 100`
     """
     request = read_request(model, recipe, data, examples, seed, device, out, trust_code=trust_code)
-    print_curve(request, perturbation, read_numbers("--factors", factors), say)
+    strengths = read_numbers("--factors", factors)
+    found = measure_curve(request, perturbation, strengths, lines_beside(as_json))
+    if as_json:
+        print_json(found)
 
 
-def print_curve(
+def measure_curve(
     request: "EvaluationRequest",
     name: str,
     factors: Sequence[float],
     say: Callable[[str], None],
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Attack a model at several strengths of a perturbation, and return the points of its curve.
 
-    Balls are searched by PGD (20 steps that add up to ten radii, 2 restarts); transforms are drawn
-    once.
-
-    Every point is given to ``say`` as a line of text.
+    Every point is given to ``say`` as a line of text when it is done.
 
     Raises:
         ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``; also if there is no
-            such perturbation, or a factor is negative.
+            such perturbation, no factor, or a factor is negative.
     """
-    from morex.cli.load_model import open_for_evaluation, write_json
-    from morex.core.threads import threads
-    from morex.evaluation.evaluate import evaluate
+    from morex.artifacts.statistics import Proportion
+    from morex.cli.evaluation_work import Work, do_work
+    from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
     from morex.evaluation.strength_curves import curve_suite
 
     network, builder = open_for_evaluation(request, say)
     known = builder.recipe.perturbations
     if name not in known:
         raise ValueError(f"no perturbation {name!r}; the recipe has {', '.join(known)}")
+    if not factors:
+        raise ValueError("a curve needs at least one factor, got none")
     suite = curve_suite(known[name], factors)
-    size = builder.recipe.evaluation.batch_size
-    with threads(builder.recipe.threads):
-        outcomes = evaluate(network, builder.test_data, suite, seed=request.seed, batch_size=size)
+    scaled = [str(known[name].scaled(factor)) for factor in factors]
+    strengths = dict(zip([row.name for row in suite], scaled, strict=True))
+    width = max(map(len, scaled))
+
+    def finished(row: str, right: "BoolArray") -> None:
+        say(f"{strengths[row]:{width}}  {in_words(Proportion.of(right))}")
+
+    work = [Work(suite, lambda: builder.test_data)]
+    outcomes = do_work(network, builder, work, request.seed, None, finished, title="curve")
     points = [
-        _point(factor, str(known[name].scaled(factor)), outcomes.accuracy(row.name))
-        for factor, row in zip(factors, suite, strict=True)
+        {"factor": factor, "perturbation": strengths[row], **outcomes.accuracy(row).content()}
+        for factor, row in zip(factors, outcomes.rows, strict=True)
     ]
-    for point in points:
-        say(_line(point))
+    found = with_provenance(request, {"points": points})
     if request.out:
-        write_json(request, request.out, {"points": points})
-    return points
-
-
-def _point(factor: float, perturbation: str, share: "Proportion") -> dict[str, Any]:
-    return {"factor": factor, "perturbation": perturbation, **share.content()}
-
-
-def _line(point: dict[str, Any]) -> str:
-    low, high = (100 * end for end in point["interval"])
-    accuracy = f"{100 * point['accuracy']:5.1f}%"
-    return f"{point['perturbation']:40} {accuracy}  {low:.1f} to {high:.1f}, n {point['n']}"
+        write_json(request.out, found)
+    return found

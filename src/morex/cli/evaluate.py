@@ -19,7 +19,8 @@ from morex.cli.options import (
     TrustCode,
     read_request,
 )
-from morex.cli.output import say
+from morex.cli.output import AsJson, in_words, lines_beside, print_json
+from morex.core.units import percent
 
 if TYPE_CHECKING:
     from morex.artifacts.outcomes import Outcomes
@@ -75,6 +76,7 @@ def evaluate(
     device: Device = None,
     out: OutcomesFile = None,
     trust_code: TrustCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """Attack a model with a suite and print its accuracies.
 
@@ -96,11 +98,13 @@ def evaluate(
     request = read_request(
         model, recipe, data, examples, seed, device, out, trust_code=trust_code, **pixels, **rows
     )
-    print_evaluation(request, say)
+    found = do_evaluation(request, lines_beside(as_json))
+    if as_json:
+        print_json(found)
 
 
-def print_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> "Outcomes":
-    """Attack a model and return the outcomes; every row is given to ``say`` when it is done.
+def do_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> dict[str, Any]:
+    """Attack a model and return its figures; every row is given to ``say`` when it is done.
 
     With ``out`` it may be killed at any moment: the same call continues where it stopped.
 
@@ -108,44 +112,43 @@ def print_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -
         ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``.
         DataError: if published corruptions do not belong to the test set.
     """
+    from morex.artifacts.statistics import Proportion
     from morex.cli.evaluation_work import do_work, evaluation_work, partial_rows
-    from morex.cli.load_model import open_for_evaluation
+    from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
 
     network, builder = open_for_evaluation(request, say)
     count, data = len(builder.test_data), builder.data.name
     say(f"{count} test images of {data}, seed {request.seed}, on {request.device}")
     work = evaluation_work(request, builder)
     kept = partial_rows(request, network, builder, say)
+    width = max(len(row.name) for part in work for row in part.suite)
 
     def finished(row: str, right: "BoolArray") -> None:
-        say(_line(row, right))
+        say(f"{row:{width}}  {in_words(Proportion.of(right))}")
 
     outcomes = do_work(network, builder, work, request.seed, kept, finished)
+    figures = with_provenance(request, _figures(request, outcomes))
     _summarise(request, outcomes, say)
+    if request.out:
+        outcomes.save(request.out)
+        write_json(request.out.with_suffix(".json"), figures)
+        say(f"outcomes are in {request.out}")
     if kept:
         kept.remove()
-        say(f"outcomes are in {request.out}")
-    return outcomes
+    return figures
 
 
 def _summarise(
     request: "EvaluationRequest", outcomes: "Outcomes", say: Callable[[str], None]
 ) -> None:
-    """Print the means and the union of the rows; write everything if the request names a file."""
-    from morex.cli.load_model import write_json
+    """Give the means and the union of the rows to ``say``."""
+    from morex.artifacts.statistics import Proportion
 
-    means = _means_over_severities(outcomes) if request.corrupted else {}
-    severities = ", ".join(map(str, request.severities))
-    for name, share in means.items():
-        say(f"{name:<18} {100 * share:5.1f}%  mean of severities {severities}")
-    say(_line("union", outcomes.union()))
-    say(f"{'mean':<14} {100 * outcomes.mean():5.1f}%")
-    if request.out:
-        outcomes.save(request.out)
-        found: dict[str, Any] = {"rows": _figures(outcomes)}
-        if request.corrupted:
-            found |= {"corrupted": str(request.corrupted), "means": means}
-        write_json(request, request.out.with_suffix(".json"), found)
+    width, severities = max(map(len, outcomes.rows)), ", ".join(map(str, request.severities))
+    for name, share in (_means_over_severities(outcomes) if request.corrupted else {}).items():
+        say(f"{name:{width}}  {percent(share):>6}  mean of severities {severities}")
+    say(f"{'union':{width}}  {in_words(Proportion.of(outcomes.union()))}")
+    say(f"{'mean':{width}}  {percent(outcomes.mean()):>6}  of the rows above")
 
 
 def _means_over_severities(outcomes: "Outcomes") -> dict[str, float]:
@@ -156,20 +159,16 @@ def _means_over_severities(outcomes: "Outcomes") -> dict[str, float]:
     return {name: outcomes.mean(rows) for name, rows in rows_of.items()}
 
 
-def _figures(outcomes: "Outcomes") -> dict[str, Any]:
-    """Return the accuracy of every row and of the union, with interval and n."""
-    rows = {**outcomes.right, "union": outcomes.union()}
-    return {name: _figure(right) for name, right in rows.items()}
-
-
-def _figure(right: "BoolArray") -> dict[str, Any]:
+def _figures(request: "EvaluationRequest", outcomes: "Outcomes") -> dict[str, Any]:
+    """Return the accuracy of every row and of the union, with interval and n, and the means."""
     from morex.artifacts.statistics import Proportion
 
-    return Proportion.of(right).content()
-
-
-def _line(name: str, right: "BoolArray") -> str:
-    figure = _figure(right)
-    low, high = (100 * end for end in figure["interval"])
-    accuracy = f"{100 * figure['accuracy']:5.1f}%"
-    return f"{name:<14} {accuracy}  95% interval {low:.1f} to {high:.1f}, n {figure['n']}"
+    rows = {**outcomes.right, "union": outcomes.union()}
+    figures: dict[str, Any] = {
+        "rows": {name: Proportion.of(right).content() for name, right in rows.items()},
+        "mean": outcomes.mean(),
+    }
+    if request.corrupted:
+        means = _means_over_severities(outcomes)
+        figures |= {"corrupted": str(request.corrupted), "means": means}
+    return figures

@@ -14,10 +14,12 @@ from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.attacks import WorstOfDraws
 from morex.cli.load_model import EvaluationRequest
+from morex.cli.progress import progress
 from morex.core.threads import threads
 from morex.data import ImageSet, PublishedCorruptions
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.suite import Row, Suite
+from morex.evaluation.workload import Workload, most_work
 from morex.perturbations import Clean
 from morex.recipe.components import described
 from morex.run import Builder
@@ -78,8 +80,10 @@ def do_work(
     seed: int,
     kept: PartialRows | None,
     finished: Callable[[str, BoolArray], None],
+    *,
+    title: str = "evaluate",
 ) -> Outcomes:
-    """Evaluate a network on all rows, and return the outcomes.
+    """Evaluate a network on all rows, showing the progress, and return the outcomes.
 
     Args:
         network: the model, on the device of the builder.
@@ -88,12 +92,14 @@ def do_work(
         seed: seed of the attacks.
         kept: the rows that are already done; those done now are added. None to keep nothing.
         finished: called with the name and the outcomes of every row that is done now.
+        title: the name of the command, beside the progress.
     """
-    images = len(builder.test_data)
-    counts = {row.name: row.count(images) for part in work for row in part.suite}
+    load = _workload(network, builder, work, kept)
+    counts = _counts(builder, work)
 
     def keep(name: str, right: BoolArray) -> None:
         whole = len(right) == counts[name]
+        load.reach(name, len(right) / counts[name])
         if kept:
             kept.keep(name, right, whole=whole)
         if whole:
@@ -101,11 +107,39 @@ def do_work(
 
     right: dict[str, BoolArray] = {}
     attack = partial(evaluate, seed=seed, batch_size=builder.recipe.evaluation.batch_size)
-    with threads(builder.recipe.threads):
+    with (
+        threads(builder.recipe.threads),
+        progress(title, load.share) as report,
+        load.counting(network, report),
+    ):
         for part in work:
             done = dict(kept.done) if kept else None
             right |= attack(network, part.read(), part.suite, done=done, keep=keep).right
     return Outcomes(right)
+
+
+def _counts(builder: Builder, work: Sequence[Work]) -> dict[str, int]:
+    """Return how many images each row takes."""
+    images = len(builder.test_data)
+    return {row.name: row.count(images) for part in work for row in part.suite}
+
+
+def _workload(
+    network: nn.Module, builder: Builder, work: Sequence[Work], kept: PartialRows | None
+) -> Workload:
+    """Return the most work that each row is, without what was done before."""
+    counts, classes = _counts(builder, work), len(builder.test_data.classes)
+    load = Workload(
+        {
+            row.name: most_work(row.attack, network, counts[row.name], classes)
+            for part in work
+            for row in part.suite
+        }
+    )
+    for name, right in (kept.done if kept else {}).items():
+        if name in counts:
+            load.reach(name, len(right) / counts[name])
+    return load
 
 
 def _settings_digest(request: EvaluationRequest, network: nn.Module, builder: Builder) -> str:

@@ -1,7 +1,7 @@
 """The model that a user names on the command line, with the data and attacks for it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,15 @@ def open_for_evaluation(
     return network, builder
 
 
-def write_json(request: EvaluationRequest, path: Path, content: dict[str, Any]) -> None:
-    """Write results as JSON, with the model, seed, hardware and versions that produced them."""
+def with_provenance(request: EvaluationRequest, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return results with the model, seed, hardware and versions that produced them."""
     made_by = provenance(request.device).content()
-    facts = {"model": request.model, "seed": request.seed, **made_by, **content}
-    write_atomically(path, json.dumps(facts, indent=1).encode())
+    return {"model": request.model, "seed": request.seed, **made_by, **content}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write results as JSON."""
+    write_atomically(path, json.dumps(content, indent=1).encode())
 
 
 def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:

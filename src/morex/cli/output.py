@@ -3,11 +3,14 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from morex.core.units import printable
+from morex.core.units import percent, printable
+
+if TYPE_CHECKING:
+    from morex.artifacts.statistics import Proportion
 
 AsJson = Annotated[
     bool,
@@ -46,3 +49,9 @@ def print_json(content: Mapping[str, Any]) -> None:
         ValueError: if a number is not finite, since JSON has no word for it.
     """
     say(json.dumps(content, indent=1, allow_nan=False))
+
+
+def in_words(share: "Proportion") -> str:
+    """Return for example ``41.2%  95% interval 32.1 to 51.0%, n 100``, aligned for columns."""
+    low, high = (100 * end for end in share.interval)
+    return f"{percent(share.value):>6}  95% interval {low:.1f} to {high:.1f}%, n {share.n}"
