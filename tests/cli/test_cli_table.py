@@ -51,6 +51,8 @@ def test_gate_prints_its_weights_and_draws_them(finished: FinishedRun, tmp_path:
     assert f"on {stored['n']} test images" in note
     assert "entropy in bits, at most 1.58" in note
     assert sentences.splitlines() == gate_sentences(GateUsage.model_validate(stored))
+    said = json.loads(call("gate", finished.folder, "--json")[1])
+    assert said == {"model": "MoRE", **stored}
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
 
 
@@ -96,7 +98,24 @@ def test_compare_two_models(finished: FinishedRun, tmp_path: Path) -> None:
         assert difference == pytest.approx(100 * (a.mean() - b.mean()), abs=0.051)
         assert [only_first, only_second, n] == [(a & ~b).sum(), (b & ~a).sum(), len(a)]
         assert p == pytest.approx(mcnemar(int(only_first), int(only_second)), abs=1e-4)
+    found = json.loads(call("compare", *files, "--json")[1])
+    assert [found["first"], found["second"]] == [str(file) for file in files]
+    assert [*found["rows"]] == [*rows]
+    for row, cells in found["rows"].items():
+        assert [cells["only_first"], cells["only_second"], cells["n"]] == [
+            int(cell) for cell in rows[row][3:6]
+        ]
+        assert cells["p"] == mcnemar(cells["only_first"], cells["only_second"])
     Outcomes({"other": np.ones(3, np.bool_)}).save(tmp_path / "other.npz")
     code, _, err = call("compare", files[0], tmp_path / "other.npz")
     assert code == 2
     assert "share no row" in err
+
+
+def test_a_small_p_is_not_printed_as_zero(tmp_path: Path) -> None:
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    for file, right in zip(files, (True, False), strict=True):
+        Outcomes({"clean": np.full(100, right)}).save(file)
+    head, *lines, _ = call("compare", *files)[1].splitlines()
+    assert {line.split()[-1] for line in lines} == {"<0.0001"}
+    assert {line.index("<0.0001") + len("<0.0001") for line in lines} == {len(head)}

@@ -1,6 +1,6 @@
 """Statistics of right and wrong answers: intervals of proportions, and paired comparisons."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import comb, sqrt
 from statistics import NormalDist
@@ -74,6 +74,10 @@ class Comparison:
         fewer = min(self.only_first, self.only_second)
         tail = sum(comb(differ, k) for k in range(fewer + 1))
         return min(1.0, float(2 * Fraction(tail, 2**differ)))
+
+    def content(self) -> dict[str, Any]:
+        """Return the figures as JSON values."""
+        return {**asdict(self), "p": self.p}
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,18 @@
 """``morex compare``: two models on the same test images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from morex.cli.output import say
+from morex.cli.output import AsJson, print_json, say
+from morex.core.units import p_value
 
 if TYPE_CHECKING:
     from morex.artifacts.statistics import Comparison
 
-_HEAD = "  first  second  difference  only first  only second      n       p"
+_HEAD = "  first  second  difference  only first  only second      n        p"
 
 
 def compare(
@@ -23,6 +24,7 @@ def compare(
         Path,
         typer.Argument(metavar="SECOND", help="The outcomes of another model on the same images."),
     ],
+    as_json: AsJson = False,
 ) -> None:
     """Compare two models example by example, with a paired test.
 
@@ -30,12 +32,17 @@ def compare(
 
     Example: `morex compare runs/digits/outcomes/more-all.npz runs/digits/outcomes/avg-all.npz`
     """
-    for line in comparison(first, second):
+    rows = comparisons(first, second)
+    if as_json:
+        found = {name: row.content() for name, row in rows.items()}
+        print_json({"first": str(first), "second": str(second), "rows": found})
+        return
+    for line in _lines(rows):
         say(line)
 
 
-def comparison(first: Path, second: Path) -> Iterator[str]:
-    """Yield a line per row that both outcomes have, and one for the union of these rows.
+def comparisons(first: Path, second: Path) -> "dict[str, Comparison]":
+    """Return a comparison of each row that both outcomes have, and of the union of these rows.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -50,17 +57,24 @@ def comparison(first: Path, second: Path) -> Iterator[str]:
         raise ValueError(
             f"{first} and {second} share no row: {', '.join(a.rows)} and {', '.join(b.rows)}"
         )
-    names = max(len("union"), *map(len, shared))
+    rows = {row: Comparison.of(a.right[row], b.right[row]) for row in shared}
+    return rows | {"union": Comparison.of(a.union(shared), b.union(shared))}
+
+
+def _lines(rows: "Mapping[str, Comparison]") -> Iterator[str]:
+    """Yield the lines of a table, with a head and a note."""
+    names = max(map(len, rows))
     yield f"{'':{names}}{_HEAD}"
-    for row in shared:
-        yield _line(row.ljust(names), Comparison.of(a.right[row], b.right[row]))
-    yield _line("union".ljust(names), Comparison.of(a.union(shared), b.union(shared)))
-    yield "p: McNemar's exact test on the examples where the two differ"
+    for name, row in rows.items():
+        yield name.ljust(names) + _cells(row)
+    yield (
+        "in % of n images; only first, only second: numbers of images, on which McNemar's exact "
+        "test gives p"
+    )
 
 
-def _line(name: str, c: "Comparison") -> str:
+def _cells(c: "Comparison") -> str:
     return (
-        f"{name}  {100 * c.first:5.1f}  {100 * c.second:6.1f}  "
-        f"{100 * (c.first - c.second):+10.1f}  {c.only_first:10}  {c.only_second:11}  {c.n:5}  "
-        f"{c.p:6.4f}"
+        f"  {100 * c.first:5.1f}  {100 * c.second:6.1f}  {100 * (c.first - c.second):+10.1f}  "
+        f"{c.only_first:10}  {c.only_second:11}  {c.n:5}  {p_value(c.p):>7}"
     )

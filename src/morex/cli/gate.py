@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from morex.cli.options import RunFolder
-from morex.cli.output import say
+from morex.cli.output import AsJson, print_json, say
 from morex.core.files import write_atomically
 
 if TYPE_CHECKING:
@@ -23,34 +23,39 @@ def gate(
         Path | None,
         typer.Option(metavar="FILE", help="Also write the heat map to this SVG file."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show how a mixture's gate weights its experts under each perturbation, and what it means.
 
     Example: `morex gate runs/digits --svg gate.svg`
     """
-    say(gate_text(run, model, svg))
+    from morex.report import gate_sentences, to_heatmap
+
+    name, weights = gate_of(run, model)
+    title = f"Where the gate of {name} puts its weight"
+    if svg:
+        write_atomically(svg, to_heatmap(weights, title).encode())
+    if as_json:
+        print_json({"model": name, **weights.content()})
+    else:
+        say("\n".join([_table(weights, title), "", *gate_sentences(weights)]))
 
 
-def gate_text(run: Path, model: str | None, svg: Path | None) -> str:
-    """Return the gate's mean weights as text, a line per row, and sentences that explain them.
-
-    The heat map is written if asked for.
+def gate_of(run: Path, model: str | None) -> "tuple[str, GateUsage]":
+    """Return the name of a mixture of a run, by default of the last one, and its gate's weights.
 
     Raises:
         FileNotFoundError: if there is no such run, or it has no results yet.
         ValueError: if the run has no such mixture.
     """
-    from morex.report import gate_sentences, read_results, to_heatmap
+    from morex.report import read_results
 
     columns = read_results(run).file.columns
     gates = {name: column.gate for name, column in columns.items() if column.gate}
     name = model or next(reversed(gates), "")
     if name not in gates:
         raise ValueError(_no_gate(run, name, list(gates)))
-    weights, title = gates[name], f"Where the gate of {name} puts its weight"
-    if svg:
-        write_atomically(svg, to_heatmap(weights, title).encode())
-    return "\n".join([_table(weights, title), "", *gate_sentences(weights)])
+    return name, gates[name]
 
 
 def _no_gate(run: Path, name: str, known: list[str]) -> str:

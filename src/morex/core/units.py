@@ -22,6 +22,11 @@ def points(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 1)
 
 
+def p_value(p: float) -> str:
+    """Return a p-value with four decimals, or ``<0.0001`` below that: it is never 0."""
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365.25 * 86400
 
 

@@ -1,6 +1,7 @@
 """Evaluation: what is measured on a model, however it was made.
 
 ===================  ================================================================
+``workload``         how much work attacks are, and how much is done
 ``suite``            which attacks, on how many images; the paper's Table 1
 ``evaluate``         one boolean per attack and image
 ``feasibility``      checks that an attack returned an image that it may return
