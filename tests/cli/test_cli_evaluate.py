@@ -97,6 +97,7 @@ def test_a_stopped_evaluation_resumes(
     model, out = finished.folder / "models/more", tmp_path / "o.npz"
     whole = call("evaluate", model, "--out", tmp_path / "whole.npz")[1]
     real, calls = morex.run.partial_results.PartialRows.keep, []
+    monkeypatch.setattr(morex.run.partial_results, "_SOON", 0.0)  # each row is written at once
 
     def dies(self: object, name: str, right: np.ndarray, *, whole: bool) -> None:
         real(self, name, right, whole=whole)
@@ -141,6 +142,7 @@ def test_rows_are_kept_for_the_same_settings_only(
     rows = morex.run.partial_results.PartialRows
     with monkeypatch.context() as patch:
         patch.setattr(rows, "remove", lambda self: None)
+        patch.setattr(morex.run.partial_results, "_SOON", 0.0)  # each row is written at once
         assert call("evaluate", model, "--out", out)[0] == 0
     partial = tmp_path / "o.npz.partial"
     wrong = {row: np.zeros_like(right) for row, right in Outcomes.load(partial).right.items()}
