@@ -3,7 +3,9 @@
 =================  ===================================================================
 ``base``           what all attacks share; a model is frozen while it is attacked
 ``pgd``            projected gradient descent, in one ball or in a union (MSD)
+``best``           the best image found so far
 ``losses``         what PGD maximises
+``gradients``      finite gradients, and how many were not
 ``targeted``       PGD towards one wrong class
 ``batched``        several PGD searches at once
 ``deepfool``       the walk to the nearest decision boundary
@@ -19,7 +21,7 @@
 """
 
 from morex.attacks.autoattack import AutoAttack
-from morex.attacks.base import Attack, Freezer, Model, Passes, frozen, is_right
+from morex.attacks.base import Attack, Freezer, Model, Passes, fooled, frozen, is_right
 from morex.attacks.batched import search_slices
 from morex.attacks.composed import SearchAround, attack_on, search_of
 from morex.attacks.deepfool import DeepFool
@@ -59,6 +61,7 @@ __all__ = [
     "WorstOfStrengths",
     "attack_on",
     "cross_entropy",
+    "fooled",
     "frozen",
     "is_right",
     "search_of",

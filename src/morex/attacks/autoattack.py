@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Model, Passes, check_logits
+from morex.attacks.gradients import with_finite_gradients
 from morex.attacks.sequence import Search, first_that_fools
 from morex.core.number_checks import check_numbers
 from morex.perturbations import L1, L2, Ball, Linf
@@ -33,7 +34,7 @@ _TARGETS, _FAB_TARGETS = {"Linf": 9, "L2": 9, "L1": 5}, 9
 class AutoAttack(Attack):
     """AutoAttack's ensemble, or some of its attacks, in their standard configuration.
 
-    ``apgd-t`` needs four classes. With fewer it is skipped, and ``fab-t`` takes its place.
+    ``apgd-t`` needs four classes. With fewer it is skipped, and the other attacks must do.
 
     Args:
         perturbation: an Linf, L2 or L1 ball.
@@ -42,7 +43,8 @@ class AutoAttack(Attack):
         queries: of Square, per example.
 
     Raises:
-        ValueError: if a name is unknown or given twice, or a number is below 1.
+        ValueError: if a name is unknown or given twice, a number is below 1, or, when it is used,
+            the model has too few classes for all of the attacks.
         ImportError: when it is used without ``pyautoattack``.
     """
 
@@ -92,22 +94,43 @@ class AutoAttack(Attack):
             return x
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
         with torch.no_grad():
-            classes = model(x[:1]).shape[1]
+            logits = model(x[:1])
+        check_logits(logits, y[:1])
+        classes = logits.shape[1]
+        searches = self._searches(self._possible(classes), model, classes, x.device, seed)
         with _isolated(x.device):
-            return first_that_fools(model, x, y, self._searches(model, classes, x.device, seed))
+            return first_that_fools(model, x, y, searches)
 
     def _searches(
-        self, model: Model, classes: int, device: torch.device, seed: int
+        self,
+        names: list[AttackName],
+        model: Model,
+        classes: int,
+        device: torch.device,
+        seed: int,
     ) -> Iterator[Search]:
-        for name in self.attacks:
-            if classes >= _FEWEST_CLASSES[name]:
-                perturb = self._perturb(name, model, classes, device, seed)
+        for name in names:
 
-                def search(x: Tensor, y: Tensor, perturb: Any = perturb) -> Tensor:
-                    found: Tensor = perturb(x.contiguous(), y)
-                    return self.perturbation.project(found.detach(), x)
+            def search(x: Tensor, y: Tensor, name: AttackName = name) -> Tensor:
+                # the library needs single precision, or double in all of its attacks but FAB
+                doubled = x.dtype == torch.float64 and name != "fab-t"
+                sound = _sound(model, x.dtype)
+                perturb = self._perturb(name, sound, classes, device, seed)
+                found = perturb((x if doubled else x.float()).contiguous(), y)
+                return self.perturbation.project(found.detach().to(x.dtype), x)
 
-                yield search
+            yield search
+
+    def _possible(self, classes: int) -> list[AttackName]:
+        """Return the attacks that work with so many classes."""
+        names = [name for name in self.attacks if classes >= _FEWEST_CLASSES[name]]
+        if not names:
+            raise ValueError(
+                f"AutoAttack: {', '.join(self.attacks)} needs at least "
+                f"{_FEWEST_CLASSES[self.attacks[0]]} classes, the model has {classes}; add "
+                "apgd-ce or fab-t to the attacks"
+            )
+        return names
 
     def _perturb(
         self, name: str, model: Model, classes: int, device: torch.device, seed: int
@@ -142,6 +165,29 @@ class AutoAttack(Attack):
         )
         perturb: Callable[[Tensor, Tensor], Tensor] = made.perturb
         return perturb
+
+
+def _sound(model: Model, dtype: torch.dtype) -> Model:
+    """Return the model as the library's attacks can use it.
+
+    They take the class with the largest logit for the answer. So an answer that is not finite
+    becomes one for an additional class, which is never right. Gradients are made finite.
+
+    Args:
+        model: images to logits.
+        dtype: what the model gets, whatever the precision of the library.
+    """
+
+    def answers(x: Tensor) -> Tensor:
+        logits = model(with_finite_gradients(x).to(dtype)).to(x.dtype)
+        sound = logits.isfinite().all(1, keepdim=True)
+        if bool(sound.all()):
+            return logits
+        none = torch.cat([torch.zeros_like(logits), torch.ones_like(logits[:, :1])], 1)
+        never = torch.full_like(logits[:, :1], torch.finfo(logits.dtype).min / 2)
+        return torch.where(sound, torch.cat([logits, never], 1), none)
+
+    return answers
 
 
 def _restarts(sparse: bool) -> int:

@@ -56,6 +56,10 @@ class Attack(ABC):
     def passes(self) -> Passes:
         """The highest cost per example."""
 
+    def by_loss(self) -> "Attack":
+        """Return the attack that maximises the loss, whether the decision is wrong or not."""
+        return self
+
     @abstractmethod
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return x' inside the perturbation of ``x``, for a model that is already ``frozen``.
@@ -75,15 +79,18 @@ class Attack(ABC):
         Args:
             model: images (N, C, H, W) in [0, 1] to logits (N, K).
             x: images in [0, 1].
-            y: true labels, (N,), int64.
+            y: true labels, (N,), int64, each below K.
             generator: source of randomness, on the device of ``x``; by default one with a fixed
                 seed.
 
         Raises:
-            ValueError: if ``x`` is not a float batch in [0, 1] or ``y`` does not fit it, or the
-                model's weights were made in ``torch.inference_mode``.
+            ValueError: if ``x`` is not a float batch in [0, 1], ``y`` does not fit it, the model
+                does not return at least two logits per image, or its weights were made in
+                ``torch.inference_mode``.
         """
         check_batch(x, y)
+        if not len(x):
+            return x.clone()
         if generator is None:
             generator = generator_for(0, type(self).__name__, device=x.device)
         with exact_settings(x.device), set_detect_anomaly(False), frozen(model):
@@ -107,12 +114,66 @@ def check_batch(x: Tensor, y: Tensor) -> None:
             "scale pixels to [0, 1] and do any normalisation inside the model"
         )
 
+    if len(y) and y.amin() < 0:
+        raise ValueError(f"labels: expected classes from 0, got {int(y.amin())}")
+
+
+def check_logits(logits: Tensor, y: Tensor) -> None:
+    """Raise ``ValueError`` unless ``logits`` is (N, K) with K >= 2."""
+    if logits.ndim != 2 or len(logits) != len(y) or logits.shape[1] < 2:
+        raise ValueError(
+            f"the model: expected logits of shape ({len(y)}, K) for K >= 2 classes, got "
+            f"{tuple(logits.shape)}; if it has one output z for two classes, return "
+            "torch.cat([-z, z], 1)"
+        )
+
+
+def check_labels(y: Tensor, classes: int) -> None:
+    """Raise ``ValueError`` unless all labels are in [0, classes)."""
+    wrong = y[(y < 0) | (y >= classes)]
+    if len(wrong):
+        raise ValueError(
+            f"labels: the model has {classes} classes, so expected labels from 0 to "
+            f"{classes - 1}, got {int(wrong[0])}"
+        )
+
+
+@contextmanager
+def naming_bad_labels(logits: Tensor, y: Tensor) -> Iterator[None]:
+    """Check logits, and turn an error about an index into one about the label that caused it.
+
+    Labels are not checked beforehand: in training that would wait for an accelerator.
+    """
+    check_logits(logits, y)
+    try:
+        yield
+    except (IndexError, RuntimeError):
+        check_labels(y, logits.shape[1])
+        raise
+
+
+def fooled(logits: Tensor, y: Tensor) -> Tensor:
+    """Return where a model is wrong: (N, K), (N,) -> (N,) of bool.
+
+    An answer is wrong if another class has the largest logit, or if any logit is not finite.
+
+    Raises:
+        ValueError: if the logits are not (N, K) with K >= 2, or a label is not in [0, K).
+    """
+    check_logits(logits, y)
+    check_labels(y, logits.shape[1])
+    return (logits.argmax(1) != y) | ~logits.isfinite().all(1)
+
 
 @torch.no_grad()
 def is_right(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """Return where the model's answer is ``y``, (N,); an answer that is not finite is wrong."""
-    logits = model(x)
-    return (logits.argmax(1) == y) & logits.isfinite().all(1)
+    """Return where the model is not ``fooled``, (N,) of bool."""
+    return ~fooled(model(x), y)
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return float32, or ``dtype`` if it is wider: half precision is too coarse to add up steps."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 class Freezer:

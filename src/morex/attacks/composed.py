@@ -1,7 +1,7 @@
 """Attacks on compositions: any attack on a ball, centred on the transformed images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ class SearchAround(Attack):
     def passes(self) -> Passes:
         """The cost of the attack."""
         return self.attack.passes
+
+    def by_loss(self) -> "SearchAround":
+        """Return the same for the search of the ball."""
+        return replace(self, attack=self.attack.by_loss())
 
     def centres(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return the transformed images, which are the centres of the ball."""

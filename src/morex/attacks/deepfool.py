@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Model, Passes, fooled, wide
+from morex.attacks.gradients import input_gradient, note_zeros
 from morex.attacks.losses import most_likely_wrong
 from morex.core.number_checks import check_numbers
 from morex.perturbations import L2, Ball, Linf
@@ -82,18 +83,19 @@ class DeepFool(Attack):
             y: true labels, (N,), int64.
         """
         end = moved = x.clone()
-        rows, walked = torch.arange(len(x), device=x.device), torch.zeros_like(x)
+        rows = torch.arange(len(x), device=x.device)
+        walked = torch.zeros_like(x, dtype=wide(x.dtype))
         logits = model(x)
         rivals = self._rivals(logits, y)
         for _ in range(self.steps):
-            standing = torch.nonzero(logits.argmax(1) == y).flatten()
+            standing = torch.nonzero(~fooled(logits, y)).flatten()
             if not len(standing):
                 break
             rows, x, y, rivals, walked, moved = (
                 t[standing] for t in (rows, x, y, rivals, walked, moved)
             )
-            walked = walked + self._step(model, moved, y, rivals)
-            moved = (x + (1 + self.overshoot) * walked).clamp(0, 1)
+            walked = walked + self._step(model, moved, y, rivals, rows)
+            moved = (x + (1 + self.overshoot) * walked).clamp(0, 1).to(x.dtype)
             end[rows] = moved
             logits = model(moved)
         return end
@@ -103,21 +105,24 @@ class DeepFool(Attack):
         count = min(self.candidates or logits.shape[1], logits.shape[1])
         return most_likely_wrong(logits, y, count - 1)
 
-    def _step(self, model: Model, moved: Tensor, y: Tensor, rivals: Tensor) -> Tensor:
+    def _step(self, model: Model, moved: Tensor, y: Tensor, rivals: Tensor, rows: Tensor) -> Tensor:
         """Return the shortest step to a linearised boundary, with one backward pass per rival."""
         ball = self.perturbation
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():
             logits = model(moved)
+            logits = logits.to(wide(logits.dtype))
             gains = (logits.gather(1, rivals) - logits.gather(1, y[:, None])).T
             totals = gains.sum(1).unbind()
-        normal = torch.zeros_like(moved)
+        normal = torch.zeros_like(moved, dtype=wide(moved.dtype))
         nearest = normal.new_full((len(moved),), torch.finfo(normal.dtype).max)
-        for k, gain in enumerate(gains.detach()):
-            (gradient,) = torch.autograd.grad(totals[k], moved, retain_graph=k + 1 < len(totals))
-            distance = gain.abs() / ball.dual_norm(gradient).clamp(min=1e-8)
+        for k, gain in enumerate(gains.detach().nan_to_num()):
+            gradient = input_gradient(totals[k], moved, rows, again=k + 1 < len(totals))
+            slope = ball.dual_norm(gradient).nan_to_num()  # a sum of large numbers overflows
+            distance = gain.abs() / slope.clamp(min=1e-8)
             closer = distance < nearest
             nearest = torch.where(closer, distance, nearest)
             normal = torch.where(closer.view(-1, 1, 1, 1), gradient, normal)
+        note_zeros(normal, rows)
         unit = ball.steepest_step(normal, 1.0, moved.detach())
         return (nearest + _NUDGE).view(-1, 1, 1, 1) * unit

@@ -1,22 +1,23 @@
 """Searches that draw or enumerate candidates, without gradients.
 
-====================  ======================================================================
-``WorstOfDraws``      several draws of a transform, the one with the largest loss
+====================  ========================================================================
+``WorstOfDraws``      several draws of a transform, the one that fools or has the largest loss
 ``WorstOfStrengths``  several draws at each of several strengths, the first that fools
 ``GridSearch``        every point of a grid over a spatial transformation
 ``RandomNoise``       uniform points of a ball: no other attack should be weaker
-====================  ======================================================================
+====================  ========================================================================
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Model, Passes, fooled
+from morex.attacks.best import Best, Goal, check_goal
 from morex.attacks.losses import cross_entropy
 from morex.attacks.sequence import Search, first_that_fools
 from morex.core.number_checks import check_numbers
@@ -25,9 +26,15 @@ from morex.perturbations import Ball, Spatial, Transform, draw
 
 @dataclass(frozen=True)
 class WorstOfDraws(Attack):
-    """Draw a transform ``draws`` times and return each example's image with the largest loss.
+    """Draw a transform ``draws`` times and return each example's worst image.
 
+    That is the draw with the largest loss of those that fool the model, or of all if none does.
     One draw, the default, is the plain transform and never calls the model.
+
+    Args:
+        perturbation: the transform.
+        draws: number of draws.
+        goal: what makes a draw the worst; ``loss`` is for training.
 
     Raises:
         ValueError: if ``draws`` is below 1, or the perturbation is not a transform.
@@ -35,6 +42,7 @@ class WorstOfDraws(Attack):
 
     perturbation: Transform
     draws: int = 1
+    goal: Goal = "fool"
 
     def __post_init__(self) -> None:
         """Check the budget."""
@@ -43,6 +51,11 @@ class WorstOfDraws(Attack):
             raise ValueError(f"WorstOfDraws draws transforms, got {self.perturbation}")
         if self.draws < 1:
             raise ValueError(f"WorstOfDraws needs draws >= 1, got {self.draws}")
+        check_goal(self.goal)
+
+    def by_loss(self) -> "WorstOfDraws":
+        """Return the same draws, of which the largest loss decides."""
+        return replace(self, goal="loss")
 
     @property
     def passes(self) -> Passes:
@@ -55,13 +68,13 @@ class WorstOfDraws(Attack):
         worst = draw(self.perturbation, x, generator)
         if self.draws == 1:
             return worst
-        largest = cross_entropy(model(worst), y)
-        for _ in range(self.draws - 1):
-            drawn = draw(self.perturbation, x, generator)
-            loss = cross_entropy(model(drawn), y)
-            worst = torch.where((loss > largest).view(-1, 1, 1, 1), drawn, worst)
-            largest = torch.maximum(loss, largest)
-        return worst
+        best, every = Best(worst), torch.arange(len(x), device=x.device)
+        for further in range(self.draws):
+            drawn = draw(self.perturbation, x, generator) if further else worst
+            logits = model(drawn)
+            fallen = fooled(logits, y) if self.goal == "fool" else None
+            best.update(every, drawn, fallen, cross_entropy(logits, y))
+        return best.x
 
 
 @dataclass(frozen=True)
@@ -189,6 +202,6 @@ class RandomNoise(Attack):
         found = x
         for _ in range(self.draws):
             moved = self.perturbation.random_start(x, generator)
-            wrong = model(moved).argmax(1) != y
+            wrong = fooled(model(moved), y)
             found = torch.where(wrong.view(-1, 1, 1, 1), moved, found)
         return found

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.best import Goal
 from morex.attacks.gate_losses import Gated, TowardsEach, TowardsExpert
 from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools
@@ -34,6 +35,7 @@ class DrawnSteering(Attack):
         steps: PGD steps.
         relative_step: the length of all steps together, in radii, as in ``PGD``.
         push: lambda, the weight of log w_j.
+        goal: what makes an iterate the best; ``loss`` is for training.
 
     Raises:
         ValueError: if ``push`` is not positive, or PGD does not accept the budget.
@@ -43,6 +45,7 @@ class DrawnSteering(Attack):
     steps: int = 20
     relative_step: float = 2.5
     push: float = 1.0
+    goal: Goal = "fool"
 
     def __post_init__(self) -> None:
         """Check the budget."""
@@ -57,10 +60,14 @@ class DrawnSteering(Attack):
         return self._plain().passes
 
     def _plain(self) -> PGD:
-        return PGD(self.perturbation, self.steps, self.relative_step)
+        return PGD(self.perturbation, self.steps, self.relative_step, goal=self.goal)
+
+    def by_loss(self) -> "DrawnSteering":
+        """Return the same search for the largest loss."""
+        return replace(self, goal="loss")
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return each example's iterate with the largest value of its loss."""
+        """Return each example's iterate that fools, or that with the largest value of its loss."""
         if not isinstance(model, Gated) or not len(x):
             return self._plain().search(model, x, y, generator)
         with torch.no_grad():
@@ -130,6 +137,6 @@ class GateSteering(Attack):
     ) -> Tensor:
         """Push the gate towards an expert, then search for another class from there."""
         loss = TowardsExpert(expert, fool=False)
-        router = replace(self._plain(), loss=loss, stop_when_fooled=False)
+        router = replace(self._plain(), loss=loss, stop_when_fooled=False, goal="loss")
         steered = router.search(model, x, y, generator)
         return self._plain().go_on(model, x, y, steered, generator)

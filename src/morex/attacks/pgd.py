@@ -13,8 +13,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
-from morex.attacks.losses import CROSS_ENTROPY, Loss, loss_of_rows
+from morex.attacks.base import Attack, Model, Passes, fooled
+from morex.attacks.best import Best, Goal, check_goal
+from morex.attacks.gradients import input_gradient, note_zeros
+from morex.attacks.losses import CROSS_ENTROPY, Loss, NotOfClasses, loss_of_rows
 from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
 
@@ -24,11 +26,12 @@ Keep = Literal["best", "last"]
 
 @dataclass(frozen=True)
 class PGD(Attack):
-    """PGD in a ball; returns, for every example, the iterate with the largest loss.
+    """PGD in a ball; returns the best iterate for every example.
 
-    All iterates of all restarts count, from the start to the last one. With ``keep="last"`` PGD
-    returns the last iterate without evaluating it (Madry et al. 2018). That saves a forward pass,
-    which matters in training, where searches are short.
+    All iterates of all restarts count, from the start to the last one. An iterate that fools the
+    model is better than one that does not, and then the larger loss is better. With
+    ``keep="last"`` PGD returns the last iterate without evaluating it (Madry et al. 2018). That
+    saves a forward pass, which matters in training, where searches are short.
 
     Args:
         perturbation: the ball to search; a tuple of balls makes it MSD over their union.
@@ -42,6 +45,7 @@ class PGD(Attack):
             the others; for evaluation, where only the decision counts.
         loss: what to maximise; the cross-entropy of the logits by default.
         keep: the iterate to return, the ``best`` of all or the ``last``.
+        goal: what makes an iterate the best; ``loss`` is for training.
 
     Raises:
         ValueError: if a number is out of its range, the perturbation is not made of balls, or
@@ -56,6 +60,7 @@ class PGD(Attack):
     stop_when_fooled: bool = False
     loss: Loss = CROSS_ENTROPY
     keep: Keep = "best"
+    goal: Goal = "fool"
 
     def __post_init__(self) -> None:
         """Check the budget."""
@@ -69,6 +74,7 @@ class PGD(Attack):
             )
         if self.keep not in get_args(Keep):
             raise ValueError(f"keep: expected {' or '.join(get_args(Keep))}, got {self.keep!r}")
+        check_goal(self.goal)
         if self.keep == "last" and (self.restarts > 1 or self.stop_when_fooled):
             raise ValueError(
                 'keep="last" needs restarts=1 and stop_when_fooled=False, got '
@@ -88,8 +94,18 @@ class PGD(Attack):
         """
         proposals = len(self.balls) if len(self.balls) > 1 else 0
         step = Passes(1 + proposals, 1)
-        seen = Passes(forward=1 if self.keep == "best" else 0)
+        seen = Passes(forward=0 if self.keep == "last" else 1)
         return (step * self.steps + seen) * self.restarts
+
+    def by_loss(self) -> "PGD":
+        """Return the same search for the largest loss."""
+        return replace(self, goal="loss")
+
+    @property
+    def _judges(self) -> bool:
+        """Whether it matters which iterates fool the model."""
+        of_classes = not isinstance(self.loss, NotOfClasses)
+        return of_classes and (self.stop_when_fooled or self.goal == "fool")
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return for each example the best iterate of all restarts, or the last one."""
@@ -104,7 +120,7 @@ class PGD(Attack):
     def _search(
         self, model: Model, x: Tensor, y: Tensor, start: Tensor | None, generator: torch.Generator
     ) -> Tensor:
-        best = _Best(x) if self.keep == "best" else None
+        best = None if self.keep == "last" else Best(x)
         for _ in range(self.restarts):
             last = self._ascend(model, x, y, start, best, generator)
         return best.x if best else last
@@ -115,7 +131,7 @@ class PGD(Attack):
         x: Tensor,
         y: Tensor,
         start: Tensor | None,
-        best: "_Best | None",
+        best: Best | None,
         generator: torch.Generator,
     ) -> Tensor:
         """Do one restart on the examples that are not fooled yet; return their last iterates.
@@ -130,11 +146,11 @@ class PGD(Attack):
             return x
         moved = self._start(x, generator) if start is None else start[rows]
         for _ in range(self.steps):
-            score, gradient = self._score_and_gradient(loss, model, moved, y)
+            fallen, score, gradient = self._look(loss, model, moved, y, rows)
             if best:
-                best.update(rows, moved, score)
-            if self.stop_when_fooled:
-                standing = score < torch.inf
+                best.update(rows, moved, fallen, score)
+            if self.stop_when_fooled and fallen is not None:
+                standing = ~fallen
                 rows, x, y, moved, gradient = (t[standing] for t in (rows, x, y, moved, gradient))
                 if not len(rows):
                     return moved
@@ -142,21 +158,26 @@ class PGD(Attack):
             moved = self._step(loss, model, x, y, moved, gradient)
         if best:
             with torch.no_grad():
-                best.update(rows, moved, self._score(*loss(model, moved, y), y))
+                logits, score = loss(model, moved, y)
+                best.update(rows, moved, self._fallen(logits, y), score)
         return moved
 
-    def _score(self, logits: Tensor, loss: Tensor, y: Tensor) -> Tensor:
-        """Return the loss, infinite for an example whose search ends because it is fooled."""
-        return loss.masked_fill(logits.argmax(1) != y, torch.inf) if self.stop_when_fooled else loss
+    def _fallen(self, logits: Tensor, y: Tensor) -> Tensor | None:
+        """Return where the model is fooled, or None where only the loss matters."""
+        return fooled(logits, y) if self._judges else None
 
-    def _score_and_gradient(
-        self, loss: Loss, model: Model, moved: Tensor, y: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _look(
+        self, loss: Loss, model: Model, moved: Tensor, y: Tensor, rows: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Return where the model is fooled, the loss, and its gradient, all per example."""
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():
             logits, value = loss(model, moved, y)
-            (gradient,) = torch.autograd.grad(value.sum(), moved)
-        return self._score(logits.detach(), value.detach(), y), gradient
+            gradient = input_gradient(value.sum(), moved, rows)
+        fallen = self._fallen(logits.detach(), y)
+        if fallen is not None:
+            note_zeros(gradient, rows, ~fallen)
+        return fallen, value.detach(), gradient
 
     def _start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if not self.random_start:
@@ -170,7 +191,7 @@ class PGD(Attack):
     def _step(
         self, loss: Loss, model: Model, x: Tensor, y: Tensor, moved: Tensor, gradient: Tensor
     ) -> Tensor:
-        """Take the steepest step; of several balls, the one that leads to the largest loss."""
+        """Take the steepest step; of several balls, the one that fools or has the largest loss."""
         steps = [
             ball.project(
                 moved
@@ -182,27 +203,12 @@ class PGD(Attack):
         if len(steps) == 1:
             return steps[0]
         with torch.no_grad():
-            losses = torch.stack([loss(model, step, y)[1] for step in steps])
+            seen = [loss(model, step, y) for step in steps]
+        losses = torch.stack([value for _, value in seen])
+        if self._judges:
+            fallen = torch.stack([fooled(logits, y) for logits, _ in seen])
+            losses = losses.masked_fill(fallen.any(0) & ~fallen, -torch.inf)
         return _take(steps, losses.argmax(0))
-
-
-class _Best:
-    """The image with the largest score found so far, for every example."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.x = x.clone()
-        self.score = x.new_full(x.shape[:1], -torch.inf, dtype=torch.float32)
-
-    def standing(self) -> Tensor:
-        """Return the rows whose score is still finite."""
-        return torch.nonzero(self.score < torch.inf).flatten()
-
-    def update(self, rows: Tensor, moved: Tensor, score: Tensor) -> None:
-        """Keep ``moved`` for those ``rows`` where ``score`` is above the best so far."""
-        score = score.to(self.score.dtype)
-        better = score > self.score[rows]
-        self.score[rows] = torch.where(better, score, self.score[rows])
-        self.x[rows] = torch.where(better.view(-1, 1, 1, 1), moved.detach(), self.x[rows])
 
 
 def _take(candidates: list[Tensor], which: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Model, Passes, is_right, wide
 from morex.core.number_checks import check_numbers
 from morex.perturbations import L2, Ball, Linf
 
@@ -65,13 +65,13 @@ class RayS(Attack):
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return an image in the ball for every example, a fooling one where it is found."""
         end = x.clone()
-        rows = torch.nonzero(model(x).argmax(1) == y).flatten()
+        rows = torch.nonzero(is_right(model, x, y)).flatten()
         rays, y = _Rays(self.perturbation, x[rows], self.tolerance), y[rows]
         for _ in range(self.queries - 1):
             if not len(rows):
                 return end
             z = rays.ask()
-            done = rays.learn(z, model(z).argmax(1) != y)
+            done = rays.learn(z, ~is_right(model, z, y))
             standing = torch.nonzero(~done).flatten()
             if len(standing) < len(rows):
                 end[rows[done]] = z[done]
@@ -89,7 +89,7 @@ class _Rays:
     """
 
     def __init__(self, ball: Ball, x: Tensor, tolerance: float) -> None:
-        self.ball, self.x = ball, x
+        self.ball, self.x, self.dtype = ball, x.to(wide(x.dtype)), x.dtype
         pixels = x.shape[1:].numel()
         self.blocks, self.finest = _schedule(pixels, x.device)
         # A stride of t moves x by at most t * ||1||, so this gap bounds the radius' error.
@@ -98,8 +98,8 @@ class _Rays:
         self.rounding = torch.finfo(x.dtype).eps * unit  # of a length in the ball's norm
         self.enough = max(ball.eps - self.rounding, 0.0)
         self.pixel = torch.arange(pixels, device=x.device)
-        self.signs = torch.ones_like(x).flatten(1)
-        self.radius = x.new_full((len(x),), torch.inf)
+        self.signs = torch.ones_like(self.x).flatten(1)
+        self.radius = self.x.new_full((len(x),), torch.inf)
         self.block = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         self.bisecting = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.low, self.high, self.reached = (torch.zeros_like(self.radius) for _ in range(3))
@@ -115,7 +115,7 @@ class _Rays:
         middle = torch.where(self.high > reach, torch.maximum(middle, reach), middle)
         self.stride = torch.where(self.bisecting, middle, reach)
         moved = self.x + (self.stride[:, None] * self.tried).view_as(self.x)
-        return moved.clamp(0, 1)
+        return moved.clamp(0, 1).to(self.dtype)
 
     def learn(self, z: Tensor, fooled: Tensor) -> Tensor:
         """Use the decisions at ``z``; return which examples are fooled inside the ball."""
@@ -141,7 +141,7 @@ class _Rays:
 
     def best(self) -> Tensor:
         """Return the ends of the best rays inside the ball: clamp(x + t s) of length eps."""
-        return self.ball.project(self.x + self.signs.view_as(self.x), self.x)
+        return self.ball.project(self.x + self.signs.view_as(self.x), self.x).to(self.dtype)
 
     def _stride(self, signs: Tensor, radius: Tensor) -> Tensor:
         """Return the t in [0, 1] at which clamp(x + t s) - x has the length ``radius``.

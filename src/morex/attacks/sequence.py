@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes, is_right
+from morex.attacks.gradients import among
 from morex.perturbations import Perturbation
 
 Search = Callable[[Tensor, Tensor], Tensor]
@@ -31,7 +32,8 @@ def first_that_fools(model: Model, x: Tensor, y: Tensor, searches: Iterable[Sear
     for search in searches:
         if not len(rows):
             break
-        moved = search(x[rows], y[rows]).detach()
+        with among(rows):
+            moved = search(x[rows], y[rows]).detach()
         found[rows] = moved
         rows = rows[is_right(model, moved, y[rows])]
     return found
@@ -70,6 +72,10 @@ class InTurn(Attack):
         """All attacks, one decision after each, and one before."""
         decisions = Passes(forward=1 + len(self.attacks))
         return sum((attack.passes for attack in self.attacks), decisions)
+
+    def by_loss(self) -> "InTurn":
+        """Return the same for every attack."""
+        return InTurn(tuple(attack.by_loss() for attack in self.attacks))
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image."""

@@ -71,6 +71,10 @@ class Targeted(Attack):
         """The cost of the PGD, and a forward pass to choose the targets."""
         return self.attack.passes + Passes(forward=1)
 
+    def by_loss(self) -> "Targeted":
+        """Return the same for the PGD."""
+        return replace(self, attack=self.attack.by_loss())
+
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Choose the targets on the clean images, then run PGD towards them."""
         with torch.no_grad():

@@ -23,6 +23,7 @@ from morex.attacks import (
     RandomNoise,
     RayS,
     Targeted,
+    cross_entropy,
 )
 from morex.attacks.gate_losses import Gated
 from morex.attacks.losses import margin
@@ -49,8 +50,13 @@ class Searched:
 
     @classmethod
     def by_strong_pgd(cls, audited: Audited, ball: Ball, steps: int) -> Self:
-        """Run PGD with twice the steps and two restarts."""
-        strong = PGD(ball, 2 * steps, relative_step=10, restarts=2, stop_when_fooled=True)
+        """Run PGD on the plain cross-entropy with twice the steps and two restarts.
+
+        The loss of ``PGD`` by default would make up for logits so large that the gradient of the
+        cross-entropy vanishes. An audit is to notice them.
+        """
+        plain = OfLogits(cross_entropy)
+        strong = PGD(ball, 2 * steps, 10, restarts=2, stop_when_fooled=True, loss=plain)
         return cls(audited, ball, strong, audited.standing(strong, "strong"))
 
 
@@ -76,7 +82,7 @@ def findings_in(audited: Audited, ball: Ball, steps: int, queries: int) -> Itera
 def effort(searched: Searched) -> Finding:
     """Point 1: many steps beat one, and doubling the effort changes almost nothing."""
     audited, ball, strong = searched.audited, searched.ball, searched.strong
-    one = PGD(ball, steps=1, relative_step=1, random_start=False)
+    one = PGD(ball, steps=1, relative_step=1, random_start=False, loss=strong.loss)
     more = replace(strong, steps=2 * strong.steps, restarts=2 * strong.restarts)
     single = percent(audited.standing(one, "one step"))
     usual = percent(searched.standing)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from morex.artifacts.findings import Finding, Verdict
-from morex.attacks import Attack
+from morex.attacks import Attack, is_right
 from morex.core.seeding import generator_for
 from morex.evaluation.feasibility import check_feasible
 from morex.perturbations import Ball
@@ -62,9 +61,7 @@ class Audited:
         generator = generator_for(self.seed, "audit", name, device=self.x.device)
         moved = attack.search(self.model, self.x, self.y, generator).detach()
         check_feasible(attack.perturbation, self.x, moved, name)
-        with torch.no_grad():
-            right: Tensor = self.model(moved).argmax(1) == self.y
-        return right
+        return is_right(self.model, moved, self.y)
 
 
 def percent(which: Tensor) -> float:

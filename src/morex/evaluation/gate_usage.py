@@ -49,7 +49,8 @@ def gate_usage(
         for row in suite:
             if attack := one_run(row.attack):
                 place = ("gate", row.name)
-                batches = moved_batches(mixture, images, attack, place, seed, batch_size)
+                by_loss = attack.by_loss()  # to see the gate at full strength
+                batches = moved_batches(mixture, images, by_loss, place, seed, batch_size)
                 answers = [expert_answers(mixture, moved) for moved in batches]
                 found = torch.cat([a.weights for a in answers if a.weights is not None])
                 classes += [a.classes for a in answers]

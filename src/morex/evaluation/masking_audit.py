@@ -8,11 +8,10 @@ gradients, other losses, attacks on parts of the model.
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from morex.artifacts.findings import Finding
-from morex.attacks import frozen
+from morex.attacks import frozen, is_right
 from morex.core.precision import exact_settings
 from morex.core.threads import threads_for
 from morex.data import ImageSet
@@ -70,8 +69,7 @@ def audit_model(
 def _right_images(model: nn.Module, data: ImageSet, examples: int) -> tuple[Tensor, Tensor]:
     images = data.first(examples)
     x, y = images.pixels(slice(None)), images.labels
-    with torch.no_grad():
-        right = model(x).argmax(1) == y
+    right = is_right(model, x, y)
     if not right.any():
         raise ValueError(
             f"the model gets none of the {len(images)} images right: there is nothing to audit"

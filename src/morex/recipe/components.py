@@ -102,8 +102,9 @@ ATTACKS: dict[str, type[Attack]] = {
 COMPOSITION = "compose"
 """The kind of a sequence of perturbations, whose parts are named or written out."""
 
-_NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep"}
-"""Fields of an attack that a row does not set. A row always keeps the best iterate."""
+_NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep", "goal"}
+"""Fields of an attack that a row does not set. A row always keeps the best image, and what fools
+the model outranks any loss."""
 
 
 class _Composition(Strict):

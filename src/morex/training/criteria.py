@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from morex.attacks import fooled
 from morex.attacks.gate_losses import check_choices
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
@@ -33,7 +34,7 @@ class Criterion(ABC):
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return where the model gives the right answer, (N,) of bool."""
         logits, right = self.answers(model, batch)
-        return logits.argmax(1) == right
+        return ~fooled(logits, right)
 
 
 class ClassOfImage(Criterion):

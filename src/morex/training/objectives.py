@@ -44,6 +44,10 @@ class Batch:
 class Objective(ABC):
     """The inner maximisation of a training step over its ``members``.
 
+    A step trains on the images with the largest loss. So the members are taken as
+    ``Attack.by_loss`` returns them: an attack that prefers images that fool the model, as an
+    evaluation does, here prefers the largest loss.
+
     Raises:
         ValueError: if there is no member.
     """
@@ -51,9 +55,11 @@ class Objective(ABC):
     members: tuple[Attack, ...]
 
     def __post_init__(self) -> None:
-        """Check the members."""
+        """Check the members, and let them maximise the loss."""
         if not self.members:
             raise ValueError(f"{type(self).__name__} needs at least one member, got none")
+        members = tuple(member.by_loss() for member in self.members)
+        object.__setattr__(self, "members", members)
 
     @abstractmethod
     def build(
@@ -97,6 +103,7 @@ class Single(Objective):
         """Check that there is one member."""
         if len(self.members) != 1:
             raise ValueError(f"Single takes one member, got {len(self.members)}")
+        super().__post_init__()
 
     def build(
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
