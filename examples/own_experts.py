@@ -1,4 +1,4 @@
-"""A mixture of your own experts: build it, train its gate, attack it.
+"""A mixture of your own experts: build it, train its gate, attack it, save it.
 
     python examples/own_experts.py
 
@@ -6,30 +6,15 @@ The experts are small torch modules that know nothing of morex. It takes half a 
 with AVX2, and less with AVX512.
 """
 
+from pathlib import Path
+
 import torch
-from torch import nn
+from small_net import SmallNet
 
 import morex
 from morex.attacks import PGD, WorstOfDraws
 from morex.perturbations import L2, Clean, Linf
 from morex.training import SideBySide, Single
-
-
-class SmallNet(nn.Module):
-    """An expert: any module that takes images in [0, 1] to logits and ends in a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2), nn.ReLU()
-        )
-        self.fc = nn.Linear(144, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the logits."""
-        logits: torch.Tensor = self.fc(self.features(x).flatten(1))
-        return logits
-
 
 torch.manual_seed(0)
 clean_net, robust_net = SmallNet(), SmallNet()
@@ -53,3 +38,11 @@ for row in outcomes.rows:
     print(row, outcomes.accuracy(row).value, outcomes.accuracy(row).interval)
 print("union", outcomes.union().mean())
 # [/guide]
+
+# its experts are made again by their class, whose file must stay where it is
+network = Path(__file__).with_name("small_net.py")
+morex.save(mixture, "runs/own-experts", factory=f"{network}:SmallNet")
+again = morex.load("runs/own-experts")
+pixels = data.test.pixels(slice(0, 100))
+assert torch.equal(again(pixels), mixture.eval()(pixels))
+print("saved in runs/own-experts")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from morex.core.user_code import object_named
 from morex.models.external import (
     RANGES,
     ForeignModelError,
@@ -48,8 +49,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "def function(): return lambda x: x.flatten(1)[:, :2]\n"
         "def broken(): raise KeyError('weights')\n"
         "def number(): return 3\n"
+        "def leaves(): raise SystemExit(0)\n"
         "made = torch.nn.Identity()\n"
     )
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield "of_somebody"
@@ -60,6 +63,19 @@ def test_factories_modules_and_functions(module: str) -> None:
     assert isinstance(import_model(f"{module}:make"), nn.Flatten)
     assert isinstance(import_model(f"{module}:made"), nn.Identity)
     assert import_model(f"{module}:function")(pixels()).shape == (5, 2)
+    assert isinstance(import_model(f"{module}.py:make"), nn.Flatten)
+    assert isinstance(import_model(f"{Path.cwd()}/{module}.py:make"), nn.Flatten)
+
+
+def test_a_changed_file_is_executed_again(module: str) -> None:
+    path = Path(f"{module}.py")
+    first = object_named(f"{module}.py:make")
+    assert object_named(f"{module}.py:make") == first
+    path.write_text(path.read_text().replace("Flatten", "Identity"))
+    second = object_named(f"{module}.py:make")
+    assert second.version != first.version
+    assert isinstance(second.value(), nn.Identity)
+    assert isinstance(first.value(), nn.Flatten)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +83,16 @@ def test_factories_modules_and_functions(module: str) -> None:
     [
         ("of_somebody", "expected package.module:factory"),
         ("of_nobody:make", "ModuleNotFoundError"),
-        ("of_somebody:nothing", "AttributeError"),
-        ("of_somebody:broken", "KeyError: 'weights'"),
-        ("of_somebody:number", "made a int, expected a torch module"),
+        ("of_somebody:nothing", "of_somebody defines no 'nothing'; correct the name"),
+        ("of_somebody:mak", "did you mean 'make'"),
+        ("of_somebody:broken", "of_somebody:broken: KeyError: 'weights'"),
+        ("of_somebody:leaves", "of_somebody:leaves: SystemExit: 0"),
+        ("of_somebody.py:leaves", "of_somebody.py:leaves: SystemExit: 0"),
+        ("leaves.py:make", "leaves.py:make: importing leaves.py: SystemExit: 0"),
+        ("nowhere.py:make", "there is no file 'nowhere.py' in /"),
+        (":make", "expected package.module:factory or path/to/file.py:factory"),
+        ("of_somebody.py:", "expected package.module:factory or path/to/file.py:factory"),
+        ("of_somebody:number", "returned an object of type int; expected a torch module"),
     ],
 )
 def test_what_cannot_be_imported_is_named(module: str, name: str, message: str) -> None:

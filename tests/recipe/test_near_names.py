@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 from tiny import changed, raw_recipe
 
+from morex.core.near import did_you_mean, not_among
 from morex.perturbations import L2, Clean, Linf
 from morex.recipe import RecipeError, load_recipe, load_suite, parse_recipe, shipped_recipes
 from morex.recipe.extend import extended, shrunk
 from morex.recipe.lineage import unused_models
-from morex.recipe.near import did_you_mean, not_among
 from morex.recipe.overrides import with_overrides
 
 

@@ -34,7 +34,7 @@ Experts = Annotated[
     typer.Option(
         metavar="NAME=MODEL",
         help="A trained expert for an added perturbation: rain=FOLDER, rain=NAME of a shipped "
-        "model, or rain=package.module:factory for any torch classifier; may be repeated.",
+        "model, or rain=path/to/net.py:factory for any torch classifier; may be repeated.",
     ),
 ]
 ExtendedMixture = Annotated[

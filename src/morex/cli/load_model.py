@@ -25,7 +25,7 @@ class EvaluationRequest:
 
     Args:
         model: a saved model's folder, a shipped name, ``hf://owner/name``, or
-            ``package.module:factory``.
+            ``path/to/file.py:factory``.
         recipe: the recipe whose data, perturbations and suite to use; None for the model's own.
         suite: a suite to use instead of the recipe's.
         folder: the folder with the data, if not the recipe's.

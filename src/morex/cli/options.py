@@ -41,7 +41,8 @@ AnyModel = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help=f"{SAVED_MODEL}; or any torch classifier, as package.module:factory.",
+        help=f"{SAVED_MODEL}; or any torch classifier, as path/to/net.py:factory or "
+        "package.module:factory.",
     ),
 ]
 DataFolder = Annotated[
@@ -97,7 +98,7 @@ InputRange = Annotated[
     str,
     typer.Option(
         metavar="RANGE",
-        help="For a torch classifier (package.module:factory): the pixel range that it expects, "
+        help="For a torch classifier (path/to/net.py:factory): the pixel range that it expects, "
         "0..1, -1..1 or 0..255.",
     ),
 ]

@@ -9,6 +9,7 @@
 ``extend``    adds experts to a trained mixture, or removes some
 ``external``  classifiers that morex did not make
 ``in_place``  copies of images for networks that may change them
+``made_by``   modules of the user in a model that is saved
 ``kinds``     the kinds of models that can be saved, and their form in JSON
 ``save``      writes a model to a folder
 ``folder``    reads a model's folder: safetensors and JSON

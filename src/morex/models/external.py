@@ -1,15 +1,14 @@
-"""Models that morex did not make: any torch classifier by ``package.module:factory``.
+"""Models that morex did not make: any torch classifier, by the function that makes it.
+
+The function is named as ``path/to/file.py:factory`` or ``package.module:factory``.
 
 Attacks work on pixels in [0, 1]. Classifiers that expect another range, or normalised pixels, are
 wrapped here. Whether the declared range is the right one is checked by trying the others.
 """
 
 import hashlib
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from morex.core.number_checks import check_numbers
+from morex.core.user_code import UserCodeError, absolute, called, object_named
 from morex.models.hub import on_hub
 
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -76,7 +76,7 @@ class ForeignConfig:
     """A factory, and the pixels that its classifier expects.
 
     Args:
-        factory: ``package.module:factory``.
+        factory: ``path/to/file.py:factory`` or ``package.module:factory``.
         input_range: the range of its pixels, a key of ``RANGES``.
         mean, std: per channel, subtracted and divided by afterwards; empty for neither.
         last_layer: the dotted name of its last linear layer, which a mixture fine-tunes.
@@ -108,14 +108,20 @@ class ForeignConfig:
 class Foreign(Rescaled):
     """The classifier that a factory makes, as a model of pixels in [0, 1].
 
+    Args:
+        config: the factory, and the pixels that its classifier expects.
+        classifier: a module that the factory has made; by default it is called.
+
     Raises:
         ForeignModelError: if it cannot be made.
     """
 
-    def __init__(self, config: ForeignConfig) -> None:
+    def __init__(self, config: ForeignConfig, classifier: nn.Module | None = None) -> None:
         low, high = RANGES[config.input_range]
         numbers = {"mean": config.mean, "std": config.std} if config.mean or config.std else {}
-        super().__init__(import_model(config.factory), low, high, **numbers)
+        if classifier is None:
+            classifier = import_model(config.factory)
+        super().__init__(classifier, low, high, **numbers)
         self.config = config
 
     @property
@@ -124,8 +130,8 @@ class Foreign(Rescaled):
         return self.config.path
 
     def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
-        """Return its configuration."""
-        return asdict(self.config)
+        """Return its configuration; the path of a factory becomes absolute."""
+        return asdict(self.config) | {"factory": absolute(self.config.factory)}
 
     @classmethod
     def from_json(
@@ -144,33 +150,35 @@ class Foreign(Rescaled):
 
 
 def is_factory(name: str) -> bool:
-    """Return whether ``name`` is a ``package.module:factory`` and not a folder."""
+    """Return whether ``name`` is that of a factory, and not a folder or a model on the hub."""
     return ":" in name and not on_hub(name) and not Path(name).exists()
 
 
 def import_model(name: str) -> nn.Module:
-    """Return the torch module that ``package.module:factory`` makes; a function is wrapped in one.
+    """Return the torch module that a factory makes; a function is wrapped in one.
 
-    Modules in the current folder are found as well.
+    Args:
+        name: ``path/to/file.py:factory`` or ``package.module:factory``, a function without
+            arguments or the class of a module; or a module itself.
 
     Raises:
         ForeignModelError: if it cannot be imported or called, or does not make a model.
     """
-    module_name, colon, attribute = name.partition(":")
-    if not (module_name and colon and attribute):
-        raise ForeignModelError(f"expected package.module:factory, got {name!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     try:
-        factory = getattr(import_module(module_name), attribute)
-        made = factory if isinstance(factory, nn.Module) else factory()
-    except Exception as error:
-        raise ForeignModelError(f"{name}: {type(error).__name__}: {error}") from error
+        factory = object_named(name).value
+        if isinstance(factory, nn.Module):
+            return factory
+        made = called(name, factory)
+    except UserCodeError as error:
+        raise ForeignModelError(str(error)) from error
     if isinstance(made, nn.Module):
         return made
     if callable(made):
         return _Called(made)
-    raise ForeignModelError(f"{name} made a {type(made).__name__}, expected a torch module")
+    raise ForeignModelError(
+        f"{name} returned an object of type {type(made).__name__}; expected a torch module, or a "
+        "function from images to logits"
+    )
 
 
 class _Called(nn.Module):

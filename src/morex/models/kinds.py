@@ -47,6 +47,11 @@ KINDS: Mapping[str, type[Saveable]] = {
 _NAMES: Mapping[type, str] = {cls: kind for kind, cls in KINDS.items()}
 
 
+def is_kind(model: nn.Module) -> bool:
+    """Return whether the class of a model is in ``KINDS``. A subclass is not."""
+    return type(model) in _NAMES
+
+
 def describe(model: nn.Module) -> dict[str, Any]:
     """Return the form of a model in JSON.
 
@@ -57,8 +62,8 @@ def describe(model: nn.Module) -> dict[str, Any]:
     kind = _NAMES.get(type(model))
     if kind is None:
         raise ModelError(
-            f"cannot save a {type(model).__name__}: only morex's networks and mixtures of them can "
-            "be rebuilt from JSON; save the state_dict of other modules yourself"
+            f"cannot save a {type(model).__name__}, which is not a network of morex: name the "
+            "function or class that makes it, for example factory='path/to/net.py:make'"
         )
     saveable: Saveable = model  # type: ignore[assignment]  # its class is in KINDS
     return {"kind": kind} | saveable.to_json(describe)

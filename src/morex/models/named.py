@@ -184,7 +184,7 @@ def open_model(
     """Return the model of that name, opened.
 
     Args:
-        name: as for ``find_model``; or ``package.module:factory``.
+        name: as for ``find_model``; or ``path/to/file.py:factory``.
         input_range: the pixels that a factory's classifier wants, as for ``ForeignConfig``. This
             and what follows has no effect on a saved model.
         mean: what is subtracted from each channel.

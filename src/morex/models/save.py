@@ -14,6 +14,7 @@ from morex.core.files import write_atomically
 from morex.core.trust import code_named, signature
 from morex.models.folder import DESCRIPTION, WEIGHTS, ModelFolder, text_to_sign
 from morex.models.kinds import describe
+from morex.models.made_by import Factories, with_factories
 from morex.models.mixture import Ensemble
 
 
@@ -24,25 +25,34 @@ def save_model(
     about: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     beside: Sequence[str] = (),
+    factory: Factories | None = None,
 ) -> None:
     """Write ``model`` to ``folder``: each file atomically, and the description last.
 
     Args:
-        model: a ``ResNet``, a ``Foreign`` classifier, or a mixture of them.
+        model: a ``ResNet``, a ``Foreign`` classifier, or a mixture of them; with ``factory`` also
+            another module, or a mixture with such experts or such a gate.
         folder: the folder, which is made if it does not exist.
         about: JSON values to save beside it, such as class names; ``NamedModel.about`` has them.
         dtype: store floating-point weights in this type, for example ``torch.bfloat16``.
         beside: the names of neighbouring folders with saved networks. Weights that an expert of a
             mixture has in common with one of them are not written again, but read from there.
+        factory: what makes modules that are not of morex, as ``path/to/net.py:name`` or
+            ``package.module:name``: a function without arguments, or a class. For a mixture it may
+            be a mapping from the names of experts, and from ``gate``. Loading the model imports and
+            calls it.
 
     Raises:
         ModelError: if a folder in ``beside`` holds no model, or a part of the model is of a kind
-            that cannot be rebuilt from JSON.
+            that cannot be rebuilt from JSON, or ``factory`` makes another kind of module.
+        ForeignModelError: if ``factory`` cannot be imported or called.
         TypeError: if ``about`` holds something that JSON cannot express.
         ValueError: if ``dtype`` is not a floating-point type, or a finite weight is too large for
             it. Then nothing is written.
     """
     folder = Path(folder)
+    if factory is not None:
+        model = with_factories(model, factory)
     described = {"format": 1, "model": describe(model), "about": dict(about or {})}
     described = json.loads(json.dumps(described))  # fails before anything is written
     weights = {

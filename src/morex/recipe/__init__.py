@@ -6,7 +6,6 @@
 ``overrides``        ``a.b=value``, and names that it must not make
 ``inherited``        what models inherit from sections of the recipe
 ``mistakes``         what is wrong with the form of a recipe, in words
-``near``             the nearest names to one that is not known
 ``schema``           a recipe and its sections
 ``read_yaml``        YAML 1.2 as recipes and suites are written
 ``numbers_as_text``  strict numbers, and fractions as text

@@ -7,11 +7,11 @@ import numpy as np
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import COMPUTED_ROWS
 from morex.artifacts.schema import LONGEST_NAME
+from morex.core.near import not_among
 from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
 from morex.recipe.models import AnyModel, MixtureModel, RobustGate, TrainedModel
-from morex.recipe.near import not_among
 from morex.recipe.schema import Recipe, slug
 
 

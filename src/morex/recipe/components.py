@@ -34,6 +34,7 @@ from morex.attacks import (
     WorstOfStrengths,
     attack_on,
 )
+from morex.core.near import not_among
 from morex.core.trust import names_file
 from morex.perturbations import (
     L1,
@@ -64,7 +65,6 @@ from morex.perturbations import (
 )
 from morex.recipe.custom import described, make_own
 from morex.recipe.fields import Strict
-from morex.recipe.near import not_among
 
 __all__ = [
     "ATTACKS",

@@ -1,18 +1,15 @@
 """Custom perturbations from a Python file: ``kind: path/to/file.py:Name``."""
 
 import dataclasses
-import hashlib
-import importlib.util
 import inspect
-import sys
-from pathlib import Path
 from typing import Any
 
+from morex.core.near import not_among
 from morex.core.number_checks import check_numbers
+from morex.core.user_code import UserCodeError, object_named
 from morex.perturbations import Around, Chain, Perturbation
 from morex.perturbations.validate import check_perturbation
 from morex.recipe.errors import RecipeError
-from morex.recipe.near import not_among
 from morex.recipe.numbers_as_text import read_number
 
 _CODE = "code"
@@ -51,14 +48,11 @@ def load_class(kind: str) -> type[Perturbation]:
         RecipeError: if there is no such file or class, or the class is not a frozen dataclass
             derived from a perturbation.
     """
-    file, _, name = kind.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise RecipeError(f"{kind}: there is no file {file!r} in {Path.cwd()}")
-    code = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    module_name = f"morex_own_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{code}"
-    module = sys.modules.get(module_name) or _imported(module_name, path, kind)
-    cls = getattr(module, name, None)
+    try:
+        cls, code = object_named(kind)
+    except UserCodeError as error:
+        raise RecipeError(str(error)) from error
+    name = kind.rpartition(":")[2]
     if not (inspect.isclass(cls) and issubclass(cls, Perturbation)):
         raise RecipeError(f"{kind}: {name} is not a class derived from Transform or Ball")
     if not dataclasses.is_dataclass(cls) or inspect.isabstract(cls):
@@ -67,20 +61,6 @@ def load_class(kind: str) -> type[Perturbation]:
         )
     _origins[cls] = kind, code
     return cls
-
-
-def _imported(name: str, path: Path, kind: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where dataclasses look up their module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise RecipeError(f"{kind}: importing {path}: {type(error).__name__}: {error}") from error
-    return module
 
 
 def described(perturbation: Perturbation) -> dict[str, Any]:

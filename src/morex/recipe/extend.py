@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from morex.core.near import not_among
 from morex.perturbations import Ball, Perturbation, Transform
 from morex.recipe.components import AttackSpec
 from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import trained_whole
 from morex.recipe.load import parse_recipe
 from morex.recipe.models import MixtureModel
-from morex.recipe.near import not_among
 from morex.recipe.schema import Recipe
 
 _SHORT: Mapping[str, Mapping[str, float]] = {
@@ -66,7 +66,7 @@ def extended(
         mixture: the model to extend.
         new: perturbations as recipes write them, by name.
         trained: trained experts for some of them, by the name of the perturbation: a saved model,
-            or ``package.module:factory``.
+            or ``path/to/file.py:factory``.
 
     Raises:
         RecipeError: if there is no such mixture, a name is taken, a perturbation is wrong, or a

@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from morex.core.file_errors import near_file
+from morex.core.near import did_you_mean
 from morex.recipe.catalogue import read_shipped, shipped_recipes
 from morex.recipe.checks import problems_of
 from morex.recipe.errors import RecipeError
 from morex.recipe.inherited import with_defaults
 from morex.recipe.mistakes import form_problems
-from morex.recipe.near import did_you_mean
 from morex.recipe.overrides import with_overrides
 from morex.recipe.read_yaml import as_mapping, read_yaml
 from morex.recipe.schema import Recipe

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from morex.core.near import did_you_mean, not_among
 from morex.recipe.inherited import origin
-from morex.recipe.near import did_you_mean, not_among
 from morex.recipe.schema import Recipe
 
 _EXPECTED = {

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+from morex.core.near import did_you_mean
 from morex.recipe.errors import RecipeError
-from morex.recipe.near import did_you_mean
 from morex.recipe.read_yaml import parse_yaml
 
 _PARENTS = ("experts", "warm_start")

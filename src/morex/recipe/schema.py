@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from morex.artifacts.schema import FolderName
+from morex.core.near import not_among
 from morex.models.resnet import ARCHITECTURES
 from morex.perturbations import Perturbation
 from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, named_parts
 from morex.recipe.fields import InnerSearch, Names, Strict, Training
 from morex.recipe.models import MixtureModel, ModelSpec, NetworkModel, TrainedModel
-from morex.recipe.near import not_among
 from morex.recipe.suites import load_suite
 from morex.training.config import TrainingConfig
 

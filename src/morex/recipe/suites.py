@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from morex.core.near import did_you_mean, not_among
 from morex.perturbations import Around, Ball, Clean, Perturbation, Transform
 from morex.recipe.components import COMPOSITION, PERTURBATIONS, AnyAttack, AttackSpec
 from morex.recipe.errors import RecipeError
 from morex.recipe.fields import Strict
-from morex.recipe.near import did_you_mean, not_among
 from morex.recipe.read_yaml import as_mapping, parse_yaml, read_yaml
 
 _GROUPS = ("balls", "transforms")
