@@ -116,6 +116,6 @@ def test_a_small_p_is_not_printed_as_zero(tmp_path: Path) -> None:
     files = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for file, right in zip(files, (True, False), strict=True):
         Outcomes({"clean": np.full(100, right)}).save(file)
-    head, *lines, _ = call("compare", *files)[1].splitlines()
+    head, *lines = call("compare", *files)[1].splitlines()[:3]
     assert {line.split()[-1] for line in lines} == {"<0.0001"}
     assert {line.index("<0.0001") + len("<0.0001") for line in lines} == {len(head)}

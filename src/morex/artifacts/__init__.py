@@ -4,6 +4,7 @@ None of them needs torch.
 
 =====================  =========================================================================
 ``outcomes``           one boolean per example and attack
+``origins``            what a row of outcomes was measured on and how
 ``statistics``         Wilson intervals of proportions, McNemar's test
 ``results``            ``results.json``: settings, rows, models, costs and stages
 ``gate_usage``         how a gate spreads its weight over the experts

@@ -5,18 +5,21 @@ figure can be computed later from the same run.
 """
 
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from morex.artifacts.origins import Origin, Origins
 from morex.artifacts.statistics import BoolArray, Proportion
 from morex.core.files import write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_ORIGINS = "_origins"  # JSON in bytes; no row can have this name
 _INDEX = "rows"  # the array in a file that lists the others: a lost one cannot go unnoticed
 _RESERVED = frozenset({"file", "allow_pickle", _INDEX})  # the first two: numpy.savez's arguments
 REDO = "delete it and run the same command again: its stage will be redone"
@@ -29,17 +32,21 @@ class Outcomes:
 
     ``right`` maps a row name (one attack of a suite) to a boolean array (n_row,). Rows may cover
     different numbers of examples, but always a prefix of one and the same order: a row of 300
-    covers examples 0..299. The arrays are copied and made read-only.
+    covers examples 0..299. The arrays are copied and made read-only. ``origins`` has what each row
+    was measured on and how; older files have none.
 
     Raises:
-        ValueError: if there is no row, a row name is not made of letters, digits and ``._+-``, or
-            an array is not one-dimensional, boolean and non-empty.
+        ValueError: if there is no row, a row name is not made of letters, digits and ``._+-``, an
+            array is not one-dimensional, boolean and non-empty, or an origin is of no row.
     """
 
     right: Mapping[str, BoolArray]
+    origins: Origins = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the rows and take read-only copies."""
+        if lost := [row for row in self.origins if row not in self.right]:
+            raise ValueError(f"origins of rows that are not there: {', '.join(lost)}")
         if not self.right:
             raise ValueError("outcomes need at least one row, got none")
         rows = {name: _checked_row(name, right) for name, right in self.right.items()}
@@ -85,12 +92,15 @@ class Outcomes:
         return float(np.mean([Proportion.of(right).value for right in self._chosen(rows)]))
 
     def save(self, path: Path | str) -> None:
-        """Write a compressed ``.npz``, whole or not at all: an array per row, and their names.
+        """Write a compressed ``.npz``, whole or not at all: an array per row, names and origins.
 
         The folder must exist. Equal outcomes give equal bytes.
         """
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {_INDEX: np.array(self.rows), **self.right}
+        if self.origins:
+            content = {row: origin.content() for row, origin in self.origins.items()}
+            arrays[_ORIGINS] = np.frombuffer(json.dumps(content).encode(), np.uint8)
         np.savez_compressed(buffer, **arrays)
         write_atomically(Path(path), buffer.getvalue())
 
@@ -104,9 +114,18 @@ class Outcomes:
         """
         data = Path(path).read_bytes()
         try:
-            return cls(_arrays(data))
+            return cls(*_arrays_and_origins(data))
         except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes
             raise ValueError(f"{path}: not a readable outcomes file ({error}); {REDO}") from error
+
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """Return the rows of all parts in one; of two with the same name, the later one stays."""
+        right, origins = dict[str, BoolArray](), dict[str, Origin]()
+        for part in parts:
+            right |= part.right
+            origins |= part.origins
+        return cls(right, origins)
 
     def _row(self, row: str) -> BoolArray:
         if row not in self.right:
@@ -136,9 +155,11 @@ def _checked_row(name: str, right: BoolArray) -> BoolArray:
     return copied
 
 
-def _arrays(data: bytes) -> dict[str, BoolArray]:
+def _arrays_and_origins(data: bytes) -> tuple[dict[str, BoolArray], dict[str, Origin]]:
     archive = np.load(io.BytesIO(data), allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError("expected a .npz archive of boolean arrays, got a single array")
     with archive:
-        return {name: archive[name] for name in archive[_INDEX].tolist()}
+        right = {name: archive[name] for name in archive[_INDEX].tolist()}
+        content = json.loads(archive[_ORIGINS].tobytes()) if _ORIGINS in archive else {}
+        return right, {row: Origin.model_validate(origin) for row, origin in content.items()}

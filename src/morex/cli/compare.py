@@ -10,7 +10,10 @@ from morex.cli.output import AsJson, print_json, say
 from morex.core.units import p_value
 
 if TYPE_CHECKING:
+    from morex.artifacts.outcomes import Outcomes
     from morex.artifacts.statistics import Comparison
+
+    _Files = tuple[tuple[Path, Outcomes], tuple[Path, Outcomes]]
 
 _HEAD = "  first  second  difference  only first  only second      n        p"
 
@@ -32,21 +35,23 @@ def compare(
 
     Example: `morex compare runs/digits/outcomes/more-all.npz runs/digits/outcomes/avg-all.npz`
     """
-    rows = comparisons(first, second)
+    rows, remarks = comparisons(first, second)
     if as_json:
         found = {name: row.content() for name, row in rows.items()}
-        print_json({"first": str(first), "second": str(second), "rows": found})
+        files = {"first": str(first), "second": str(second)}
+        print_json(files | {"rows": found, "remarks": remarks})
         return
-    for line in _lines(rows):
+    for line in (*_lines(rows), *remarks):
         say(line)
 
 
-def comparisons(first: Path, second: Path) -> "dict[str, Comparison]":
-    """Return a comparison of each row that both outcomes have, and of the union of these rows.
+def comparisons(first: Path, second: Path) -> "tuple[dict[str, Comparison], list[str]]":
+    """Return a comparison of each row that both outcomes have and of their union, and remarks.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged, or the two share no row.
+        ValueError: if a file is damaged, the two share no row, or rows of the same name were
+            measured on other images or in another way.
     """
     from morex.artifacts.outcomes import Outcomes
     from morex.artifacts.statistics import Comparison
@@ -57,8 +62,34 @@ def comparisons(first: Path, second: Path) -> "dict[str, Comparison]":
         raise ValueError(
             f"{first} and {second} share no row: {', '.join(a.rows)} and {', '.join(b.rows)}"
         )
+    files = ((first, a), (second, b))
+    _check_alike(files, shared)
     rows = {row: Comparison.of(a.right[row], b.right[row]) for row in shared}
-    return rows | {"union": Comparison.of(a.union(shared), b.union(shared))}
+    rows["union"] = Comparison.of(a.union(shared), b.union(shared))
+    return rows, [*_unchecked(files, shared)]
+
+
+def _check_alike(files: "_Files", rows: list[str]) -> None:
+    """Raise if rows that both outcomes have differ in more than the model."""
+    from morex.artifacts.origins import unlike
+
+    (first, a), (second, b) = files
+    if found := unlike(a.origins, b.origins, rows):
+        row, difference = next(iter(found.items()))
+        raise ValueError(
+            f"{first} and {second} cannot be compared: in row {row!r} {difference.words}; evaluate "
+            "both models on the same images, with the same attacks, seed and batch size"
+        )
+
+
+def _unchecked(files: "_Files", rows: list[str]) -> Iterator[str]:
+    """Yield a remark on each file in which a row has no record of how it was measured."""
+    for path, outcomes in files:
+        if any(row not in outcomes.origins for row in rows):
+            yield (
+                f"remark: {path} does not record its images and attacks (an older version wrote "
+                "it), so it was not checked that both models were measured alike"
+            )
 
 
 def _lines(rows: "Mapping[str, Comparison]") -> Iterator[str]:

@@ -105,7 +105,7 @@ def do_work(
         if whole:
             finished(name, right)
 
-    right: dict[str, BoolArray] = {}
+    parts = list[Outcomes]()
     attack = partial(evaluate, seed=seed, batch_size=builder.recipe.evaluation.batch_size)
     with (
         threads(builder.recipe.threads),
@@ -114,8 +114,8 @@ def do_work(
     ):
         for part in work:
             done = dict(kept.done) if kept else None
-            right |= attack(network, part.read(), part.suite, done=done, keep=keep).right
-    return Outcomes(right)
+            parts.append(attack(network, part.read(), part.suite, done=done, keep=keep))
+    return Outcomes.joined(parts)
 
 
 def _counts(builder: Builder, work: Sequence[Work]) -> dict[str, int]:

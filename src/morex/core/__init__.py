@@ -7,6 +7,7 @@
 ``precision``      which device to compute on, and in which number format
 ``threads``        the cores of a machine, and how many threads torch computes with
 ``number_checks``  that dataclasses are given finite numbers of the declared types
+``plain``          objects as plain JSON values, to compare them
 ``near``           the nearest names to one that is not known
 ``user_code``      imports what the user names as file.py:name or package.module:name
 ``units``          numbers and words as people read them

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from morex.artifacts.origins import Origin
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.attacks import Model, SearchAround, frozen, is_right
+from morex.core.plain import plain
 from morex.core.precision import exact_settings
 from morex.core.seeding import generator_for
 from morex.core.threads import threads_for
@@ -51,7 +53,8 @@ def evaluate(
             its first examples and finally all of them.
 
     Returns:
-        One boolean per row and example: True where the model is right.
+        One boolean per row and example: True where the model is right. With them is what decided
+        them apart from the model: digests of the images, the attack, ``seed`` and ``batch_size``.
 
     Raises:
         ValueError: if ``batch_size`` is below 1, there is no row, two rows have the same name,
@@ -78,7 +81,23 @@ def evaluate(
                 right[row.name] = so_far
                 if keep:
                     keep(row.name, so_far)
-    return Outcomes({row.name: right[row.name] for row in suite})
+    origins = _origins(data, suite, seed, batch_size)
+    return Outcomes({row.name: right[row.name] for row in suite}, origins)
+
+
+def _origins(data: ImageSet, suite: Suite, seed: int, batch_size: int) -> dict[str, Origin]:
+    """Return what decides each row apart from the model."""
+    counts = {row.count(len(data)) for row in suite}
+    digests = {count: data.digests(count) for count in counts}
+    return {
+        row.name: Origin(
+            attack=plain(row.attack),
+            seed=seed,
+            batch_size=batch_size,
+            images=digests[row.count(len(data))],
+        )
+        for row in suite
+    }
 
 
 def _check_done(done: Mapping[str, BoolArray], suite: Suite, images: int) -> None:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from morex.artifacts.origins import differences
+from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import Comparison
 from morex.core.files import write_atomically
 from morex.core.units import listed, percent, plural
@@ -154,7 +156,7 @@ def _pairs(runs: Mapping[str, Material]) -> Iterator[Section]:
         for other, two in others
         if one.labels and one.labels == two.labels and _measured(one) == _measured(two)
         for model in one.outcomes
-        if model in two.outcomes
+        if model in two.outcomes and _alike(one.outcomes[model], two.outcomes[model])
     ]
     if rows:
         header = [
@@ -173,6 +175,13 @@ def _pairs(runs: Mapping[str, Material]) -> Iterator[Section]:
         )
         content = {"header": header, "rows": rows}
         yield Section("pairs", "Paired", intro, part="plain_table.html", content=content)
+
+
+def _alike(first: Outcomes, second: Outcomes) -> bool:
+    """Return whether the rows of two outcomes differ in nothing but the model and the seed."""
+    shared = [row for row in first.origins if row in second.origins]
+    found = (differences(first.origins[row], second.origins[row]) for row in shared)
+    return not any(part.what in ("images", "attack") for parts in found for part in parts)
 
 
 def _paired(one: Material, two: Material, model: str) -> list[str]:
