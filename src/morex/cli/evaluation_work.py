@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from morex.artifacts.statistics import BoolArray
 from morex.attacks import WorstOfDraws
 from morex.cli.load_model import EvaluationRequest
 from morex.cli.progress import progress
+from morex.core.stopping import kept_first
 from morex.core.threads import threads
 from morex.data import ImageSet, PublishedCorruptions
 from morex.evaluation.evaluate import evaluate
@@ -109,6 +111,7 @@ def do_work(
     attack = partial(evaluate, seed=seed, batch_size=builder.recipe.evaluation.batch_size)
     with (
         threads(builder.recipe.threads),
+        kept_first() if kept else nullcontext(),
         progress(title, load.share) as report,
         load.counting(network, report),
     ):

@@ -3,9 +3,11 @@
 A command is a function in the file of the same name.
 """
 
+import inspect
+import traceback
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
@@ -22,9 +24,12 @@ from morex.cli.report import report
 from morex.cli.run import run
 from morex.cli.table import table
 from morex.core.file_errors import in_words
+from morex.core.stopping import ExitedError, Stopped, no_exit, stopped_by_signals
 from morex.core.units import printable
 
 P = ParamSpec("P")
+
+Debug = Annotated[bool, typer.Option("--debug", help="If an error ends the command, show where.")]
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     run,
@@ -50,26 +55,48 @@ def main() -> None:
     app(prog_name="morex")
 
 
-def with_plain_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """Return a command that turns the errors a user can mend into one message and exit code 2."""
+def with_plain_errors(command: Callable[P, None]) -> Callable[..., None]:
+    """Return a command that turns the errors a user can mend into one message and exit code 2.
+
+    The command has one more option, ``--debug``.
+    """
 
     @wraps(command)
-    def wrapped(*arguments: P.args, **options: P.kwargs) -> None:
+    def wrapped(*arguments: Any, debug: bool = False, **options: Any) -> None:
         try:
-            command(*arguments, **options)
+            with stopped_by_signals(), no_exit("this command"):
+                command(*arguments, **options)
         except (typer.Exit, typer.Abort):
             raise
-        except (ValueError, OSError, RuntimeError, ImportError) as error:
+        except (ValueError, OSError, RuntimeError, ImportError, ExitedError) as error:
             if type(error) is RuntimeError or not str(error):
                 raise  # a bug, in torch or here: the traceback is needed
+            if debug:
+                typer.echo(printable("".join(traceback.format_exception(error))), err=True)
             text = in_words(error) if isinstance(error, OSError) else str(error)
             typer.secho(printable(f"error: {text}"), fg="red", err=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            typer.secho("\ninterrupted; run the same command to continue", fg="yellow", err=True)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as error:
+            typer.secho(f"\n{_interruption(error)}", fg="yellow", err=True)
+            raise typer.Exit(128 + error.number if isinstance(error, Stopped) else 130) from None
 
-    return wrapped
+    return _with_option(wrapped, "debug", Debug)
+
+
+def _interruption(error: KeyboardInterrupt) -> str:
+    """Return how a command was interrupted, and in which stage of a run if there was one."""
+    how = f"stopped by {error}" if isinstance(error, Stopped) else "interrupted"
+    return " ".join([how, *getattr(error, "__notes__", ())]) + "; run the same command to continue"
+
+
+def _with_option(function: Callable[..., None], name: str, form: Any) -> Callable[..., None]:
+    """Return a function whose signature shows one more option, which is off by default."""
+    signature = inspect.signature(function)
+    option = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=form)
+    parameters = [*signature.parameters.values(), option]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {**function.__annotations__, name: form}
+    return function
 
 
 def _version(wanted: bool) -> None:

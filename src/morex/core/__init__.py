@@ -4,6 +4,7 @@
 ``files``          files that are either complete or absent; checksums
 ``file_errors``    why a file cannot be read or written, in words
 ``seeding``        random generators, derived from a seed and a place in the work
+``stopping``       signals that ask a process to end
 ``precision``      which device to compute on, and in which number format
 ``threads``        the cores of a machine, and how many threads torch computes with
 ``number_checks``  that dataclasses are given finite numbers of the declared types

@@ -6,7 +6,9 @@
 ``stage_runner``     runs one stage and saves its result
 ``starting``         the model that a stage starts from
 ``builder``          the data, models, objectives and attacks that a recipe describes
-``workers``          stages side by side in processes
+``workers``          where stages are done: in this process, or in others
+``processes``        stages side by side in processes
+``failures``         what ended a stage or a process, as one sentence
 ``cores``            how many stages to do at a time
 ``directory``        the files of a run directory
 ``checkpoint``       interrupted trainings

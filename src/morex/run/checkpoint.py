@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors.torch import load, save
 
 from morex.core.files import read_with_digest, write_with_digest
+from morex.core.stopping import asked_to_stop, stop_if_asked
 from morex.training.state import Snapshot
 
 
@@ -27,15 +28,16 @@ class FileCheckpoint:
         self.last = time.monotonic()
 
     def due(self) -> bool:
-        """Return whether ``every`` seconds have passed since the last write."""
-        return time.monotonic() - self.last >= self.every
+        """Return whether ``every`` seconds have passed, or the process is asked to stop."""
+        return time.monotonic() - self.last >= self.every or asked_to_stop()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Replace the file."""
+        """Replace the file; then stop if the process is asked to."""
         tensors = {name: t.detach().cpu().contiguous() for name, t in snapshot.tensors.items()}
         content = save(tensors, metadata={"values": json.dumps(snapshot.values)})
         write_with_digest(self.path, content)
         self.last = time.monotonic()
+        stop_if_asked()
 
     def load(self) -> Snapshot | None:
         """Return the state in the file, or None if there is none or it is damaged."""

@@ -8,6 +8,7 @@
 ``illustrations/NAME.npz``  the pictures and curves of a model on the report page
 ``test-labels.json``        the true classes of the test images
 ``stages/STAGE.json``       a finished stage: key, files with checksums, cost and provenance
+``errors.log``              tracebacks of what ended the run early; not there if nothing did
 ``work/STAGE-KEY/``         an unfinished stage: its checkpoint, or the rows evaluated so far
 ==========================  ====================================================================
 """
@@ -32,6 +33,11 @@ from morex.recipe.read_yaml import as_mapping, read_yaml
 from morex.run.stages import Stage
 
 _FOLDERS = ("models", "outcomes", "illustrations", "stages", "work")
+ERRORS = "errors.log"
+"""The file with the tracebacks of everything that ended the run early."""
+
+_LONGEST_LOG = 1_000_000
+
 _MARK = ".owner.json"
 """The file that marks a folder as a run directory; it names the process that holds the lock."""
 
@@ -214,6 +220,14 @@ class RunDirectory:
         for path in self.root.glob("results-*.json"):
             if path.name not in names:
                 path.unlink(missing_ok=True)
+
+    def log(self, text: str) -> None:
+        """Add a text to the log of errors, which is begun anew when it is long."""
+        path = self.root / ERRORS
+        with suppress(OSError):  # the error itself matters more, such as a full disk
+            mode = "a" if path.is_file() and path.stat().st_size < _LONGEST_LOG else "w"
+            with open(path, mode, encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text.rstrip() + "\n\n")
 
     def _work_folders(self, stage: Stage) -> list[Path]:
         """Return the stage's folders in ``work``, under all keys."""

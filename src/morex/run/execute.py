@@ -1,7 +1,9 @@
 """A run: every stage is done once, and again only if something that decides it has changed."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -18,10 +20,12 @@ from morex.run.costs import stage_work
 from morex.run.data_lines import data_lines, not_tested
 from morex.run.directory import RunDirectory
 from morex.run.events import Loaded, Noticed, Observer, Planned, Skipped, ignore
+from morex.run.failures import trace_of
+from morex.run.processes import InProcesses
 from morex.run.results import ResultsFiles, test_labels
 from morex.run.stage_runner import StageRunner
 from morex.run.stages import Stage
-from morex.run.workers import InProcesses, InThisProcess, Workers
+from morex.run.workers import InThisProcess, Workers
 
 
 def run(
@@ -48,7 +52,8 @@ def run(
             several; by default ``default_jobs``. It does not change results.
 
     Raises:
-        RunError: if another process works in ``out``, or a process of this run dies.
+        RunError: if another process works in ``out``, or a stage fails; the traceback is in the
+            file ``errors.log`` of the run.
         DataError: if the data is missing or wrong.
         NotFiniteError: if a training diverges; finished stages and its checkpoint stay.
         ValueError: if ``jobs`` is below 1.
@@ -58,10 +63,20 @@ def run(
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     directory = RunDirectory(Path(out))
-    with directory.locked(), threads(recipe.threads):
+    with directory.locked(), threads(recipe.threads), _logged(directory):
         runner = StageRunner.open(recipe, directory.root, device, observer, checkpoint_every)
         with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:
             _Execution(runner, workers).do_all()
+
+
+@contextmanager
+def _logged(directory: RunDirectory) -> Iterator[None]:
+    """Keep the traceback of an error in the block."""
+    try:
+        yield
+    except Exception as error:
+        directory.log(f"{datetime.now(UTC).isoformat(timespec='seconds')} {trace_of(error)}")
+        raise
 
 
 @dataclass

@@ -7,6 +7,7 @@ from pathlib import Path
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import write_atomically
+from morex.core.stopping import asked_to_stop, stop_if_asked
 
 _SOON = 1.0
 """Seconds between two writes after whole rows: a write has all rows, and there may be many."""
@@ -73,12 +74,16 @@ class PartialRows:
         return self.label.is_file() and self.label.read_text() == settings
 
     def keep(self, name: str, right: BoolArray, *, whole: bool) -> None:
-        """Replace a row, and write the file if the last write is long enough ago."""
+        """Replace a row, and write the file if the last write is long enough ago.
+
+        If the process is asked to stop, it stops after a write.
+        """
         self.done[name] = right
         every = min(self.every, _SOON) if whole else self.every
-        if time.monotonic() - self.last >= every:
+        if time.monotonic() - self.last >= every or asked_to_stop():
             Outcomes(self.done).save(self.path)
             self.last = time.monotonic()
+            stop_if_asked()
 
     def remove(self) -> None:
         """Remove the files."""
