@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from morex.core.file_errors import in_words
 from morex.run.directory import ERRORS, RunError
 from morex.training import NotFiniteError
 
@@ -109,7 +110,7 @@ def death(exit_code: int | None, kills: int | None) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return in_words(error) if isinstance(error, OSError) else str(error)
     except Exception:
         return "(its message cannot be read)"
 
