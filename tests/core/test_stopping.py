@@ -95,3 +95,16 @@ def test_an_ignored_signal_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_nothing_repeats_a_signal_once_the_work_has_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work() -> None:
+        with kept_first():
+            ask()
+
+    monkeypatch.setattr(morex.core.stopping, "GRACE", 0.05)
+    stop_of(work)
+    with kept_first():  # a signal would end this process now
+        time.sleep(0.1)

@@ -39,10 +39,14 @@ class ExitedError(Exception):
 
 @dataclass
 class _State:
-    """What this process was asked, and whether its work wants to be kept first."""
+    """What this process was asked, and whether its work wants to be kept first.
+
+    ``alarm`` repeats the signal when the grace is over.
+    """
 
     asked: int | None = None
     deferred: bool = False
+    alarm: threading.Timer | None = None
 
 
 _state = _State()
@@ -63,9 +67,12 @@ def stopped_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        if _state.alarm:
+            _state.alarm.cancel()
+            _state.alarm.join()  # else it may repeat the signal when nothing receives it
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
-        _state.asked = None
+        _state.asked = _state.alarm = None
 
 
 @contextmanager
@@ -97,14 +104,9 @@ def _receive(number: int, frame: FrameType | None) -> None:
     if not _state.deferred or _state.asked is not None:
         raise Stopped(number)
     _state.asked = number
-    again = threading.Timer(GRACE, _insist, (number,))
-    again.daemon = True
-    again.start()
-
-
-def _insist(number: int) -> None:
-    if _state.deferred:
-        os.kill(os.getpid(), number)
+    _state.alarm = threading.Timer(GRACE, os.kill, (os.getpid(), number))
+    _state.alarm.daemon = True
+    _state.alarm.start()
 
 
 @contextmanager
