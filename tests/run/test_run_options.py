@@ -43,7 +43,7 @@ def test_a_mixture_can_train_only_its_gate(tmp_path: Path) -> None:
         assert torch.equal(trained.state_dict()[name], value)
     last = load_model(out / "models/minf").state_dict()["head.weight"]
     assert torch.equal(trained.last_layers()[1].weight, last)
-    assert "MoRE, warm-up of the gate" in to_report(read_material(out))
+    assert "gate of MoRE" in to_report(read_material(out))
     column = read_results(out).file.columns["MoRE"]
     assert column.training
     assert column.training.backward > 0  # from its warm-up
