@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from report_table import (
     write_outcomes,
 )
 
-from morex.artifacts.statistics import wilson_interval
+from morex.artifacts.statistics import Proportion, wilson_interval
 from morex.report import (
     FORMATS,
     make_table,
@@ -31,7 +32,6 @@ from morex.report import (
 )
 from morex.report.formats import cost_cell
 from morex.report.paper import paper_columns
-from morex.report.table import best
 
 ANSI = "\x1b["
 
@@ -259,10 +259,14 @@ def test_other_settings_show_no_figures_of_the_paper(table):
         assert "(80.7)" not in text
 
 
-def test_best_marks_ties_but_not_gaps_or_zeros():
-    assert best([0.5, None, 0.5, 0.2]) == (True, False, True, False)
-    assert best([0.0, 0.0, None]) == (False, False, False)
-    assert best([None]) == (False,)
+def test_best_marks_ties_but_not_gaps_or_zeros(table):
+    assert table.best("fog") == (True, True, False)
+    assert table.best("clean") == (True, False, False)
+    assert table.best("union") == (False, True, False)
+    nothing = replace(table, rows={"fog": (None, None, None)})
+    assert nothing.best("fog") == (False, False, False)
+    zeros = replace(table, rows={"fog": (Proportion(0, 4), Proportion(0, 4), None)})
+    assert zeros.best("fog") == (False, False, False)
 
 
 def test_report_imports_neither_torch_nor_scipy():

@@ -240,6 +240,14 @@ def test_results_say_how_the_gate_weights_its_experts(finished: Path) -> None:
     assert columns["clean"].gate is None
 
 
+def test_results_say_how_often_a_model_predicts_each_class(finished: Path) -> None:
+    found = read_results(finished)
+    data, model = Builder.open(load_recipe(finished / "recipe.yaml"), CPU).test_data, "Minf"
+    said = load_model(finished / "models/minf")(data.pixels(slice(None))).argmax(1)
+    assert found.file.columns[model].answers == tuple(said.bincount(minlength=10).tolist())
+    assert found.images.labels == tuple(data.labels.tolist())
+
+
 def test_training_never_sees_the_test_set(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,10 +23,13 @@ def perturbation(row):
     return KINDS[row.rsplit("-")[-1]]
 
 
-def write_outcomes(run, right, *, setting=DIGITS, rows=None, missing=(), about=None, **changes):
+def write_outcomes(
+    run, right, *, setting=DIGITS, rows=None, missing=(), about=None, images=None, **changes
+):
     """Write a run directory; ``right`` maps column -> row -> string of 0 and 1.
 
-    ``about`` maps columns to further facts, ``changes`` are made to the content of the file.
+    ``about`` maps columns to further facts, ``images`` is what is known of the test images, and
+    ``changes`` are made to the content of the results file.
     """
     (run / "outcomes").mkdir(parents=True)
     for i, by_row in enumerate(right.values()):
@@ -50,6 +53,8 @@ def write_outcomes(run, right, *, setting=DIGITS, rows=None, missing=(), about=N
         **changes,
     }
     (run / "results.json").write_text(json.dumps(content))
+    if images:
+        (run / "test-labels.json").write_text(json.dumps(images))
     return run
 
 

@@ -46,6 +46,7 @@ class StageRecord(Schema):
         passes: cost of a training; None for a model that is only put together.
         history: epochs of a training.
         rows: of an evaluation, by row, a hash of everything that decides its outcomes.
+        answers: of an evaluation, how many clean test images are predicted to be of each class.
         gate: of the evaluation of a mixture, how its gate spreads the weight.
         seconds: time it took.
         peak_memory_bytes: largest resident memory of the process.
@@ -61,6 +62,7 @@ class StageRecord(Schema):
     passes: Passes | None = None
     history: tuple[Epoch, ...] = ()
     rows: dict[str, str] = Field(default_factory=dict)
+    answers: tuple[int, ...] = ()
     gate: GateUsage | None = None
     seconds: float
     peak_memory_bytes: int | None = None

@@ -68,6 +68,8 @@ class ColumnEntry(Schema):
         training: cost of training the model alone.
         training_with_parents: the same plus the training of every model that it is made of or
             started from.
+        answers: how many of the clean test images it predicts to be of each class. Older files
+            lack it.
         gate: how its gate spreads the weight; None for models without a gate.
     """
 
@@ -77,6 +79,7 @@ class ColumnEntry(Schema):
     trained_on: str = ""
     training: Cost | None = None
     training_with_parents: Cost | None = None
+    answers: tuple[int, ...] = ()
     gate: GateUsage | None = None
 
 

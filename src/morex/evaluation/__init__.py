@@ -4,6 +4,7 @@
 ``workload``         how much work attacks are, and how much is done
 ``suite``            which attacks, on how many images; the paper's Table 1
 ``evaluate``         one boolean per attack and image
+``clean_answers``    how often a model predicts each class
 ``feasibility``      checks that an attack returned an image that it may return
 ``masking_audit``    is a model robust, or does it only hide its gradients?
 ``audit_balls``      the points of the audit that are measured in a ball

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from morex.core.units import percent
 from morex.report.table import Table
 
 
@@ -15,6 +16,7 @@ def caption(table: Table) -> tuple[str, ...]:
         _examples(table) + _intervals(table),
         *_strengths(table),
         f"seed {source.seed}" + (f"; measured on {hardware}" if hardware else ""),
+        *_levels(table),
         *_legend(table),
         *([f"not evaluated yet: {', '.join(source.missing)}"] if source.missing else []),
     )
@@ -37,6 +39,17 @@ def in_words(perturbation: Mapping[str, Any]) -> str:
         if key != "kind"
     )
     return " ".join([perturbation["kind"], *values])
+
+
+def _levels(table: Table) -> Iterator[str]:
+    """Yield what guessing gets right, and which models are collapsed, with the reason."""
+    if known := table.levels:
+        yield (
+            f"chance level {percent(known.chance)} ({known.classes} classes); majority level "
+            f"{percent(known.majority)} (always predicting {known.class_name})"
+        )
+    for name, reason in table.collapsed.items():
+        yield f"{name} is collapsed and never marked as best: {reason}"
 
 
 def _legend(table: Table) -> Iterator[str]:

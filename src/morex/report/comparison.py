@@ -9,7 +9,7 @@ from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import Comparison
 from morex.core.files import write_atomically
 from morex.core.units import listed, percent, plural
-from morex.report.charts import Cell, DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
+from morex.report.charts import PHONE, Cell, DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
 from morex.report.material import Material, read_material
 from morex.report.page import render
 from morex.report.sections.base import Section
@@ -36,13 +36,13 @@ def to_comparison(materials: Sequence[Material]) -> str:
     means, unions = (_figures(runs, line) for line in ("mean", "union"))
     alike = all(_measured(material) == _measured(materials[0]) for material in materials)
     found = {"mean": means, "union": unions} if alike else {}
-    figures = [_figure(kind, values, [*runs]) for kind, values in found.items()]
+    figures = [_figure(kind, values, runs) for kind, values in found.items()]
     compared = Section("models", "The models", figures=[f for f in figures if f])
     return render(
         title=f"{plural(len(runs), 'run')}: morex report",
         heading=f"{plural(len(runs), 'run')} compared",
         subject=listed([*runs]),
-        result=_result(means, unions, len(runs)) if alike else _UNLIKE,
+        result=_result(means, unions, runs) if alike else _UNLIKE,
         missing=(),
         sections=[compared, *_pairs(runs), *_each(runs)],
     )
@@ -85,6 +85,12 @@ def _average(by_run: Mapping[str, float]) -> float:
     return sum(by_run.values()) / len(by_run)
 
 
+def _sound(figures: Figures, runs: Mapping[str, Material]) -> Figures:
+    """Return the figures without models that are collapsed in one of the runs."""
+    collapsed = {name for material in runs.values() for name in material.table.collapsed}
+    return {model: by_run for model, by_run in figures.items() if model not in collapsed}
+
+
 def _best(figures: Figures, runs: int) -> tuple[str, str] | None:
     """Return the model with the best average over all runs, and its figures in words."""
     complete = {model: by_run for model, by_run in figures.items() if len(by_run) == runs}
@@ -95,29 +101,31 @@ def _best(figures: Figures, runs: int) -> tuple[str, str] | None:
     return best, f"{percent(_average(complete[best]))} ({percent(low)} to {percent(high)})"
 
 
-def _result(means: Figures, unions: Figures, runs: int) -> str:
-    mean, union = _best(means, runs), _best(unions, runs)
+def _result(means: Figures, unions: Figures, runs: Mapping[str, Material]) -> str:
+    count = len(runs)
+    mean, union = (_best(_sound(figures, runs), count) for figures in (means, unions))
     if not mean or not union:
-        return "No model is evaluated in all of these runs."
+        return "No model is evaluated in all of these runs and better than guessing."
     return (
-        f"Averaged over {plural(runs, 'run')}, {mean[0]} has the best mean over the rows, "
+        f"Averaged over {plural(count, 'run')}, {mean[0]} has the best mean over the rows, "
         f"{mean[1]}, and {union[0]} the best union, {union[1]}."
     )
 
 
-def _figure(kind: str, figures: Figures, runs: Sequence[str]) -> Figure | None:
+def _figure(kind: str, figures: Figures, runs: Mapping[str, Material]) -> Figure | None:
     if not figures:
         return None
-    rows = [DotRow(model, [*_dots(model, by_run, runs)]) for model, by_run in figures.items()]
-    drawing = dot_chart(rows, f"{kind} of every model in every run", title=f"{kind} accuracy")
+    rows = [DotRow(model, [*_dots(model, by_run, [*runs])]) for model, by_run in figures.items()]
+    words, title = f"{kind} of every model in every run", f"{kind} accuracy"
+    drawing, narrow = (dot_chart(rows, words, title=title, width=w) for w in (460, PHONE))
     table: list[list[Cell]] = [
         [model, *(round(100 * by_run[r], 1) if r in by_run else None for r in runs)]
         for model, by_run in figures.items()
     ]
     return Figure(
-        message=_wins(kind, figures, runs),
+        message=_wins(kind, _sound(figures, runs), [*runs]),
         note=_SAID[kind],
-        panels=[Panel(drawing)],
+        panels=[Panel(drawing, narrow=narrow)],
         numbers=DataTable(["model", *(f"{run} (%)" for run in runs)], table),
         keys=[Key(run, slot) for slot, run in enumerate(runs)],
     )
@@ -142,6 +150,8 @@ def _wins(kind: str, figures: Figures, runs: Sequence[str]) -> str:
         there = {model: by_run[run] for model, by_run in figures.items() if run in by_run}
         if there:
             wins[max(there, key=lambda model: there[model])] += 1
+    if not wins:
+        return f"No model has a {kind} that is better than guessing"
     words = [
         f"{model} in {count} of {plural(len(runs), 'run')}" for model, count in wins.most_common()
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from morex.artifacts.statistics import Proportion
 from morex.core.units import three_digits
 from morex.report.caption import caption
-from morex.report.table import Cells, Table, best
+from morex.report.table import Cells, Table
 
 
 def to_json(table: Table) -> str:
@@ -20,6 +20,8 @@ def to_json(table: Table) -> str:
     ``columns``; ``intervals`` their 95% Wilson intervals [low, high]; ``n`` the number of examples,
     or a list where the columns differ. What was not measured is null. ``paper`` holds the figures
     of the paper's Table 1 where the setting matches, and is absent where nothing matches.
+    ``levels`` has the chance and the majority level, ``collapsed`` the models that do no better
+    and why; both are absent where there is nothing to say.
     """
     return _json_lines(as_dict(table))
 
@@ -45,6 +47,10 @@ def as_dict(table: Table) -> dict[str, Any]:
         "stages": {name: entry.content() for name, entry in source.stages.items()},
         "provenance": source.provenance.content(),
     }
+    if known := table.levels:
+        content["levels"] = {"chance": _percent(known.chance), "majority": _percent(known.majority)}
+    if table.collapsed:
+        content["collapsed"] = dict(table.collapsed)
     if table.paper:
         content["paper"] = {row: list(figures) for row, figures in table.paper.items()}
     return content
@@ -55,11 +61,11 @@ def to_markdown(table: Table) -> str:
 
     The paper's figures follow in parentheses where the setting matches.
     """
-    head = ["attack", *map(_escaped, table.columns)]
+    head = ["attack", *map(_escaped, table.headings)]
     lines = [head, ["---", *("---:" for _ in table.columns)]]
     for name, values in table.values.items():
         paper = table.paper.get(name, (None,) * len(values))
-        cells = map(_markdown_cell, values, best(values), paper)
+        cells = map(_markdown_cell, values, table.best(name), paper)
         lines.append([_escaped(name), *cells])
     lines += [[name, *map(cost_cell, line)] for name, line in table.costs.items()]
     pipes = "\n".join(f"| {' | '.join(line)} |" for line in lines)

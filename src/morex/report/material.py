@@ -90,12 +90,15 @@ class Material:
 
     @property
     def lead(self) -> str | None:
-        """The model that the page is about: the last mixture, otherwise that with the best mean."""
-        if self.gates:
-            return next(reversed(self.gates))
+        """The model that the page is about: the last mixture, otherwise that with the best mean.
+
+        A collapsed model is chosen only if there is no other.
+        """
         means = zip(self.table.mean, self.table.columns, strict=True)
-        known = [(mean, name) for mean, name in means if mean is not None]
-        return max(known)[1] if known else None
+        known = [name for _, name in sorted((m, name) for m, name in means if m is not None)]
+        order = [*known, *self.gates]  # the best one last
+        sound = [name for name in order if name not in self.table.collapsed]
+        return next(reversed(sound or order), None)
 
     def class_name(self, label: int) -> str:
         """Return the name of a class, or its number."""

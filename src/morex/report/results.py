@@ -1,12 +1,14 @@
 """Reads the results of a run: ``results.json`` and one outcomes file per model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from morex.artifacts.labels import FILE as TEST_IMAGES
+from morex.artifacts.labels import TestImages
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import FORMAT, ResultsFile, results_name
 from morex.artifacts.schema import problems
@@ -16,10 +18,14 @@ from morex.core.strict_json import parse_json, printable_texts
 
 @dataclass(frozen=True)
 class RunResults:
-    """The results file of a run, with the outcomes of every evaluated model."""
+    """The results file of a run, with the outcomes of every evaluated model.
+
+    ``images`` is empty if the test images are unknown.
+    """
 
     file: ResultsFile
     outcomes: Mapping[str, Outcomes]
+    images: TestImages = field(default_factory=TestImages)
 
 
 def read_results(run: Path | str, suite: str = "", *, unfinished: bool = False) -> RunResults:
@@ -42,7 +48,15 @@ def read_results(run: Path | str, suite: str = "", *, unfinished: bool = False) 
         name: _read_outcomes(run / column.outcomes, name, file)
         for name, column in file.columns.items()
     }
-    return RunResults(file, outcomes)
+    return RunResults(file, outcomes, _read_images(run / TEST_IMAGES))
+
+
+def _read_images(path: Path) -> TestImages:
+    """Return the test images; none if the file is missing or damaged: they only add to a table."""
+    try:
+        return TestImages.model_validate(printable_texts(parse_json(path.read_bytes())))
+    except (OSError, ValueError):
+        return TestImages()
 
 
 def _read_file(run: Path, name: str) -> ResultsFile:

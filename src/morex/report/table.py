@@ -1,11 +1,12 @@
 """The table of a run: models across, attacks down, every figure computed from the outcomes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import Cost, ResultsFile, Setting
 from morex.artifacts.statistics import Proportion
+from morex.report.collapse import Levels, collapsed, levels
 from morex.report.paper import paper_columns, paper_figure
 from morex.report.results import RunResults
 
@@ -20,7 +21,8 @@ class Table:
     ``union`` counts an example only if the model is right on it under every row; ``mean`` is the
     plain mean of the rows' accuracies in [0, 1]. Both are None for a model that lacks a row:
     they could not be compared. ``paper`` has the rows with at least one comparable figure of the
-    paper's Table 1 (percent).
+    paper's Table 1 (percent). ``collapsed`` says why models are called that (``collapse``): they
+    are the best of nothing. ``levels`` is what guessing gets right, None if that is unknown.
     """
 
     title: str
@@ -30,6 +32,27 @@ class Table:
     mean: tuple[float | None, ...]
     paper: Mapping[str, tuple[float | None, ...]]
     source: ResultsFile
+    collapsed: Mapping[str, str] = field(default_factory=dict)
+    levels: Levels | None = None
+
+    def best(self, line: str) -> tuple[bool, ...]:
+        """Return which models have the largest figure of a line.
+
+        Ties count; zeros and collapsed models never do.
+        """
+        judged = [
+            None if name in self.collapsed else value
+            for name, value in zip(self.columns, self.values[line], strict=True)
+        ]
+        largest = max((value for value in judged if value), default=None)
+        return tuple(value is not None and value == largest for value in judged)
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The names of the models; collapsed ones are called that."""
+        return tuple(
+            f"{name} (collapsed)" if name in self.collapsed else name for name in self.columns
+        )
 
     @property
     def measured(self) -> dict[str, Cells]:
@@ -79,13 +102,9 @@ def make_table(results: RunResults) -> Table:
         mean=tuple(found.mean(file.rows) if found else None for found in complete),
         paper=_paper(file, columns),
         source=file,
+        collapsed=collapsed(results),
+        levels=levels(results.images),
     )
-
-
-def best(values: Sequence[float | None]) -> tuple[bool, ...]:
-    """Return which columns have the largest figure of a line; ties count, zeros never do."""
-    largest = max((value for value in values if value), default=None)
-    return tuple(value is not None and value == largest for value in values)
 
 
 def _passes(cost: Cost | None) -> int | None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from morex.report.caption import caption
 from morex.report.formats import cost_cell
-from morex.report.table import Table, best
+from morex.report.table import Table
 
 _CELL = len("(95.2)")
 _UNLIMITED = 10_000
@@ -63,7 +63,7 @@ def _blocks(table: Table, width: int | None) -> list[range]:
 
 def _block_width(table: Table, block: Sequence[int]) -> int:
     label = max(map(len, ("attack", *table.values, *table.costs)))
-    return 2 + label + 1 + sum(_column_width(table.columns[i]) + _GAP for i in block)
+    return 2 + label + 1 + sum(_column_width(table.headings[i]) + _GAP for i in block)
 
 
 def _column_width(name: str) -> int:
@@ -74,7 +74,7 @@ def _grid(table: Table, block: Sequence[int]) -> Grid:
     grid = Grid(box=HORIZONTALS, padding=(0, 1, 0, 0), header_style="bold")
     grid.add_column("attack", no_wrap=True)
     for i in block:
-        grid.add_column(_header(table.columns[i]), no_wrap=True)
+        grid.add_column(_header(table.headings[i]), no_wrap=True)
     for name, line in _lines(table).items():
         if name == "union":
             grid.add_section()
@@ -82,7 +82,7 @@ def _grid(table: Table, block: Sequence[int]) -> Grid:
     for n, (name, costs) in enumerate(table.costs.items()):
         if not n:
             grid.add_section()
-        grid.add_row(name, *(_cost(costs[i], table.columns[i]) for i in block))
+        grid.add_row(name, *(_cost(costs[i], table.headings[i]) for i in block))
     return grid
 
 
@@ -98,7 +98,11 @@ def _lines(table: Table) -> dict[str, list[Text]]:
         name: [
             _cell(value, is_best, paper, width=_column_width(column))
             for value, is_best, paper, column in zip(
-                values, best(values), table.paper.get(name, nothing), table.columns, strict=True
+                values,
+                table.best(name),
+                table.paper.get(name, nothing),
+                table.headings,
+                strict=True,
             )
         ]
         for name, values in table.values.items()

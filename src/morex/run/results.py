@@ -143,6 +143,7 @@ class ResultsFiles:
             weights=digest_of_all([made.files[f"{model_folder(name)}/{WEIGHTS}"]]),
             seconds=record.seconds,
             trained_on=f"{spec.objective}: {', '.join(spec.against)}" if spec else "",
+            answers=record.answers,
             gate=record.gate,
             training=_cost(own, records),
             training_with_parents=_cost(self._ancestry(own), records),

@@ -16,6 +16,7 @@ from morex.artifacts.records import Epoch, Passes, StageRecord
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import digest_of
 from morex.core.units import percent
+from morex.evaluation.clean_answers import answers_per_class
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.gate_usage import gate_usage
 from morex.models.folder import DESCRIPTION, WEIGHTS
@@ -179,7 +180,8 @@ class StageRunner:
         path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path)
         has_gate = isinstance(model, Mixture) and not stage.suite
-        about = {"rows": keys} | (self._gate_usage(model) if has_gate else {})
+        answers = answers_per_class(model, data, batch_size=self.recipe.evaluation.batch_size)
+        about = {"rows": keys, "answers": answers} | (self._gate_usage(model) if has_gate else {})
         return (
             about,
             f"mean {percent(outcomes.mean())}, union {percent(outcomes.union().mean())}",

@@ -9,7 +9,7 @@ from morex.report.caption import caption
 from morex.report.formats import cost_cell
 from morex.report.material import Material
 from morex.report.sections.base import Section
-from morex.report.table import Table, best
+from morex.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def _section(id: str, title: str, table: Table) -> Section:
     content = {
         "columns": table.columns,
         "missing": table.source.missing,
+        "collapsed": table.collapsed,
         "rows": list(_rows(table)),
         "costs": list(_costs(table)),
         "notes": ["framed and bold: best in its row", *caption(table)],
@@ -81,7 +82,7 @@ def _rows(table: Table) -> Iterator[ShownRow]:
     for name, values in table.values.items():
         counted = table.measured.get(name, nothing)
         paper = table.paper.get(name, nothing)
-        cells = map(_cell, values, counted, paper, best(values))
+        cells = map(_cell, values, counted, paper, table.best(name))
         entry = table.source.rows.get(name)
         yield ShownRow(name, entry.attack if entry else "", tuple(cells), entry is None)
 
