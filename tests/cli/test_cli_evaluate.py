@@ -3,12 +3,14 @@
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from calling import FinishedRun, call
+from PIL import Image
 from tiny import raw_recipe
 
 import morex.run
@@ -54,6 +56,21 @@ def test_evaluate_with_another_recipe(finished: FinishedRun, tmp_path: Path) -> 
     assert code == 0
     assert "only" in out
     assert "pgd" not in out
+
+
+def test_images_of_another_size_are_refused(finished: FinishedRun, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in map(str, range(10)):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (9, 8)).save(tmp_path / split / name / "a.png")
+    raw = raw_recipe("clean")
+    raw["data"]["name"] = "mine"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    model = finished.folder / "models/clean"
+    call_it = partial(call, "evaluate", model, "--recipe", tmp_path / "mine.yaml")
+    code, _, err = call_it("--data", tmp_path)
+    assert code == 2
+    assert "was trained on images of 8x8 pixels, but those of mine have 8x9" in err
 
 
 def test_evaluate_with_a_suite(finished: FinishedRun) -> None:

@@ -81,7 +81,7 @@ def open_for_evaluation(
     network = model.load(request.device)
     builder = Builder.open(_chosen(request, model), request.device)
     network = builder.ready(network).eval()
-    _check_classes(model, builder)
+    _check_fits(model, builder)
     if isinstance(model, FromFactory):
         _check_foreign(model.load(request.device), builder, say)
     return network, builder
@@ -113,12 +113,20 @@ def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
     )
 
 
-def _check_classes(model: NamedModel, builder: Builder) -> None:
+def _check_fits(model: NamedModel, builder: Builder) -> None:
+    """Refuse data with other classes, or images of another size, than the model was trained on."""
     classes, images = model.about.get("classes"), builder.test_data
     if classes is not None and tuple(classes) != images.classes:
         raise ValueError(
             f"the {len(classes)} classes of {model.name} are not the {len(images.classes)} classes "
             f"of {builder.data.name}; give the data that it was trained on with --recipe or --data"
+        )
+    size, found = tuple(model.about.get("image_size") or ()), images.shape[1:]
+    if size and size != found:
+        raise ValueError(
+            f"{model.name} was trained on images of {size[0]}x{size[1]} pixels, but those of "
+            f"{builder.data.name} have {found[0]}x{found[1]}; give the data that it was trained "
+            "on, or a recipe with data.image_size"
         )
 
 

@@ -1,22 +1,23 @@
 """Models: callables from images (N, C, H, W) in [0, 1] to logits (N, K).
 
-============  ==========================================================================
-``resnet``    the networks, with normalisation inside
-``conv_bn``   a convolution and its BatchNorm, folded while nothing learns
-``gates``     the gate of a mixture that experts have joined
-``mixture``   f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
-``answers``   what the experts and the gate of a model answer, each by itself
-``extend``    adds experts to a trained mixture, or removes some
-``external``  classifiers that morex did not make
-``in_place``  copies of images for networks that may change them
-``made_by``   modules of the user in a model that is saved
-``kinds``     the kinds of models that can be saved, and their form in JSON
-``save``      writes a model to a folder
-``folder``    reads a model's folder: safetensors and JSON
-``named``     a model by its name: a folder, a shipped model, the hub, a factory
-``hub``       models on the Hugging Face hub
-``errors``    the error about models that cannot be saved or loaded
-============  ==========================================================================
+===============  ==========================================================================
+``resnet``       the networks, with normalisation inside
+``conv_bn``      a convolution and its BatchNorm, folded while nothing learns
+``gates``        the gate of a mixture that experts have joined
+``mixture``      f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
+``answers``      what the experts and the gate of a model answer, each by itself
+``extend``       adds experts to a trained mixture, or removes some
+``external``     classifiers that morex did not make
+``in_place``     copies of images for networks that may change them
+``made_by``      modules of the user in a model that is saved
+``kinds``        the kinds of models that can be saved, and their form in JSON
+``save``         writes a model to a folder
+``folder``       reads a model's folder: safetensors and JSON
+``image_check``  whether a loaded model is given images that it can classify
+``named``        a model by its name: a folder, a shipped model, the hub, a factory
+``hub``          models on the Hugging Face hub
+``errors``       the error about models that cannot be saved or loaded
+===============  ==========================================================================
 
 The folder ``pretrained`` holds the models that come with morex.
 """

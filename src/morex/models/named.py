@@ -19,6 +19,7 @@ from morex.artifacts.model_sets import read_set, shipped_sets
 from morex.models.external import Foreign, ForeignConfig, is_factory
 from morex.models.folder import ModelFolder
 from morex.models.hub import hub_model, on_hub
+from morex.models.image_check import with_image_check
 
 
 class NamedModel(ABC):
@@ -206,7 +207,9 @@ def load_model(
 ) -> nn.Module:
     """Return the model saved in ``folder``, in evaluation mode: images in [0, 1] to logits.
 
-    A mixture also has ``gate_weights(x)`` and ``expert_names``.
+    A mixture also has ``gate_weights(x)`` and ``expert_names``. What the model is given is checked
+    (``ImageCheck``): an ``ImagesError`` says what is wrong with images of another shape, type or
+    range.
 
     Args:
         folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
@@ -222,7 +225,8 @@ def load_model(
         HubError: if it cannot be downloaded from the hub.
         SetError: if it belongs to a set whose ``set.json`` is damaged.
     """
-    return FromFolder(folder, trust_code=trust_code).load(device)
+    named = FromFolder(folder, trust_code=trust_code)
+    return with_image_check(named.load(device), named.about)
 
 
 def find_model(name: Path | str) -> Path:
