@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 import morex.core.files
 from morex.core.files import write_with_digest
@@ -63,7 +64,28 @@ def test_checkpoints_are_due_by_the_clock(tmp_path: Path) -> None:
     assert not rare.due()
 
 
-def test_an_intact_file_that_is_no_checkpoint_is_not_mistaken_for_one(tmp_path: Path) -> None:
-    write_with_digest(tmp_path / "checkpoint", b"something else")
-    with pytest.raises(Exception, match=r"[Hh]eader"):
-        FileCheckpoint(tmp_path, 0, print).load()
+def safetensors(metadata: dict[str, str] | None) -> bytes:
+    return save({"a": torch.ones(2)}, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"something else",
+        b"",
+        safetensors(None),
+        safetensors({"other": "1"}),
+        safetensors({"values": "{"}),
+        safetensors({"values": "[1]"}),
+    ],
+)
+def test_an_intact_file_that_is_no_checkpoint_is_not_mistaken_for_one(
+    content: bytes, tmp_path: Path
+) -> None:
+    said = list[str]()
+    write_with_digest(tmp_path / "checkpoint", content)
+    assert FileCheckpoint(tmp_path, 0, said.append).load() is None
+    assert len(said) == 1
+    assert "checkpoint holds no checkpoint" in said[0]
+    assert said[0].endswith("; the stage starts again")
+    assert not [*tmp_path.iterdir()]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from damage import cut, flip, write
@@ -12,7 +13,7 @@ from morex.recipe import parse_recipe
 from morex.report import read_results
 from morex.run import Event, Observer, Progressed, run
 from morex.run.checkpoint import FileCheckpoint
-from morex.training import NotFiniteError
+from morex.training import NotFiniteError, Snapshot
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -84,6 +85,24 @@ def test_damaged_data_of_an_unfinished_stage_is_reported_and_the_stage_starts_ag
     (notice,) = spy.notices
     assert str(work / file) in notice
     assert again in notice
+    assert_same_bits(tmp_path, finished)
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": 99}, {"training": {"kind": "TrainingConfig", "seed": 7}}]
+)
+def test_an_intact_checkpoint_of_another_training_is_reported_and_the_stage_starts_again(
+    change: dict[str, Any], finished: Path, tmp_path: Path
+) -> None:
+    work = interrupted(tmp_path, "train-minf")
+    kept = FileCheckpoint(work, 0, pytest.fail)
+    saved = kept.load()
+    assert saved is not None
+    kept.save(Snapshot(saved.tensors, saved.values | change))
+    (notice,) = rerun(tmp_path, raw_recipe(*TWO)).notices
+    assert str(work / "checkpoint") in notice
+    assert "the checkpoint is not of this training" in notice
+    assert "the stage starts again" in notice
     assert_same_bits(tmp_path, finished)
 
 

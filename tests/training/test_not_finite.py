@@ -29,7 +29,8 @@ def test_a_loss_that_is_not_finite_raises_and_the_last_checkpoint_is_good(
     assert all(t.isfinite().all() for t in memory.saved[-1].tensors.values())
     healed, straight = Small(seed=9), Small()
     again = Memory(start=memory.saved[-1])
-    train(healed, Single((Onlooker(),)), few, config(), name="net", checkpoint=again)
+    objective = Single((Onlooker(poison),))  # step 8 is over
+    train(healed, objective, few, config(), name="net", checkpoint=again)
     train(straight, Single((Onlooker(),)), few, config(), name="net")
     assert same(state(healed), state(straight))
 

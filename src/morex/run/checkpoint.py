@@ -4,7 +4,9 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from morex.core.files import read_with_digest, write_with_digest
@@ -46,13 +48,24 @@ class FileCheckpoint:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            self.notice(f"{error}; the stage starts again")
+            self.discard(str(error))
             return None
-        return Snapshot(load(content), json.loads(_metadata(content)["values"]))
+        try:
+            return Snapshot(load(content), _values(content))
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+            self.discard(f"{self.path} holds no checkpoint ({error})")
+            return None
+
+    def discard(self, why: str) -> None:
+        """Remove the file and say why; the training starts again."""
+        self.notice(f"{why}; the stage starts again")
+        self.path.unlink(missing_ok=True)
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata in the header of a safetensors file: 8 bytes of length, then JSON."""
+def _values(content: bytes) -> dict[str, Any]:
+    """Return the values in the header of a safetensors file: 8 bytes of length, then JSON."""
     length = int.from_bytes(content[:8], "little")
-    metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
-    return metadata
+    values = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["values"])
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object of values, got {values!r}")
+    return values

@@ -36,7 +36,7 @@ from morex.run.partial_results import PartialRows, RowShares
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.starting import SavedModels, starting_model
-from morex.training import Progress, train
+from morex.training import CheckpointError, Progress, train
 
 
 @dataclass
@@ -109,7 +109,8 @@ class StageRunner:
     def _fit(self, stage: Stage, phase: Phase, model: nn.Module, work: Path) -> dict[str, Any]:
         """Train a model and return what its record says about the training."""
         checkpoint = FileCheckpoint(work, self.checkpoint_every, self._notice)
-        fitted = train(
+        fit = partial(
+            train,
             model,
             self.builder.objective(phase),
             self.builder.training_data,
@@ -120,6 +121,11 @@ class StageRunner:
             checkpoint=checkpoint,
             report=partial(self._report, stage),
         )
+        try:
+            fitted = fit()
+        except CheckpointError as error:  # before the first step: the model is as it was
+            checkpoint.discard(f"{checkpoint.path}: {error}")
+            fitted = fit()
         passes = network_passes(self.builder, stage)
         history = tuple(map(Epoch.model_validate, fitted.history))
         scores = [epoch.score for epoch in history if epoch.score is not None]

@@ -8,6 +8,7 @@
 ``batches``     the images and labels of each step
 ``validation``  the accuracy that decides which weights are kept
 ``state``       everything that changes in a training, saved and restored bit for bit
+``resume``      whether a saved state is one of this training
 ``ema``         a moving average of the weights
 ``reports``     what a training reports: its progress, its history, a failure
 ==============  ===========================================================================
@@ -28,6 +29,7 @@ from morex.training.objectives import (
     Single,
 )
 from morex.training.reports import Fit, NotFiniteError, Progress
+from morex.training.resume import CheckpointError
 from morex.training.state import Checkpoint, Snapshot
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Average",
     "Batch",
     "Checkpoint",
+    "CheckpointError",
     "ClassOfImage",
     "Criterion",
     "ExpertForMember",

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
@@ -26,7 +27,8 @@ from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage, Criterion
 from morex.training.objectives import Batch, Objective
 from morex.training.reports import Fit, NotFiniteError, Progress
-from morex.training.state import Checkpoint, TrainingState
+from morex.training.resume import check_resumable, fingerprint
+from morex.training.state import Checkpoint, Snapshot, TrainingState
 from morex.training.validation import Validation
 
 
@@ -57,7 +59,8 @@ def train(
         seed: with ``name`` it decides every random draw.
         name: what is being trained, for messages.
         criterion: what the model is to learn; by default the class of an image.
-        checkpoint: where to keep the state, so that an interrupted training can resume.
+        checkpoint: where to keep the state, so that an interrupted training can resume, with the
+            same data, objective, criterion, settings, seed and name.
         report: called at the start, then at most about once a second, and at the end.
 
     Returns:
@@ -65,6 +68,7 @@ def train(
 
     Raises:
         NotFiniteError: if a loss or weight becomes infinite or NaN; the last checkpoint stays.
+        CheckpointError: if the checkpoint is of another training.
         ValueError: if the training set is smaller than a batch.
     """
     batch, device = (config.batch_size, *data.train.shape), data.train.device
@@ -82,8 +86,8 @@ def _finish(
 ) -> Fit:
     """Take all remaining steps, and return the best weights to the model."""
     state = training.state
-    if checkpoint and (saved := checkpoint.load()):
-        state.restore(saved)
+    if checkpoint:
+        training.resume(checkpoint)
     if report:
         report(training.progress())
     last_report = time.monotonic()
@@ -93,7 +97,7 @@ def _finish(
             training.end_epoch()
         if checkpoint and checkpoint.due():
             training.check_finite()
-            checkpoint.save(state.snapshot())
+            checkpoint.save(training.snapshot())
         if report and (state.step == training.steps or time.monotonic() - last_report > 1):
             report(training.progress())
             last_report = time.monotonic()
@@ -118,6 +122,9 @@ class Training:
     ) -> None:
         self.model, self.objective, self.criterion = model, objective, criterion
         self.config, self.name = config, name
+        self._fingerprint = partial(
+            fingerprint, model, objective, criterion, data, config, seed=seed, name=name
+        )
         self.frozen = Freezer(model)
         self.batches = Batches(data, config.batch_size, seed, name)
         self.validation = Validation(
@@ -131,6 +138,27 @@ class Training:
         )
         self.steps = config.steps(len(data.train))
         self.state = TrainingState(model, criterion.parameters(model), config)
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides this training, apart from the weights that learn."""
+        return self._fingerprint()
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from the state in a checkpoint, if there is one.
+
+        Raises:
+            CheckpointError: if it is of another training; then nothing has changed.
+        """
+        if saved := checkpoint.load():
+            epoch = self.batches.per_epoch
+            check_resumable(saved, self.state, self.fingerprint, steps=self.steps, epoch=epoch)
+            self.state.restore(saved)
+
+    def snapshot(self) -> Snapshot:
+        """Return the state, and what it belongs to."""
+        state = self.state.snapshot()
+        return Snapshot(state.tensors, state.values | {"training": self.fingerprint})
 
     def advance(self) -> None:
         """Take one step: find x', then descend the loss on it."""
