@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from math import isclose
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from morex.artifacts.notes import Note, NoteBook
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import Comparison, Proportion, wilson_interval
 
@@ -253,3 +256,40 @@ def test_only_shared_examples_are_compared() -> None:
     assert (compared.n, compared.only_first, compared.only_second) == (2, 1, 0)
     with pytest.raises(ValueError, match="at least one example"):
         Comparison.of(np.zeros(0, np.bool_), np.ones(3, np.bool_))
+
+
+def test_notes_are_saved_with_the_rows_and_decide_no_figure(tmp_path: Path) -> None:
+    rows = {"clean": np.array([True, False])}
+    notes = (Note("clean", "gradients zero", 1, 2), Note("clean", "answers not finite", 2, 2))
+    noted = Outcomes(rows, notes=notes)
+    noted.save(tmp_path / "noted.npz")
+    Outcomes(rows).save(tmp_path / "plain.npz")
+    read = Outcomes.load(tmp_path / "noted.npz")
+    assert read.notes == notes
+    assert read.rows == ("clean",)
+    assert Outcomes.load(tmp_path / "plain.npz").notes == ()
+    with np.load(tmp_path / "plain.npz") as plain:  # as it was before there were notes
+        assert {*plain} == {"rows", "clean"}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"what": "colours"},
+        {"images": 3},
+        {"images": 0},
+    ],
+)
+def test_notes_that_cannot_be_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected a known note on some of the images"):
+        Note(**{"row": "clean", "what": "gradients zero", "images": 1, "of": 2} | bad)
+
+
+def test_notes_of_some_rows_are_taken_over() -> None:
+    first, second = Note("a", "gradients zero", 1, 2), Note("b", "gradients zero", 2, 2)
+    book = NoteBook([first])
+    book.take([Note("a", "gradients zero", 2, 2), second], ["b"])
+    assert (*book,) == (first, second)
+    assert book.on(["b"]) == (second,)
+    assert book.count("b", "gradients zero") == 2
+    assert book.count("b", "answers not finite") == 0

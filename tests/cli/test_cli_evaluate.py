@@ -108,6 +108,27 @@ def test_evaluate_a_foreign_classifier(
     assert "expected one of 0..1" in err
 
 
+def test_a_model_that_answers_nothing_finite_is_said_to(
+    finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "silent.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def forward(self, x): return x.flatten(1)[:, :10] * torch.nan\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    recipe = str(finished.folder / "recipe.yaml")
+    common = ("evaluate", "silent:Net", "--examples", 20, "--recipe", recipe, "--suite", "quick")
+    code, out, err = call(*common, "--out", tmp_path / "o.npz")
+    assert code == 0, err
+    assert "note: clean, fog" in out
+    assert ": the answers to 20 of 20 images were not finite; they count as wrong" in out
+    notes = json.loads((tmp_path / "o.json").read_text())["notes"]
+    assert {"row": "clean", "what": "answers not finite", "images": 20, "of": 20} in notes
+    assert len(Outcomes.load(tmp_path / "o.npz").notes) == len(notes)
+
+
 def test_a_stopped_evaluation_resumes(
     finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ None of them needs torch.
 
 =====================  =========================================================================
 ``outcomes``           one boolean per example and attack
+``notes``              what an evaluation noticed about a model besides its outcomes
 ``origins``            what a row of outcomes was measured on and how
 ``statistics``         Wilson intervals of proportions, McNemar's test
 ``results``            ``results.json``: settings, rows, models, costs and stages
@@ -20,6 +21,7 @@ None of them needs torch.
 """
 
 from morex.artifacts.illustration import Curve, Illustration, Pictures
+from morex.artifacts.notes import Note, NoteBook
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray, Comparison, Proportion, wilson_interval
 
@@ -28,6 +30,8 @@ __all__ = [
     "Comparison",
     "Curve",
     "Illustration",
+    "Note",
+    "NoteBook",
     "Outcomes",
     "Pictures",
     "Proportion",

@@ -14,12 +14,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from morex.artifacts.notes import Note, NoteBook, from_json, to_json
 from morex.artifacts.origins import Origin, Origins
 from morex.artifacts.statistics import BoolArray, Proportion
 from morex.core.files import write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_ORIGINS = "_origins"  # JSON in bytes; no row can have this name
+_ORIGINS, _NOTES = "_origins", "_notes"  # JSON in bytes; no row can have these names
 _INDEX = "rows"  # the array in a file that lists the others: a lost one cannot go unnoticed
 _RESERVED = frozenset({"file", "allow_pickle", _INDEX})  # the first two: numpy.savez's arguments
 REDO = "delete it and run the same command again: its stage will be redone"
@@ -33,7 +34,8 @@ class Outcomes:
     ``right`` maps a row name (one attack of a suite) to a boolean array (n_row,). Rows may cover
     different numbers of examples, but always a prefix of one and the same order: a row of 300
     covers examples 0..299. The arrays are copied and made read-only. ``origins`` has what each row
-    was measured on and how; older files have none.
+    was measured on and how; older files have none. ``notes`` has what else the evaluation noticed
+    about the model.
 
     Raises:
         ValueError: if there is no row, a row name is not made of letters, digits and ``._+-``, an
@@ -42,6 +44,7 @@ class Outcomes:
 
     right: Mapping[str, BoolArray]
     origins: Origins = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the rows and take read-only copies."""
@@ -101,6 +104,8 @@ class Outcomes:
         if self.origins:
             content = {row: origin.content() for row, origin in self.origins.items()}
             arrays[_ORIGINS] = np.frombuffer(json.dumps(content).encode(), np.uint8)
+        if self.notes:
+            arrays[_NOTES] = np.frombuffer(to_json(self.notes), np.uint8)
         np.savez_compressed(buffer, **arrays)
         write_atomically(Path(path), buffer.getvalue())
 
@@ -114,18 +119,19 @@ class Outcomes:
         """
         data = Path(path).read_bytes()
         try:
-            return cls(*_arrays_and_origins(data))
+            return cls(*_content(data))
         except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes
             raise ValueError(f"{path}: not a readable outcomes file ({error}); {REDO}") from error
 
     @classmethod
     def joined(cls, parts: Iterable[Self]) -> Self:
         """Return the rows of all parts in one; of two with the same name, the later one stays."""
-        right, origins = dict[str, BoolArray](), dict[str, Origin]()
+        right, origins, notes = dict[str, BoolArray](), dict[str, Origin](), NoteBook()
         for part in parts:
             right |= part.right
             origins |= part.origins
-        return cls(right, origins)
+            notes.take(part.notes, part.rows)
+        return cls(right, origins, tuple(notes))
 
     def _row(self, row: str) -> BoolArray:
         if row not in self.right:
@@ -155,11 +161,14 @@ def _checked_row(name: str, right: BoolArray) -> BoolArray:
     return copied
 
 
-def _arrays_and_origins(data: bytes) -> tuple[dict[str, BoolArray], dict[str, Origin]]:
+def _content(
+    data: bytes,
+) -> tuple[dict[str, BoolArray], dict[str, Origin], tuple[Note, ...]]:
     archive = np.load(io.BytesIO(data), allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError("expected a .npz archive of boolean arrays, got a single array")
     with archive:
         right = {name: archive[name] for name in archive[_INDEX].tolist()}
-        content = json.loads(archive[_ORIGINS].tobytes()) if _ORIGINS in archive else {}
-        return right, {row: Origin.model_validate(origin) for row, origin in content.items()}
+        origins = json.loads(archive[_ORIGINS].tobytes()) if _ORIGINS in archive else {}
+        notes = from_json(archive[_NOTES].tobytes()) if _NOTES in archive else ()
+    return right, {row: Origin.model_validate(o) for row, o in origins.items()}, notes

@@ -141,7 +141,8 @@ def do_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> d
 def _summarise(
     request: "EvaluationRequest", outcomes: "Outcomes", say: Callable[[str], None]
 ) -> None:
-    """Give the means and the union of the rows to ``say``."""
+    """Give the means and the union of the rows, and the notes, to ``say``."""
+    from morex.artifacts.notes import sentences
     from morex.artifacts.statistics import Proportion
 
     width, severities = max(map(len, outcomes.rows)), ", ".join(map(str, request.severities))
@@ -149,6 +150,8 @@ def _summarise(
         say(f"{name:{width}}  {percent(share):>6}  mean of severities {severities}")
     say(f"{'union':{width}}  {in_words(Proportion.of(outcomes.union()))}")
     say(f"{'mean':{width}}  {percent(outcomes.mean()):>6}  of the rows above")
+    for sentence in sentences(outcomes.notes):
+        say(f"note: {sentence}")
 
 
 def _means_over_severities(outcomes: "Outcomes") -> dict[str, float]:
@@ -160,7 +163,8 @@ def _means_over_severities(outcomes: "Outcomes") -> dict[str, float]:
 
 
 def _figures(request: "EvaluationRequest", outcomes: "Outcomes") -> dict[str, Any]:
-    """Return the accuracy of every row and of the union, with interval and n, and the means."""
+    """Return the accuracy of every row and of the union, with interval and n, means and notes."""
+    from morex.artifacts.notes import content
     from morex.artifacts.statistics import Proportion
 
     rows = {**outcomes.right, "union": outcomes.union()}
@@ -168,6 +172,8 @@ def _figures(request: "EvaluationRequest", outcomes: "Outcomes") -> dict[str, An
         "rows": {name: Proportion.of(right).content() for name, right in rows.items()},
         "mean": outcomes.mean(),
     }
+    if outcomes.notes:
+        figures["notes"] = content(outcomes.notes)
     if request.corrupted:
         means = _means_over_severities(outcomes)
         figures |= {"corrupted": str(request.corrupted), "means": means}

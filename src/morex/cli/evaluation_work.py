@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from morex.artifacts.notes import NoteBook
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.attacks import WorstOfDraws
@@ -108,7 +109,9 @@ def do_work(
             finished(name, right)
 
     parts = list[Outcomes]()
-    attack = partial(evaluate, seed=seed, batch_size=builder.recipe.evaluation.batch_size)
+    notes = kept.notes if kept else NoteBook()
+    batch_size = builder.recipe.evaluation.batch_size
+    attack = partial(evaluate, seed=seed, batch_size=batch_size, keep=keep, notes=notes)
     with (
         threads(builder.recipe.threads),
         kept_first() if kept else nullcontext(),
@@ -117,7 +120,7 @@ def do_work(
     ):
         for part in work:
             done = dict(kept.done) if kept else None
-            parts.append(attack(network, part.read(), part.suite, done=done, keep=keep))
+            parts.append(attack(network, part.read(), part.suite, done=done))
     return Outcomes.joined(parts)
 
 

@@ -6,16 +6,20 @@ it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from morex.artifacts.notes import NoteBook, What
 from morex.artifacts.origins import Origin
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
-from morex.attacks import Model, SearchAround, frozen, is_right
+from morex.attacks import Model, SearchAround, fooled, frozen
+from morex.attacks.gradients import Watch, watched
 from morex.core.plain import plain
 from morex.core.precision import exact_settings
 from morex.core.seeding import generator_for
@@ -34,6 +38,7 @@ def evaluate(
     batch_size: int = 256,
     done: Mapping[str, BoolArray] | None = None,
     keep: Callable[[str, BoolArray], None] | None = None,
+    notes: NoteBook | None = None,
 ) -> Outcomes:
     """Attack ``model`` on ``data`` with every row of ``suite`` and return where it is still right.
 
@@ -51,15 +56,20 @@ def evaluate(
         done: results of an earlier, interrupted evaluation, by row: what ``keep`` got last.
         keep: called after every batch with the name of the row and its results so far, which cover
             its first examples and finally all of them.
+        notes: where notes are written, before ``keep`` is called; they continue those of the
+            earlier evaluation.
 
     Returns:
         One boolean per row and example: True where the model is right. With them is what decided
         them apart from the model: digests of the images, the attack, ``seed`` and ``batch_size``.
+        Notes say on how many images of a row an answer was not finite, and a gradient was not
+        finite or zero.
 
     Raises:
-        ValueError: if ``batch_size`` is below 1, there is no row, two rows have the same name,
-            ``Outcomes`` does not accept a name, or ``done`` holds more examples of a row than it
-            has.
+        ValueError: if ``batch_size`` is below 1, the model returns no logits of two or more
+            classes, a label is not among them, an attack cannot run on it, there is no row, two
+            rows have the same name, ``Outcomes`` does not accept a name, or ``done`` holds more
+            examples of a row than it has.
         InfeasibleError: if an attack returns an image outside its ball or [0, 1].
     """
     suite = table1() if suite is None else suite
@@ -69,20 +79,20 @@ def evaluate(
         raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
     # bad names raise here, before any work
     Outcomes({row.name: np.ones(1, np.bool_) for row in suite})
-    right = dict(done or {})
+    right, book = dict(done or {}), NoteBook() if notes is None else notes
     _check_done(right, suite, len(data))
     batch = (batch_size, *data.shape)
     with threads_for(model, batch, data.device), exact_settings(data.device), frozen(model):
-        right_on_clean = _right_on_clean(model, data, batch_size)
+        clean = _Answers.on(model, data, batch_size)
         for row in suite:
             known = right.get(row.name, np.zeros(0, np.bool_))
-            batches = _attacked(model, data, row, right_on_clean, known, seed, batch_size)
-            for so_far in batches:
+            for so_far in _attacked(model, data, row, clean, known, seed, batch_size, book):
                 right[row.name] = so_far
                 if keep:
                     keep(row.name, so_far)
     origins = _origins(data, suite, seed, batch_size)
-    return Outcomes({row.name: right[row.name] for row in suite}, origins)
+    names = [row.name for row in suite]
+    return Outcomes({name: right[name] for name in names}, origins, book.on(names))
 
 
 def _origins(data: ImageSet, suite: Suite, seed: int, batch_size: int) -> dict[str, Origin]:
@@ -112,52 +122,113 @@ def _check_done(done: Mapping[str, BoolArray], suite: Suite, images: int) -> Non
             )
 
 
-def _right_on_clean(model: Model, data: ImageSet, batch_size: int) -> Tensor:
-    """Return which images the model gets right without an attack, (N,)."""
-    starts = range(0, len(data), batch_size)
-    rows = [slice(start, start + batch_size) for start in starts]
-    return torch.cat([is_right(model, data.pixels(r), data.labels[r]) for r in rows])
+@dataclass(frozen=True)
+class _Answers:
+    """Where a model is right, and where its answer is finite, (N,) of bool."""
+
+    right: Tensor
+    finite: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: Model, x: Tensor, y: Tensor) -> Self:
+        """Ask for the answers to some images."""
+        logits = model(x)
+        return cls(~fooled(logits, y), logits.isfinite().all(1))
+
+    @classmethod
+    def on(cls, model: Model, data: ImageSet, batch_size: int) -> Self:
+        """Ask for the answers to all images as they are."""
+        starts = range(0, len(data), batch_size)
+        rows = [slice(start, start + batch_size) for start in starts]
+        parts = [cls.of(model, data.pixels(r), data.labels[r]) for r in rows]
+        return cls(torch.cat([p.right for p in parts]), torch.cat([p.finite for p in parts]))
+
+    def and_on(self, other: Self) -> Self:
+        """Return where both are right, and both are finite."""
+        return type(self)(self.right & other.right, self.finite & other.finite)
+
+
+class _Seen:
+    """What is seen in a row: where the model is right, and what is worth a note, (n,) of bool."""
+
+    def __init__(self, clean: _Answers, n: int, known: BoolArray, in_balls: bool) -> None:
+        self.start = len(known)
+        self.right = clean.right[:n].clone()
+        self.right[: self.start] = torch.tensor(known, device=self.right.device)
+        # an image that needs no attack in a ball is not looked at again
+        odd = ~clean.finite[:n] if in_balls else torch.zeros_like(self.right)
+        self.noticed: dict[What, Tensor] = {
+            "answers not finite": odd,
+            "gradients not finite": torch.zeros_like(odd),
+            "gradients zero": torch.zeros_like(odd),
+        }
+
+    def add(self, rows: Tensor, answers: _Answers, watch: Watch) -> None:
+        """Add what was seen of some images."""
+        self.right[rows] = answers.right
+        self.noticed["answers not finite"][rows] = ~answers.finite
+        self.noticed["gradients not finite"][rows] = watch.not_finite
+        self.noticed["gradients zero"][rows] = watch.zero
+
+    def counts(self, end: int) -> dict[What, int]:
+        """Return on how many images before ``end``, which were not known before, it was noticed."""
+        return {what: int(where[self.start : end].sum()) for what, where in self.noticed.items()}
 
 
 def _attacked(
     model: Model,
     data: ImageSet,
     row: Row,
-    right_on_clean: Tensor,
+    clean: _Answers,
     known: BoolArray,
     seed: int,
     batch_size: int,
+    book: NoteBook,
 ) -> Iterator[BoolArray]:
     """Attack the remaining batches; after each one, yield where the model is right so far."""
     n = row.count(len(data))
-    right = right_on_clean[:n].clone()
-    known = known[:n]
-    right[: len(known)] = torch.tensor(known, device=data.device)
     balls = balls_of(row.attack.perturbation)
+    seen = _Seen(clean, n, known, bool(balls))
     every = torch.arange(n, device=data.device)
-    attacked = every[right_on_clean[:n]] if balls else every
+    attacked = every[clean.right[:n]] if balls else every
     batches = torch.split(attacked, batch_size)
     # a batch covers all images up to the first one of the next batch
     ends = [*(int(following[0]) for following in batches[1:]), n]
+    before = {what: book.count(row.name, what) for what in seen.noticed}
     for batch, (rows, end) in enumerate(zip(batches, ends, strict=True)):
         if end <= len(known):
             continue
-        if not len(rows):  # no image is left to attack; some models cannot take an empty batch
-            yield right[:end].cpu().numpy()
-            return
-        x, y = data.pixels(rows), data.labels[rows]
-        draw = partial(generator_for, seed, "evaluation", row.name, batch, device=data.device)
-        moved = row.attack(model, x, y, generator=draw())
-        # pixels are read again: the attack may have changed the images that it was given
-        right[rows] = _judged(model, row, data.pixels(rows), y, moved, draw())
-        so_far: BoolArray = right[:end].cpu().numpy()
+        if len(rows):  # else no image is left to attack; some models cannot take an empty batch
+            _attack(model, data, row, rows, seen, seed, batch)
+        for what, count in seen.counts(end).items():
+            book.write(row.name, what, before[what] + count, n)
+        so_far: BoolArray = seen.right[:end].cpu().numpy()
         yield so_far
+
+
+def _attack(
+    model: Model,
+    data: ImageSet,
+    row: Row,
+    rows: Tensor,
+    seen: _Seen,
+    seed: int,
+    batch: int,
+) -> None:
+    """Attack one batch and add what is seen; its number decides the random draws."""
+    x, y = data.pixels(rows), data.labels[rows]
+    draw = partial(generator_for, seed, "evaluation", row.name, batch, device=data.device)
+    with watched(x) as watch:
+        moved = row.attack(model, x, y, generator=draw())
+    # pixels are read again: the attack may have changed the images that it was given
+    seen.add(rows, _judged(model, row, data.pixels(rows), y, moved, draw()), watch)
 
 
 def _judged(
     model: Model, row: Row, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
-) -> Tensor:
-    """Check x' and return where the model is right, (N,).
+) -> _Answers:
+    """Check x' and return the model's answers to it.
 
     In a composition the centre of the ball is the transformed x, drawn again from a generator equal
     to the attack's. The centre is in the ball too, so the model must be right about it as well.
@@ -165,7 +236,7 @@ def _judged(
     attack = row.attack
     if not isinstance(attack, SearchAround):
         check_feasible(attack.perturbation, x, moved, row.name)
-        return is_right(model, moved, y)
+        return _Answers.of(model, moved, y)
     centres = attack.centres(x, generator)
     check_feasible(attack.perturbation.ball, centres, moved, row.name)
-    return is_right(model, moved, y) & is_right(model, centres, y)
+    return _Answers.of(model, moved, y).and_on(_Answers.of(model, centres, y))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from morex.artifacts.notes import NoteBook
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import write_atomically
@@ -59,12 +60,14 @@ class PartialRows:
     ) -> None:
         self.path, self.every, self.last = path, every, time.monotonic()
         self.done: dict[str, BoolArray] = {}
+        self.notes = NoteBook()
         self.label = path.with_name(path.name + ".settings")
         if settings and not self._same(settings):
             path.unlink(missing_ok=True)
             write_atomically(self.label, settings.encode())
         try:
-            self.done = dict(Outcomes.load(path).right)
+            found = Outcomes.load(path)
+            self.done, self.notes = dict(found.right), NoteBook(found.notes)
         except FileNotFoundError:
             pass
         except ValueError as error:
@@ -81,7 +84,7 @@ class PartialRows:
         self.done[name] = right
         every = min(self.every, _SOON) if whole else self.every
         if time.monotonic() - self.last >= every or asked_to_stop():
-            Outcomes(self.done).save(self.path)
+            Outcomes(self.done, notes=tuple(self.notes)).save(self.path)
             self.last = time.monotonic()
             stop_if_asked()
 

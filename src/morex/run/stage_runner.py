@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from morex.artifacts.notes import sentences
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.records import Epoch, Passes, StageRecord
 from morex.artifacts.statistics import BoolArray
@@ -163,7 +164,7 @@ class StageRunner:
         counts = {row.name: row.count(len(data)) for row in suite}
         rows = PartialRows(work / "rows.npz", self.checkpoint_every, self._notice)
         keys = self._row_keys(stage)
-        rows.done = self._known_rows(stage, keys) | rows.done
+        self._take_known_rows(stage, keys, rows)
         shares = RowShares(counts, rows.done)
 
         def keep(name: str, right: BoolArray) -> None:
@@ -181,7 +182,10 @@ class StageRunner:
             batch_size=self.recipe.evaluation.batch_size,
             done=dict(rows.done),
             keep=keep,
+            notes=rows.notes,
         )
+        for sentence in sentences(outcomes.notes):
+            self._notice(f"{stage.model}: {sentence}")
         path = self.directory.root / stage.output
         path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path)
@@ -214,17 +218,19 @@ class StageRunner:
         assert trained
         return stage.row_keys(trained.files[f"{model_folder(stage.model)}/{WEIGHTS}"])
 
-    def _known_rows(self, stage: Stage, keys: dict[str, str]) -> dict[str, BoolArray]:
-        """Return the outcomes of rows that an earlier evaluation of the same model has."""
+    def _take_known_rows(self, stage: Stage, keys: dict[str, str], rows: PartialRows) -> None:
+        """Take over the rows that an earlier evaluation of the same model has."""
         before = self.directory.record(stage.id)
         if before is None:
-            return {}
+            return
         same = [name for name, key in before.rows.items() if keys.get(name) == key]
         path = self.directory.root / stage.output
         if not same or not path.is_file() or digest_of(path) != before.files[stage.output]:
-            return {}
-        right = Outcomes.load(path).right
-        return {name: right[name] for name in same}
+            return
+        known = Outcomes.load(path)
+        same = [name for name in same if name not in rows.done]
+        rows.done |= {name: known.right[name] for name in same}
+        rows.notes.take(known.notes, same)
 
     def _gate_usage(self, model: nn.Module) -> dict[str, Any]:
         assert isinstance(model, Mixture)
