@@ -14,9 +14,11 @@ from routed import BALL, Routed, pictures
 from torch import Tensor, nn
 
 from morex.artifacts.findings import POINTS, Finding
-from morex.attacks import frozen
+from morex.artifacts.statistics import wilson_interval
+from morex.attacks import PGD, frozen
 from morex.data import ImageSet
-from morex.evaluation import audit_balls
+from morex.evaluation import Limits, audit_attacks, audit_balls
+from morex.evaluation.audit_attacks import attacks_in
 from morex.evaluation.audit_balls import Searched
 from morex.evaluation.audit_basis import Audited
 from morex.evaluation.audit_outputs import outputs
@@ -82,7 +84,7 @@ class HardGate(Trick):
 
 
 def audit(model: nn.Module, ball: Ball = BALL, data: ImageSet = DATA) -> list[Finding]:
-    return audit_model(model.eval(), data, [ball], steps=10, queries=60)
+    return [*audit_model(model.eval(), data, [ball], steps=20, queries=60).findings]
 
 
 def audited(model: nn.Module, data: ImageSet = DATA) -> Audited:
@@ -90,7 +92,7 @@ def audited(model: nn.Module, data: ImageSet = DATA) -> Audited:
 
 
 def searched(model: nn.Module, data: ImageSet = DATA) -> Searched:
-    return Searched.by_strong_pgd(audited(model, data), BALL, steps=10)
+    return Searched(audited(model, data), BALL, steps=20, queries=60)
 
 
 def flags(found: list[Finding]) -> dict[int, str]:
@@ -117,15 +119,19 @@ def test_findings_are_reported_as_they_are_made() -> None:
     seen: list[Finding] = []
     few = halves(4, weak=0.13, strong=0.3)
     made = audit_model(Contrast(), few, [BALL, L2(0.1)], steps=2, queries=5, report=seen.append)
-    assert seen == made
-    assert len(made) == 2 * 6 + 1
+    assert (*seen,) == made.findings
+    assert [f.point for f in seen] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 6, 6, 7, 7]
+    assert [f.ball for f in seen[:2]] == [str(BALL), str(L2(0.1))]
 
 
 def test_only_the_first_images_that_are_right_count() -> None:
     data = halves(8, weak=0.13, strong=0.3)
     wrong = replace(data, labels=torch.tensor([0, 0, 0, 1, 0, 1, 0, 1]))
-    found = audit_model(Contrast(), wrong, [BALL], examples=4, steps=2, queries=5)
-    assert found[0].evidence["4 steps, 2 restarts"] == 66.67
+    found = audit_model(Contrast(), wrong, [BALL], examples=4, steps=4, queries=5)
+    assert found.findings[0].evidence["2 x 4 steps"] == 66.67
+    assert {f.n for f in found.findings} == {3}
+    assert [a.accuracy for a in found.accuracies] == [3 / 4, 2 / 4]
+    assert [a.n for a in found.accuracies] == [4, 4]
 
 
 def test_balls_and_images_are_checked() -> None:
@@ -135,6 +141,91 @@ def test_balls_and_images_are_checked() -> None:
     wrong = replace(DATA, labels=1 - DATA.labels)
     with pytest.raises(ValueError, match="none of the 40 images right"):
         audit_model(Contrast(), wrong, [L2(0.5)])
+
+
+# --- how much it says ---------------------------------------------------------------------------
+
+
+def right_on(right: int, images: int = 50) -> ImageSet:
+    """Return images of which ``Contrast`` gets only the first ``right`` right."""
+    data = with_contrasts(*[0.3] * images)
+    wrong = torch.arange(images) >= right
+    return replace(data, labels=torch.where(wrong, 1 - data.labels, data.labels))
+
+
+@pytest.mark.parametrize("right", [1, 34])
+def test_few_images_pass_nothing(right: int) -> None:
+    made = audit_model(Contrast(), right_on(right), [BALL], steps=2, queries=5)
+    assert {f.verdict for f in made.findings} == {"too few to say", "does not apply"}
+    assert {f.n for f in made.findings} == {right}
+    assert "35 images that the model gets right are needed" in made.findings[0].reason
+    assert not made.passes
+
+
+def test_35_images_are_enough() -> None:
+    made = audit_model(Contrast(), right_on(35), [BALL], steps=2, queries=5)
+    assert {f.verdict for f in made.findings} == {"pass", "does not apply"}
+    assert made.passes
+
+
+def test_the_fewest_images_bound_what_none_of_them_shows() -> None:
+    fewest = Limits().fewest
+    ends = [100 * wilson_interval(0, n)[1] for n in (fewest - 1, fewest)]
+    assert ends[0] > Limits().unseen >= ends[1]
+    smallest = min(Limits().missed, Limits().gate)
+    assert 100 / fewest <= smallest  # one image alone is no sign
+
+
+def test_few_images_show_signs_without_a_flag_but_facts_with_one() -> None:
+    few = with_contrasts(*[0.1] * 10)
+    seen = outputs(audited(Detached(), few))
+    assert seen.verdict == "too few to say"
+    assert "seen on these: many images have no gradient" in seen.reason
+    assert flags([outputs(audited(Probabilities(), few))])[5].startswith("the outputs are prob")
+
+
+def test_accuracies_count_the_images_that_are_wrong_without_an_attack() -> None:
+    made = audit_model(Contrast(), right_on(40, 100), [BALL, Linf(0.2)], steps=4, queries=5)
+    assert [(a.ball, a.accuracy, a.verdict) for a in made.accuracies] == [
+        (None, 0.4, "no better than one answer"),
+        (str(BALL), 0.4, "not robust"),
+        (str(Linf(0.2)), 0.0, "not robust"),
+    ]
+    best = audit_model(Contrast(), DATA, [BALL], steps=4, queries=5).accuracies
+    assert [(a.accuracy, a.one_answer) for a in best] == [(1.0, 0.5), (0.5, 0.5)]
+    assert [a.verdict for a in best] == ["better than one answer", "not robust"]
+
+
+@pytest.mark.parametrize("steps", [1, 10])
+def test_steps_are_those_of_pgd(steps: int) -> None:
+    attacks = attacks_in(BALL, Routed(), 48, steps, 5)
+    budgets = {n: (a.steps, a.restarts) for n, a in attacks[1].items() if isinstance(a, PGD)}
+    assert budgets == {"one step": (1, 1), "strong": (steps, 2), "more": (2 * steps, 4)}
+    assert {a.steps for a in attacks[2].values() if isinstance(a, PGD)} == {steps}
+    assert len(attacks[6]) == 3
+    assert all(f"steps={steps}," in str(attack) for attack in attacks[6].values())
+    halves = [attacks[7]["steering"], attacks[7]["transfer"]]
+    assert all(f"steps={max(1, steps // 2)}," in str(attack) for attack in halves)
+
+
+def test_square_is_left_out_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_attacks, "is_installed", lambda: False)
+    found = {f.point: f for f in audit(Contrast())}
+    for point in (3, 4):
+        assert "pip install 'morex[autoattack]'" in found[point].reason
+        assert found[point].verdict == "pass"
+        assert not any("Square" in name for name in found[point].evidence)
+    assert "Square" not in found[6].reason
+
+
+def test_the_progress_of_an_audit_ends_at_one() -> None:
+    seen: list[tuple[float, str]] = []
+    report = lambda share, part: seen.append((share, part))  # noqa: E731
+    audit_model(Contrast(), DATA, [BALL, L2(0.5)], steps=2, queries=5, progress=report)
+    shares = [share for share, _ in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert {part.rpartition(")")[0] + ")" for _, part in seen} == {str(BALL), str(L2(0.5))}
 
 
 # --- tricks that are known to mislead attacks ----------------------------------------------------
@@ -192,7 +283,7 @@ class Around(nn.Module):
         return torch.stack([margin, 0 * margin], 1)
 
 
-GREY = with_contrasts(*[0.001] * 20)
+GREY = with_contrasts(*[0.001] * 40)
 
 
 class Needle(Around):
@@ -229,8 +320,8 @@ def test_one_step_that_beats_many_is_flagged() -> None:
     found = audit_balls.effort(searched(Needle(), GREY))
     assert found.evidence == {
         "one step": 0.0,
-        "20 steps, 2 restarts": 100.0,
-        "40 steps, 4 restarts": 100.0,
+        "2 x 20 steps": 100.0,
+        "4 x 40 steps": 100.0,
     }
     assert flags([found]) == {1: "one step fools more than many steps"}
 
@@ -287,9 +378,9 @@ def test_a_target_that_finds_what_nothing_else_does_is_flagged() -> None:
 
 
 def test_a_gate_that_hides_a_weak_expert_is_flagged() -> None:
-    x, y = pictures()
+    x, y = (part.repeat_interleave(5, 0) for part in pictures())
     images = ImageSet((x * 255).round().to(torch.uint8), y, ("a", "b"))
-    found = audit_balls.parts(searched(Routed(), images), steps=20)
+    found = audit_balls.parts(Searched(audited(Routed(), images), BALL, steps=40, queries=1))
     assert "steering lowers accuracy: plain PGD overrates the model" in flags([found])[7]
     assert found.evidence["PGD"] == 100.0
     assert found.evidence["PGD and steering"] == 0.0
@@ -299,8 +390,7 @@ def test_a_gate_that_hides_a_weak_expert_is_flagged() -> None:
 
 
 def points_3_and_4(searched: Searched) -> list[Finding]:
-    fallen = audit_balls.blind(searched, queries=1)
-    return [audit_balls.per_example(searched, fallen), audit_balls.decisions(searched, fallen)]
+    return [audit_balls.per_example(searched), audit_balls.decisions(searched)]
 
 
 LOSSES = {"strong": 50, "margin": 50, "second class": 50, "third class": 50}
@@ -320,8 +410,8 @@ BLIND = {"strong": 50, "Square": 99, "RayS": 99, "noise": 99}
         (audit_balls.losses, LOSSES, "margin", 45, [6]),
         (audit_balls.losses, LOSSES, "second class", 45, [6]),
         (audit_balls.losses, LOSSES, "third class", 45, [6]),
-        (lambda s: audit_balls.parts(s, 1), {"strong": 50, "transfer": 50}, "steering", 47, [7]),
-        (lambda s: audit_balls.parts(s, 1), {"strong": 50, "steering": 50}, "transfer", 47, [7]),
+        (audit_balls.parts, {"strong": 50, "transfer": 50}, "steering", 47, [7]),
+        (audit_balls.parts, {"strong": 50, "steering": 50}, "transfer", 47, [7]),
     ],
 )
 def test_a_drop_to_the_limit_passes_and_one_example_more_is_flagged(
@@ -381,7 +471,7 @@ def test_silent_images_are_flagged_above_the_limit(silent: int, expected: dict[i
 def test_jumps_are_flagged_above_the_limit(
     sure: list[int], share: float, flagged: list[int]
 ) -> None:
-    data = with_contrasts(*(0.3 if n in sure else 0.1 for n in range(32)))
+    data = with_contrasts(*(0.3 if n in sure else 0.1 for n in range(40)))
     found = outputs(audited(HardRouted(), data))
     assert found.evidence["jumps"] == share  # paths to and from an image of large contrast
     assert [*flags([found])] == flagged

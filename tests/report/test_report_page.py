@@ -88,9 +88,15 @@ def test_provenance_is_complete(run: Path) -> None:
 
 
 def test_audits_are_shown_with_evidence_and_flags_first(run: Path) -> None:
-    table = shown(run).table("verdict")
+    found = shown(run)
+    table = found.table("verdict")
     assert [row[0].split()[-1] for row in table[1:]] == ["flag", "pass"]
-    assert table[1][3:] == [FINDINGS[1]["reason"], "steered 9.5"]
+    assert table[1][3:] == ["40", FINDINGS[1]["reason"], "still right after steered 9.5%"]
+    assert table[2][3] == ""  # written by an older version
+    assert (
+        "Under all attacks in L2 at most 10.0% are right (95% interval 4.3% to 21.4%, n = 50): "
+        "not robust. One answer to all of them gets 12.0%." in found.text
+    )
     (run / "audits/more.json").unlink()
     assert "hide its gradients" not in page(run)
 

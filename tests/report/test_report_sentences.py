@@ -306,8 +306,13 @@ def test_trainings_at_their_best_and_falling_losses_are_counted(run: Path) -> No
 @pytest.mark.parametrize(
     ("verdicts", "told"),
     [
-        (("pass", "flag", "flag"), "2 of 3 points are flagged."),
-        (("pass", "does not apply", "pass"), "No sign of masking."),
+        (("pass", "flag", "flag"), "2 of 3 points flagged."),
+        (("pass", "flag", "too few to say"), "1 of 3 points flagged."),
+        (("pass", "too few to say", "pass"), "Too few images to say: 1 of 3 points."),
+        (
+            ("pass", "does not apply", "pass"),
+            "No sign of masking, which does not mean that the model is robust.",
+        ),
     ],
 )
 def test_flags_of_audits_are_counted(run: Path, verdicts: tuple[str, ...], told: str) -> None:

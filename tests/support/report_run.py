@@ -57,7 +57,9 @@ def write_run(
     for model in models:
         record = RECORD | {"stage": f"train-{model}", "history": history(rng)}
         (run / f"stages/train-{model}.json").write_text(json.dumps(record))
-    (run / "audits/more.json").write_text(json.dumps({"findings": FINDINGS}))
+    (run / "audits/more.json").write_text(
+        json.dumps({"findings": FINDINGS, "accuracies": ACCURACIES})
+    )
     return run
 
 
@@ -70,7 +72,12 @@ FINDINGS = [
     {"point": 1, "name": "iterations", "ball": "L2", "verdict": "pass", "reason": "fine",
      "evidence": {"strong": 40.0}},
     {"point": 7, "name": "gate and experts", "ball": "L2", "verdict": "flag", "reason": "steered",
-     "evidence": {"steered": 9.5}},
+     "evidence": {"steered": 9.5}, "n": 40},
+]  # fmt: skip
+
+ACCURACIES = [
+    {"ball": "L2", "accuracy": 0.1, "interval": [0.043, 0.214], "n": 50, "one_answer": 0.12,
+     "verdict": "not robust"},
 ]  # fmt: skip
 
 

@@ -195,6 +195,15 @@ def _restarts(sparse: bool) -> int:
     return 5 if sparse else 1
 
 
+def is_installed() -> bool:
+    """Return whether ``pyautoattack`` can be used."""
+    try:
+        _library()
+    except ImportError:
+        return False
+    return True
+
+
 def _library() -> Any:
     try:
         import pyautoattack.autoattack as library

@@ -1,9 +1,10 @@
 """``morex audit``: is a model robust, or does it only hide its gradients?"""
 
 import textwrap
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,13 +20,14 @@ from morex.cli.options import (
     TrustCode,
     read_request,
 )
-from morex.cli.output import say
+from morex.cli.output import AsJson, in_words, lines_beside, print_json
+from morex.core.units import percent
 
 if TYPE_CHECKING:
-    from morex.artifacts.findings import Finding
+    from morex.artifacts.findings import Audit, AuditedAccuracy, Finding
     from morex.cli.load_model import EvaluationRequest
 
-_SIGNS = {"pass": "pass", "flag": "FLAG", "does not apply": "n/a "}
+_SIGNS = {"pass": "pass", "flag": "FLAG", "too few to say": "few ", "does not apply": "n/a "}
 
 AuditExamples = Annotated[
     int,
@@ -35,7 +37,15 @@ AuditExamples = Annotated[
         help="How many test images to use; those that the model gets wrong are left out.",
     ),
 ]
-Steps = Annotated[int, typer.Option(min=1, metavar="N", help="The steps of PGD.")]
+Steps = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="The steps of PGD. Point 1 also tries twice as many; each search of steering and "
+        "transfer, which consist of several, takes half.",
+    ),
+]
 Queries = Annotated[
     int,
     typer.Option(
@@ -59,7 +69,7 @@ def audit(
     recipe: OtherRecipe = None,
     data: DataFolder = None,
     examples: AuditExamples = 100,
-    steps: Steps = 20,
+    steps: Steps = 40,
     queries: Queries = 400,
     seed: Seed = 0,
     input_range: InputRange = "0..1",
@@ -68,11 +78,16 @@ def audit(
     device: Device = None,
     out: FindingsFile = None,
     trust_code: TrustCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check whether a model is robust or only hides its gradients.
 
-    Seven points are checked, each by a measurement in the Linf and L2 balls of the recipe. The
-    exit code is 1 if a point is flagged.
+    Seven points are checked, each by a measurement in the Linf and L2 balls of the recipe, on the
+    images that the model gets right. A point passes if nothing looks like hidden gradients. That
+    does not mean that the model is robust: the last lines say how accurate it is at most.
+
+    The exit code is 0 if every point passes or does not apply, and 1 if one is flagged or there are
+    too few images to say.
 
     Example: `morex audit runs/digits/models/more-all`
     """
@@ -80,19 +95,21 @@ def audit(
     request = read_request(
         model, recipe, data, examples, seed, device, out, trust_code=trust_code, **pixels
     )
-    findings = print_audit(request, examples, steps, queries, say)
-    if any(finding.verdict == "flag" for finding in findings):
+    found, passes = do_audit(request, examples, steps, queries, lines_beside(as_json))
+    if as_json:
+        print_json(found)
+    if not passes:
         raise typer.Exit(1)
 
 
-def print_audit(
+def do_audit(
     request: "EvaluationRequest",
     examples: int,
     steps: int,
     queries: int,
     say: Callable[[str], None],
-) -> "list[Finding]":
-    """Audit a model in the Linf and L2 balls of its recipe, and return all findings.
+) -> tuple[dict[str, Any], bool]:
+    """Audit a model in the Linf and L2 balls of its recipe; return all findings, and if it passes.
 
     Every finding is given to ``say`` as soon as it is made.
 
@@ -100,17 +117,19 @@ def print_audit(
         ModelError, ForeignModelError, ValueError: see ``open_for_evaluation``; also if the recipe
             has no such ball.
     """
-    from morex.artifacts.findings import Audit
     from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
+    from morex.cli.progress import progress
     from morex.core.threads import threads
     from morex.evaluation.masking_audit import audit_model
     from morex.perturbations import L2, Linf
 
     network, builder = open_for_evaluation(request, say)
     balls = [b for b in builder.recipe.attacked().values() if isinstance(b, Linf | L2)]
-    say(f"{examples} test images of {builder.data.name}, without those that the model gets wrong")
-    with threads(builder.recipe.threads):
-        findings = audit_model(
+    count, data = min(examples, len(builder.test_data)), builder.data.name
+    say(f"{count} test images of {data}, seed {request.seed}, on {request.device}")
+    say("n: how many of them the model gets right; the others are left out; %: of these n images")
+    with threads(builder.recipe.threads), progress("audit") as reached:
+        made = audit_model(
             network,
             builder.test_data,
             balls,
@@ -119,20 +138,41 @@ def print_audit(
             queries=queries,
             seed=request.seed,
             report=lambda finding: say(_text(finding)),
+            progress=reached,
         )
-    say(_verdict(findings))
+    for line in _verdict(made):
+        say(line)
+    found = with_provenance(request, made.content())
     if request.out:
-        write_json(request.out, with_provenance(request, Audit(findings=tuple(findings)).content()))
-    return findings
+        write_json(request.out, found)
+    return found, made.passes
 
 
-def _verdict(findings: "list[Finding]") -> str:
-    flags = sum(finding.verdict == "flag" for finding in findings)
-    return f"{flags} of {len(findings)} points flagged" if flags else "no sign of masking"
+def _verdict(made: "Audit") -> Iterator[str]:
+    """Yield what the points say together, and the accuracies that the attacks left."""
+    counts = Counter(finding.verdict for finding in made.findings)
+    points = len(made.findings)
+    if counts["flag"]:
+        yield f"{counts['flag']} of {points} points flagged: the gradients may be hidden"
+    elif counts["too few to say"]:
+        yield "too few images to say whether the gradients are hidden; use more with --examples"
+    else:
+        yield "no sign of masking, which does not mean that the model is robust:"
+    yield from _accuracies(made.accuracies)
+
+
+def _accuracies(accuracies: "Sequence[AuditedAccuracy]") -> Iterator[str]:
+    width = max((len(a.ball or "no attack") for a in accuracies), default=0)
+    for found in accuracies:
+        bound = "at most" if found.ball else "       "
+        line = f"  {found.ball or 'no attack':{width}}  accuracy {bound} {in_words(found.share)}"
+        if found.verdict != "better than one answer":
+            line += f": {found.verdict}; one answer to all images gets {percent(found.one_answer)}"
+        yield line
 
 
 def _text(finding: "Finding") -> str:
     where = f" in {finding.ball}" if finding.ball else ""
-    evidence = ", ".join(f"{name} {value:g}" for name, value in finding.evidence.items())
-    head = f"{_SIGNS[finding.verdict]}  {finding.point}. {finding.name}{where}: {finding.reason}"
-    return head + ("\n" + textwrap.indent(evidence, " " * 9) if evidence else "")
+    name = f"{finding.point}. {finding.name}{where}, n {finding.n}"
+    head = f"{_SIGNS[finding.verdict]}  {name}: {finding.reason}"
+    return head + ("\n" + textwrap.indent(finding.measured, " " * 9) if finding.measured else "")

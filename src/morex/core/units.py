@@ -22,6 +22,14 @@ def points(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 1)
 
 
+def fraction(value: float) -> str:
+    """Return ``8/255`` for 8/255, and four digits such as ``0.5`` for what is no grey level."""
+    levels = value * 255
+    if float(f"{value:.4g}") != value and round(levels) and abs(levels - round(levels)) < 1e-6:
+        return f"{round(levels)}/255"
+    return f"{value:.4g}"
+
+
 def p_value(p: float) -> str:
     """Return a p-value with four decimals, or ``<0.0001`` below that: it is never 0."""
     return "<0.0001" if p < 0.0001 else f"{p:.4f}"

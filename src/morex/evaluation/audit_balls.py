@@ -4,192 +4,180 @@ Each compares the strong PGD with something that masking would change: more effo
 attacks without gradients, other losses, attacks on parts of the model.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from morex.artifacts.findings import Finding
-from morex.attacks import (
-    PGD,
-    Attack,
-    AutoAttack,
-    ExpertTransfer,
-    GateSteering,
-    OfLogits,
-    RandomNoise,
-    RayS,
-    Targeted,
-    cross_entropy,
+from morex.attacks import PGD, Attack
+from morex.core.units import fraction
+from morex.evaluation.audit_attacks import (
+    MORE,
+    ONE,
+    STRONG,
+    WITHOUT_SQUARE,
+    attacks_in,
+    radii,
+    radius_name,
 )
-from morex.attacks.gate_losses import Gated
-from morex.attacks.losses import margin
-from morex.attacks.transfer import experts_of
-from morex.evaluation.audit_basis import Audited, percent, verdict
-from morex.perturbations import Ball, Linf
+from morex.evaluation.audit_basis import Audited, percent
+from morex.perturbations import Ball
 
 
-@dataclass(frozen=True)
 class Searched:
-    """A model under the strong PGD, which every other attack is compared with.
-
-    Attributes:
-        audited: the model, its images and the limits.
-        ball: the ball that is searched.
-        strong: the PGD.
-        standing: where the model is right under it, (N,).
-    """
-
-    audited: Audited
-    ball: Ball
-    strong: PGD
-    standing: Tensor
-
-    @classmethod
-    def by_strong_pgd(cls, audited: Audited, ball: Ball, steps: int) -> Self:
-        """Run PGD on the plain cross-entropy with twice the steps and two restarts.
-
-        The loss of ``PGD`` by default would make up for logits so large that the gradient of the
-        cross-entropy vanishes. An audit is to notice them.
-        """
-        plain = OfLogits(cross_entropy)
-        strong = PGD(ball, 2 * steps, 10, restarts=2, stop_when_fooled=True, loss=plain)
-        return cls(audited, ball, strong, audited.standing(strong, "strong"))
-
-
-def findings_in(audited: Audited, ball: Ball, steps: int, queries: int) -> Iterator[Finding]:
-    """Yield the findings of points 1 to 4, 6 and 7 in a ball.
+    """A model under the attacks of the audit in one ball; each runs once, when it is asked for.
 
     Args:
         audited: the model, its images and the limits.
         ball: an Linf or L2 ball.
-        steps: of PGD; the strong one takes twice as many.
+        steps: of PGD.
         queries: of attacks without gradients, per example.
+        finished: called with the name of each attack that has run.
     """
-    searched = Searched.by_strong_pgd(audited, ball, steps)
-    yield effort(searched)
-    yield sizes(searched)
-    fallen = blind(searched, queries)
-    yield per_example(searched, fallen)
-    yield decisions(searched, fallen)
-    yield losses(searched)
-    yield parts(searched, steps)
+
+    def __init__(
+        self,
+        audited: Audited,
+        ball: Ball,
+        steps: int,
+        queries: int,
+        finished: Callable[[str], None] | None = None,
+    ) -> None:
+        self.audited, self.ball, self.limits = audited, ball, audited.limits
+        self.pixels = audited.x[0].numel()
+        self.attacks = attacks_in(ball, audited.model, self.pixels, steps, queries)
+        self.finished = finished or (lambda name: None)
+        self._standing: dict[str, Tensor] = {}
+
+    def standing(self, point: int, name: str) -> Tensor:
+        """Return where the model is right under an attack of a point, (N,)."""
+        if name not in self._standing:
+            attack = self.attacks[point][name]
+            self._standing[name] = self.audited.standing(attack, name)
+            self.finished(name)
+        return self._standing[name]
+
+    @property
+    def strong(self) -> Tensor:
+        """Where the model is right under the strong PGD, (N,)."""
+        return self.standing(1, STRONG)
+
+    def under(self, point: int) -> dict[str, Tensor]:
+        """Return where the model is right under every attack of a point, by name."""
+        return {name: self.standing(point, name) for name in self.attacks[point]}
+
+    def left(self) -> Tensor:
+        """Return where the model is right under all attacks that have run in this ball, (N,)."""
+        inside = [
+            self._standing[name]
+            for attacks in self.attacks.values()
+            for name, attack in attacks.items()
+            if name in self._standing and _eps(attack) <= self.ball.eps
+        ]
+        return torch.stack(inside).all(0)
+
+    def verdict(
+        self, point: int, evidence: Mapping[str, float], problems: list[str], note: str = ""
+    ) -> Finding:
+        """Return a finding in this ball, flagged if there is a problem."""
+        return self.audited.verdict(point, evidence, problems, ball=self.ball, note=note)
+
+
+def _eps(attack: Attack) -> float:
+    assert isinstance(attack.perturbation, Ball)
+    return attack.perturbation.eps
 
 
 def effort(searched: Searched) -> Finding:
     """Point 1: many steps beat one, and doubling the effort changes almost nothing."""
-    audited, ball, strong = searched.audited, searched.ball, searched.strong
-    one = PGD(ball, steps=1, relative_step=1, random_start=False, loss=strong.loss)
-    more = replace(strong, steps=2 * strong.steps, restarts=2 * strong.restarts)
-    single = percent(audited.standing(one, "one step"))
-    usual = percent(searched.standing)
-    most = percent(audited.standing(more, "more"))
+    right, limits = searched.under(1), searched.limits
+    single, usual, most = (percent(right[name]) for name in (ONE, STRONG, MORE))
     evidence = {
-        "one step": single,
-        f"{strong.steps} steps, {strong.restarts} restarts": usual,
-        f"{more.steps} steps, {more.restarts} restarts": most,
+        ONE: single,
+        _budget(searched, STRONG): usual,
+        _budget(searched, MORE): most,
     }
     problems = []
-    if single < usual - audited.limits.missed:
+    if single < usual - limits.missed:
         problems.append("one step fools more than many steps")
-    if most < usual - audited.limits.effort:
+    if most < usual - limits.effort:
         problems.append("twice the steps and restarts lower accuracy further")
-    return verdict(1, ball, evidence, problems)
+    return searched.verdict(1, evidence, problems)
+
+
+def _budget(searched: Searched, name: str) -> str:
+    attack = searched.attacks[1][name]
+    assert isinstance(attack, PGD)
+    return f"{attack.restarts} x {attack.steps} steps"
 
 
 def sizes(searched: Searched) -> Finding:
     """Point 2: accuracy falls with the radius, down to nothing where no model can be right."""
-    audited, ball, limits = searched.audited, searched.ball, searched.audited.limits
-    pixels = audited.x[0].numel()
-    everything = 0.5 if isinstance(ball, Linf) else 0.5 * pixels**0.5
-    radii = [ball.eps * factor for factor in (0.5, 1, 2, 4)]
-    radii = [radius for radius in radii if radius < everything] + [everything]
-    shares = [percent(_standing_at(searched, radius)) for radius in radii]
-    evidence = {f"eps {r:.3g}": s for r, s in zip(radii, shares, strict=True)}
+    limits = searched.limits
+    sizes = radii(searched.ball, searched.pixels)
+    shares = [percent(_standing_at(searched, radius)) for radius in sizes]
+    evidence = {f"eps {fraction(r)}": share for r, share in zip(sizes, shares, strict=True)}
     problems = []
     if any(later > sooner + limits.missed for sooner, later in pairwise(shares)):
         problems.append("accuracy grows with the radius")
     if shares[-1] > limits.remains:
         problems.append("some images stay right where no model can be")
-    return verdict(2, ball, evidence, problems)
+    return searched.verdict(2, evidence, problems)
 
 
 def _standing_at(searched: Searched, radius: float) -> Tensor:
     if radius == searched.ball.eps:
-        return searched.standing
-    attack = replace(searched.strong, perturbation=replace(searched.ball, eps=radius))
-    return searched.audited.standing(attack, f"radius {radius}")
+        return searched.strong
+    return searched.standing(2, radius_name(radius))
 
 
-def blind(searched: Searched, queries: int) -> dict[str, Tensor]:
-    """Return which images attacks without gradients fool, by attack: Square, RayS, and noise."""
-    ball, standing = searched.ball, searched.audited.standing
-    square = AutoAttack(ball, attacks=("square",), queries=queries)
-    return {
-        "Square": ~standing(square, "Square"),
-        "RayS": ~standing(RayS(ball, queries=queries), "RayS"),
-        "noise": ~standing(RandomNoise(ball), "noise"),
-    }
-
-
-def per_example(searched: Searched, fallen: Mapping[str, Tensor]) -> Finding:
+def per_example(searched: Searched) -> Finding:
     """Point 3: every example that an attack without gradients fools falls to PGD as well."""
-    standing = searched.standing
-    evidence = {name: percent(which & standing) for name, which in fallen.items()}
-    any_of_them = percent(torch.stack([*fallen.values()]).any(0) & standing)
-    evidence["any of them, and not PGD"] = any_of_them
-    missed = any_of_them > searched.audited.limits.missed
+    fallen = {name: ~right & searched.strong for name, right in searched.under(3).items()}
+    fallen["any of them"] = torch.stack([*fallen.values()]).any(0)
+    evidence = {name: percent(which) for name, which in fallen.items()}
+    missed = evidence["any of them"] > searched.limits.missed
     problems = ["attacks without gradients fool what PGD does not"] if missed else []
-    return verdict(3, searched.ball, evidence, problems)
+    return searched.verdict(3, evidence, problems, _left_out(searched))
 
 
-def decisions(searched: Searched, fallen: Mapping[str, Tensor]) -> Finding:
+def decisions(searched: Searched) -> Finding:
     """Point 4: attacks on scores and decisions do not lower the accuracy that PGD leaves."""
-    evidence = {"PGD": percent(searched.standing)}
-    for name in ("Square", "RayS"):
-        evidence[f"PGD and {name}"] = percent(searched.standing & ~fallen[name])
-    lower = min(evidence.values()) < evidence["PGD"] - searched.audited.limits.missed
+    evidence = {"PGD": percent(searched.strong)}
+    for name, right in searched.under(3).items():
+        if name != "noise":
+            evidence[f"PGD and {name}"] = percent(searched.strong & right)
+    lower = min(evidence.values()) < evidence["PGD"] - searched.limits.missed
     problems = ["an attack without gradients lowers accuracy"] if lower else []
-    return verdict(4, searched.ball, evidence, problems)
+    return searched.verdict(4, evidence, problems, _left_out(searched))
+
+
+def _left_out(searched: Searched) -> str:
+    return "" if "Square" in searched.attacks[3] else WITHOUT_SQUARE
 
 
 def losses(searched: Searched) -> Finding:
     """Point 6: the margin and fixed targets find no more than the cross-entropy does."""
-    evidence = {"cross-entropy": percent(searched.standing)}
-    together = searched.standing
-    once = replace(searched.strong, restarts=1)
-    others: dict[str, Attack] = {
-        "margin": replace(once, loss=OfLogits(margin)),
-        "second class": Targeted(once, rank=1),
-        "third class": Targeted(once, rank=2),
-    }
-    for name, attack in others.items():
-        found = searched.audited.standing(attack, name)
-        evidence[name], together = percent(found), together & found
-    evidence["all"] = percent(together)
-    lower = evidence["all"] < evidence["cross-entropy"] - searched.audited.limits.loss
+    right = {"cross-entropy": searched.strong, **searched.under(6)}
+    right["all"] = torch.stack([*right.values()]).all(0)
+    evidence = {name: percent(which) for name, which in right.items()}
+    lower = evidence["all"] < evidence["cross-entropy"] - searched.limits.loss
     problems = ["another loss finds much that the cross-entropy does not"] if lower else []
-    return verdict(6, searched.ball, evidence, problems)
+    return searched.verdict(6, evidence, problems)
 
 
-def parts(searched: Searched, steps: int) -> Finding:
+def parts(searched: Searched) -> Finding:
     """Point 7: steering the gate, or attacking the experts, finds no more than PGD does."""
-    audited, ball, standing = searched.audited, searched.ball, searched.standing
-    attacks: dict[str, Attack] = {}
-    if isinstance(audited.model, Gated):
-        attacks["steering"] = GateSteering(ball, steps, relative_step=5)
-    if experts_of(audited.model):
-        attacks["transfer"] = ExpertTransfer(ball, steps, relative_step=5)
-    if not attacks:
+    if not searched.attacks[7]:
         reason = "the model shows no gate or experts"
-        return Finding.of(7, str(ball), "does not apply", {}, reason)
-    evidence, problems = {"PGD": percent(standing)}, []
-    for name, attack in attacks.items():
-        left = percent(standing & audited.standing(attack, name))
+        n = len(searched.audited.x)
+        return Finding.of(7, str(searched.ball), "does not apply", {}, reason, n)
+    evidence, problems = {"PGD": percent(searched.strong)}, []
+    for name, right in searched.under(7).items():
+        left = percent(searched.strong & right)
         evidence[f"PGD and {name}"] = left
-        if left < evidence["PGD"] - audited.limits.gate:
+        if left < evidence["PGD"] - searched.limits.gate:
             problems.append(f"{name} lowers accuracy: plain PGD overrates the model")
-    return verdict(7, ball, evidence, problems)
+    return searched.verdict(7, evidence, problems)

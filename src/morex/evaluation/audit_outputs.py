@@ -3,13 +3,15 @@
 Gradients must exist, outputs must be logits, and answers must neither jump nor be random.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from morex.artifacts.findings import Finding
 from morex.attacks import cross_entropy
 from morex.attacks.gate_losses import Gated
-from morex.evaluation.audit_basis import Audited, percent, verdict
+from morex.evaluation.audit_basis import Audited, percent
 
 _PATHS, _POINTS, _HALVINGS = 32, 33, 12
 """The search for jumps: paths, points on each, halvings of the interval that changes most."""
@@ -33,18 +35,24 @@ def outputs(audited: Audited) -> Finding:
         "no gradient": percent(without_gradient(model, x, audited.y)),
         "spread of the logits": round(scale, 3),
         "jumps": percent(jumps(model, x, _JUMP * scale)),
-        "difference of two answers": round(float((logits - again).abs().max()) / scale, 6),
+        "difference of two answers": round(100 * float((logits - again).abs().max()) / scale, 4),
     }
-    signs = {
+    shares = {
         "many images have no gradient": evidence["no gradient"] > silent,
+        "the answer jumps: a step is not differentiable": evidence["jumps"] > silent,
+    }
+    facts = {
         "the outputs are probabilities, not logits": _are_probabilities(logits),
-        "two answers to one image differ": evidence["difference of two answers"] > _SAME,
+        "two answers to one image differ": evidence["difference of two answers"] > 100 * _SAME,
         "an answer depends on the other images": float((alone - logits[:1]).abs().max())
         > _ALONE * scale,
-        "the answer jumps: a step is not differentiable": evidence["jumps"] > silent,
         "the gate picks one expert and hides the others": _is_hard(model, x),
     }
-    return verdict(5, None, evidence, [sign for sign, is_so in signs.items() if is_so])
+    return audited.verdict(5, evidence, _seen(shares), _seen(facts))
+
+
+def _seen(signs: Mapping[str, bool]) -> list[str]:
+    return [sign for sign, is_so in signs.items() if is_so]
 
 
 def without_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

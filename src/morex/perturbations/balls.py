@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from morex.core.units import fraction
 from morex.perturbations.base import Ball
 
 _PIXELS = (1, 2, 3)
@@ -36,7 +37,7 @@ class Linf(Ball):
 
     def __str__(self) -> str:
         """Return the name and the radius, 8/255 rather than 0.03137."""
-        return f"Linf(eps={_spelled(self.eps)})"
+        return f"Linf(eps={fraction(self.eps)})"
 
     def norm(self, delta: Tensor) -> Tensor:
         """Return max_i |delta_i|."""
@@ -70,7 +71,7 @@ class L2(Ball):
 
     def __str__(self) -> str:
         """Return the name and the radius, 8/255 rather than 0.03137."""
-        return f"L2(eps={_spelled(self.eps)})"
+        return f"L2(eps={fraction(self.eps)})"
 
     def norm(self, delta: Tensor) -> Tensor:
         """Return sqrt(sum_i delta_i^2), without overflow or underflow of the squares."""
@@ -115,7 +116,7 @@ class L1(Ball):
 
     def __str__(self) -> str:
         """Return the name and the radius, 8/255 rather than 0.03137."""
-        return f"L1(eps={_spelled(self.eps)})"
+        return f"L1(eps={fraction(self.eps)})"
 
     def norm(self, delta: Tensor) -> Tensor:
         """Return sum_i |delta_i|."""
@@ -256,11 +257,3 @@ def _relative_radius(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _clipped(x: Tensor, delta: Tensor) -> Tensor:
     return (_wide(x) + delta).clamp_(0, 1).to(x.dtype)
-
-
-def _spelled(eps: float) -> str:
-    """Write 8/255 as "8/255" and 0.5 as "0.5"."""
-    levels = eps * 255
-    if float(f"{eps:.4g}") != eps and round(levels) and abs(levels - round(levels)) < 1e-6:
-        return f"{round(levels)}/255"
-    return f"{eps:.4g}"

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from morex.artifacts.findings import Audit, Finding
+from morex.artifacts.findings import Audit
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
 from morex.artifacts.labels import FILE as TEST_IMAGES
@@ -53,7 +53,7 @@ class Material:
         classes: names of the classes; empty if they are unknown.
         labels: true classes of the test images, in their order.
         index: their indices in the data set; empty if they are unknown.
-        audits: findings by model, or by name of the file if it belongs to no column.
+        audits: by model, or by name of the file if it belongs to no column.
         recipe: the recipe as YAML.
         notes: the files that could not be read, and why.
     """
@@ -67,7 +67,7 @@ class Material:
     classes: tuple[str, ...]
     labels: tuple[int, ...]
     index: tuple[int, ...]
-    audits: Mapping[str, tuple[Finding, ...]]
+    audits: Mapping[str, Audit]
     recipe: str
     notes: list[str] = field(default_factory=list)
 
@@ -179,12 +179,12 @@ def _trainings(run: Path, file: ResultsFile, notes: list[str]) -> tuple[Training
     return tuple(found)
 
 
-def _audits(run: Path, file: ResultsFile, notes: list[str]) -> dict[str, tuple[Finding, ...]]:
+def _audits(run: Path, file: ResultsFile, notes: list[str]) -> dict[str, Audit]:
     """Return findings by model in the order of the columns, then those of other files by name."""
     names = {Path(column.outcomes).stem: name for name, column in file.columns.items()}
     files = {path.stem: path for path in sorted((run / "audits").glob("*.json"))}
-    found: dict[str, tuple[Finding, ...]] = {}
+    found: dict[str, Audit] = {}
     for stem in sorted(files, key=[*names, *files].index):
         if audit := _kept(partial(_parsed, files[stem], Audit), notes):
-            found[names.get(stem, stem)] = audit.findings
+            found[names.get(stem, stem)] = audit
     return found

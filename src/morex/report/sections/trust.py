@@ -2,30 +2,47 @@
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from morex.artifacts.findings import Finding
+from morex.artifacts.findings import AuditedAccuracy, Finding
 from morex.artifacts.results import StageEntry
-from morex.core.units import duration, plural
+from morex.core.units import duration, percent, plural
 from morex.report.formats import to_csv, to_json
 from morex.report.material import Material
 from morex.report.sections.base import Section
 
-_SIGNS = {"pass": "✓", "flag": "⚑", "does not apply": "–"}
+_SIGNS = {"pass": "✓", "flag": "⚑", "too few to say": "?", "does not apply": "–"}
 
 
 def audit_section(material: Material) -> Section | None:
     """Return the findings of the audits in the run directory, flagged points first."""
-    audits = {name: [*map(_finding, _flags_first(f))] for name, f in material.audits.items()}
-    if not audits:
+    if not material.audits:
         return None
-    flags = sum(f.verdict == "flag" for found in material.audits.values() for f in found)
-    points = sum(map(len, audits.values()))
-    verdict = f"{flags} of {points} points are flagged." if flags else "No sign of masking."
     question = "Is the model robust, or does it hide its gradients?"
-    intro = f"{question} Each point is a measurement. {verdict}"
+    intro = (
+        f"{question} Each point is a measurement on n images that the model gets right. "
+        f"{_verdict([f for audit in material.audits.values() for f in audit.findings])}"
+    )
+    audits = {
+        name: {
+            "findings": [*map(_finding, _flags_first(audit.findings))],
+            "accuracies": [*map(_accuracy, audit.accuracies)],
+        }
+        for name, audit in material.audits.items()
+    }
     return Section("audit", "Audit", intro, part="audit.html", content={"audits": audits})
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    """Return what all findings say together."""
+    counts = Counter(finding.verdict for finding in findings)
+    if counts["flag"]:
+        return f"{counts['flag']} of {plural(len(findings), 'point')} flagged."
+    if few := counts["too few to say"]:
+        return f"Too few images to say: {few} of {plural(len(findings), 'point')}."
+    return "No sign of masking, which does not mean that the model is robust."
 
 
 def _flags_first(findings: Sequence[Finding]) -> list[Finding]:
@@ -38,9 +55,21 @@ def _finding(f: Finding) -> dict[str, str]:
         "verdict": f.verdict,
         "name": f"{f.point}. {f.name}",
         "ball": f.ball or "",
+        "n": "" if f.n is None else str(f.n),
         "reason": f.reason,
-        "evidence": ", ".join(f"{name} {value:g}" for name, value in f.evidence.items()),
+        "evidence": f.measured,
     }
+
+
+def _accuracy(found: AuditedAccuracy) -> str:
+    """Return the accuracy that an audit left, and what it is no better than."""
+    low, high = found.interval
+    bound = f"Under all attacks in {found.ball} at most" if found.ball else "Without an attack"
+    return (
+        f"{bound} {percent(found.accuracy)} are right (95% interval {percent(low)} to "
+        f"{percent(high)}, n = {found.n}): {found.verdict}. One answer to all of them gets "
+        f"{percent(found.one_answer)}."
+    )
 
 
 def provenance_section(material: Material) -> Section:
