@@ -66,12 +66,11 @@ def test_the_environment_names_the_default_device(
         if unset is None:
             monkeypatch.delenv("MOREX_DEVICE")
         assert default_device() == torch.device("cuda" if gpu else "cpu")
-    for name in ("cpu", "meta"):
-        monkeypatch.setenv("MOREX_DEVICE", name)
-        assert default_device() == torch.device(name)
+    monkeypatch.setenv("MOREX_DEVICE", "cpu")
+    assert default_device() == torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x", "meta"])
 def test_a_wrong_device_in_the_environment_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

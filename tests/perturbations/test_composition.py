@@ -293,6 +293,23 @@ def test_errors_in_parts_are_named(parts: Any, message: str) -> None:
         parse_recipe(raw(parts))
 
 
+def test_compositions_of_compositions_are_bounded() -> None:
+    recipe = raw()
+    for i in range(40):
+        parts = [f"c{i - 1}"] * 2 if i else ["fog", "snow"]
+        recipe["perturbations"][f"c{i}"] = {"kind": "compose", "parts": parts}
+    recipe["perturbations"]["snow"] = {"kind": "snow"}
+    with pytest.raises(RecipeError, match="c4: has more than 100 parts"):
+        parse_recipe(recipe)
+    deep: dict[str, Any] = {"kind": "fog", "t": 0.1, "light": 0.5}
+    for _ in range(2000):
+        deep = {"kind": "compose", "parts": [deep, "fog"]}
+    recipe = raw()
+    recipe["perturbations"]["deep"] = deep
+    with pytest.raises(RecipeError, match="deep: has more than 100 parts"):
+        parse_recipe(recipe)
+
+
 def test_a_wrong_attack_on_a_composition_is_named() -> None:
     recipe = raw()
     recipe["evaluation"]["rows"]["both"] = {"attack": "draws", "perturbation": "both"}

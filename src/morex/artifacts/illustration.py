@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from morex.artifacts.outcomes import REDO
 from morex.artifacts.statistics import BoolArray
-from morex.core.files import write_atomically
+from morex.core.files import check_unpacked_size, read_file, write_atomically
 
 Array = NDArray[Any]
 
@@ -105,8 +105,9 @@ class Illustration:
             FileNotFoundError: if there is no such file.
             ValueError: if the file is damaged or holds something else.
         """
-        data = path.read_bytes()
+        data = read_file(path)
         try:
+            check_unpacked_size(data)
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 return cls._of({name: archive[name] for name in archive.files})
         except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from morex.artifacts.schema import FolderName, Schema, problems
+from morex.core.files import read_file
 from morex.core.strict_json import parse_json
 
 NAME = "set.json"
@@ -56,7 +57,7 @@ def read_set(folder: Path) -> ModelSet | None:
     if not path.is_file():
         return None
     try:
-        about = _SetFile.model_validate(parse_json(path.read_bytes()))
+        about = _SetFile.model_validate(parse_json(read_file(path)))
     except ValidationError as error:
         raise SetError(f"{path} is damaged: {problems(error)}") from None
     except (OSError, ValueError) as error:

@@ -17,7 +17,7 @@ import numpy as np
 from morex.artifacts.notes import Note, NoteBook, from_json, to_json
 from morex.artifacts.origins import Origin, Origins
 from morex.artifacts.statistics import BoolArray, Proportion
-from morex.core.files import write_atomically
+from morex.core.files import check_unpacked_size, read_file, write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _ORIGINS, _NOTES = "_origins", "_notes"  # JSON in bytes; no row can have these names
@@ -117,7 +117,7 @@ class Outcomes:
             FileNotFoundError: if there is no such file.
             ValueError: if the file is damaged or holds something else.
         """
-        data = Path(path).read_bytes()
+        data = read_file(Path(path))
         try:
             return cls(*_content(data))
         except Exception as error:  # zipfile, zlib and numpy raise many kinds for damaged bytes
@@ -164,6 +164,7 @@ def _checked_row(name: str, right: BoolArray) -> BoolArray:
 def _content(
     data: bytes,
 ) -> tuple[dict[str, BoolArray], dict[str, Origin], tuple[Note, ...]]:
+    check_unpacked_size(data)
     archive = np.load(io.BytesIO(data), allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError("expected a .npz archive of boolean arrays, got a single array")

@@ -52,7 +52,7 @@ def gate_of(run: Path, model: str | None) -> "tuple[str, GateUsage]":
 
     columns = read_results(run).file.columns
     gates = {name: column.gate for name, column in columns.items() if column.gate}
-    name = model or next(reversed(gates), "")
+    name = next(reversed(gates), "") if model is None else model
     if name not in gates:
         raise ValueError(_no_gate(run, name, list(gates)))
     return name, gates[name]

@@ -78,6 +78,7 @@ def open_for_evaluation(
         std=request.std,
         trust_code=request.trust_code,
     )
+    _check_options(request, model)
     network = model.load(request.device)
     builder = Builder.open(_chosen(request, model), request.device)
     network = builder.ready(network).eval()
@@ -103,7 +104,7 @@ def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
     recipe = load_recipe(request.recipe) if request.recipe else _own_recipe(model)
     data = {"folder": str(request.folder)} if request.folder else {}
     evaluation: dict[str, Any] = {"examples": request.examples} if request.examples else {}
-    if request.suite:
+    if request.suite is not None:
         evaluation["rows"] = load_suite(request.suite, recipe.attacked())
     return recipe.model_copy(
         update={
@@ -111,6 +112,18 @@ def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
             "evaluation": recipe.evaluation.model_copy(update=evaluation),
         }
     )
+
+
+def _check_options(request: EvaluationRequest, model: NamedModel) -> None:
+    """Raise if an option would have no effect."""
+    pixels = (request.input_range, request.mean, request.std)
+    if pixels != ("0..1", (), ()) and not isinstance(model, FromFactory):
+        raise ValueError(
+            f"--input-range, --mean and --std are for torch classifiers by their factory; "
+            f"{model.name} is a saved model and knows its pixels; leave them out"
+        )
+    if request.severities != SEVERITIES and not request.corrupted:
+        raise ValueError("--severity chooses among published corruptions; give --corrupted as well")
 
 
 def _check_fits(model: NamedModel, builder: Builder) -> None:

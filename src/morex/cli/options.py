@@ -160,7 +160,7 @@ def read_device(name: str | None) -> "torch.device":
     """
     from morex.core.precision import default_device, device_of
 
-    return device_of(name, f"--device {name}") if name else default_device()
+    return device_of(name, f"--device {name}") if name is not None else default_device()
 
 
 def read_numbers(option: str, text: str) -> tuple[float, ...]:

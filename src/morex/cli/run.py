@@ -84,6 +84,8 @@ def run(
     from morex.core.units import duration
     from morex.run import run as do_run
 
+    if suite_examples and not suite:
+        raise ValueError("--suite-examples is for suites that --suite adds; give --suite as well")
     more = [f"evaluation.suites.{name}={_use(suite_examples)}" for name in suite or ()]
     loaded = read_recipe(recipe, [*(overrides or []), *more], data, image_size)
     folder = out or Path("runs") / loaded.name

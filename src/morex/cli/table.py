@@ -16,11 +16,11 @@ def table(
         str, typer.Option(metavar="FORMAT", help="One of text, markdown, csv and json.")
     ] = "text",
     suite: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME", help="Show the table of one of the run's other suites, not Table 1."
         ),
-    ] = "",
+    ] = None,
 ) -> None:
     """Print a run's Table 1: every model under every attack, the union and the mean.
 
@@ -28,7 +28,9 @@ def table(
 
     Example: `morex table runs/digits --format json`
     """
-    print_table(run, format, suite)
+    if suite == "":
+        raise ValueError("--suite '': expected the name of a suite; without it Table 1 is shown")
+    print_table(run, format, suite or "")
 
 
 def print_table(run: Path, format: str, suite: str = "") -> None:

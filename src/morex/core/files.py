@@ -1,9 +1,42 @@
 """Files that are either complete or absent, and checksums."""
 
+import errno
 import hashlib
+import io
 import os
+import stat
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+
+_MOST_UNPACKED = 2**30
+NOT_REGULAR = "no regular file but a pipe, socket or device"
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: if it cannot be read, or is a pipe or a device: reading one may never end.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, f"this is {NOT_REGULAR}", os.fspath(path))
+        return file.read()
+
+
+def check_unpacked_size(archive: bytes) -> None:
+    """Raise ``ValueError`` if a zip archive says that its files are larger than 1 GiB."""
+    if not zipfile.is_zipfile(io.BytesIO(archive)):
+        return
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        size = sum(member.file_size for member in packed.infolist())
+    if size > _MOST_UNPACKED:
+        raise ValueError(f"expected at most {_MOST_UNPACKED} bytes unpacked, got {size}")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -37,7 +70,7 @@ def read_with_digest(path: Path) -> bytes:
         ValueError: if the file is damaged.
         OSError: if it cannot be read.
     """
-    whole = path.read_bytes()
+    whole = read_file(path)
     digest, content = whole[:32], whole[32:]
     if hashlib.sha256(content).digest() != digest:
         raise ValueError(f"{path} is damaged: its content does not match its checksum")

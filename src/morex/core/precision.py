@@ -40,7 +40,9 @@ def device_of(name: str, given: str) -> torch.device:
         ValueError: if this machine has no such device.
     """
     try:
-        return torch.empty(0, device=name).device
+        tensor = torch.zeros(1, device=name)
+        float(tensor)  # the device "meta" makes tensors that cannot be read
+        return tensor.device
     except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
         raise ValueError(
             f"{given}: expected a device of this machine, such as cpu or cuda ({error})"

@@ -13,6 +13,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from morex.core.files import read_file
 from morex.core.near import did_you_mean
 from morex.core.trust import names_file
 
@@ -92,7 +93,7 @@ def _of_file(name: str, place: str) -> tuple[Any, str]:
     path = Path(place).expanduser().resolve()
     if not path.is_file():
         raise UserCodeError(f"{name}: there is no file {place!r} in {Path.cwd()}")
-    content = path.read_bytes()
+    content = read_file(path)
     version = hashlib.sha256(content).hexdigest()[:16]
     module_name = f"morex_own_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{version}"
     if module_name in sys.modules:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from morex.core.files import NOT_REGULAR
 from morex.data.errors import DataError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -23,9 +24,6 @@ MOST_DECODED = 2**27
 
 MOST_KEPT = 2**24
 """The most pixels of a picture that is used at its own size, 16.8 megapixels (4096 x 4096)."""
-
-
-_NOT_REGULAR = "no regular file but a pipe, socket or device"
 
 
 @contextmanager
@@ -60,13 +58,13 @@ def _check_file(path: Path) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise DataError("this is a folder; name the picture files in it")
     if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"this is {_NOT_REGULAR}; name a picture file")
+        raise DataError(f"this is {NOT_REGULAR}; name a picture file")
 
 
 def require_regular(path: Path) -> None:
     """Raise ``OSError`` if there is something at ``path`` whose reading may never end."""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise OSError(_NOT_REGULAR)
+        raise OSError(NOT_REGULAR)
 
 
 def _identified(content: bytes | Path) -> Image.Image:

@@ -24,7 +24,7 @@ from morex.artifacts.model_description import ModelDescription
 from morex.artifacts.model_sets import shipped_sets
 from morex.artifacts.schema import problems
 from morex.core.file_errors import near_file, reason
-from morex.core.files import digest_of_all
+from morex.core.files import digest_of_all, read_file
 from morex.core.precision import default_settings
 from morex.core.strict_json import parse_json
 from morex.core.trust import UntrustedCodeError, code_named, is_signed
@@ -173,7 +173,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
             f"{DESCRIPTION} and {WEIGHTS}{_or_shipped()}"
         )
     try:
-        description: dict[str, Any] = parse_json(path.read_bytes())
+        description: dict[str, Any] = parse_json(read_file(path))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {reason(error)}") from None
     except ValueError as error:
@@ -213,7 +213,7 @@ def _or_shipped() -> str:
 
 def _read_weights(path: Path, digest: str) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
+        content = read_file(path)
         weights: dict[str, Tensor] = load(content)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {reason(error)}") from None

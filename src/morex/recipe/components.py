@@ -5,6 +5,7 @@ Their schemas are built from the classes: to use a new perturbation or attack in
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from functools import reduce
 from itertools import starmap
@@ -100,6 +101,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "grid": GridSearch,
 }
 COMPOSITION = "compose"
+_MOST_PARTS = 100
 """The kind of a sequence of perturbations, whose parts are named or written out."""
 
 _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep", "goal"}
@@ -166,10 +168,15 @@ def named_parts(perturbations: Any) -> Any:
     """Return perturbations as written, with the names of parts replaced by the parts themselves.
 
     Raises:
-        ValueError: if a name is unknown, or a composition is a part of itself.
+        ValueError: if a name is unknown, a composition is a part of itself, or it has more than
+            100 parts, those of its parts included.
     """
+    parts: Counter[str] = Counter()
 
     def resolved(spec: Any, within: tuple[str, ...]) -> Any:
+        parts[within[0]] += 1
+        if parts[within[0]] > _MOST_PARTS:  # a few compositions of compositions make billions
+            raise ValueError(f"{within[0]}: has more than {_MOST_PARTS} parts")
         if isinstance(spec, str):
             if spec in within:
                 raise ValueError(f"{within[0]}: the composition {spec!r} is a part of itself")

@@ -9,6 +9,9 @@ from pydantic_core import core_schema
 _DECIMAL = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _NUMBER = re.compile(rf"\s*({_DECIMAL})\s*(?:/\s*({_DECIMAL})\s*)?")
 
+_LARGEST = 2**53
+"""The largest whole number, unless a field says otherwise: it is a float too."""
+
 _NO_SCHEMA = ("default", "expected", "metadata", "serialization")
 """Parts of a schema that hold no schemas of values that are read."""
 
@@ -27,16 +30,18 @@ def read_number(value: Any) -> Any:
 def with_strict_numbers(schema: Any) -> Any:
     """Return a schema of pydantic in which numbers are no booleans, and booleans no numbers.
 
-    Whole numbers and booleans are taken as they are. Numbers are finite, and may be written as
-    text (``read_number``).
+    Booleans, and whole numbers up to 2^53, are taken as they are. Numbers are finite, and may be
+    written as text (``read_number``).
     """
     if isinstance(schema, list | tuple):
         return type(schema)(with_strict_numbers(part) for part in schema)
     if not isinstance(schema, dict):
         return schema
     kind = schema.get("type")
-    if kind in ("int", "bool"):
+    if kind == "bool":
         return {**schema, "strict": True}
+    if kind == "int":
+        return {"le": _LARGEST, **schema, "strict": True}
     if kind == "float":
         finite = {**schema, "strict": True, "allow_inf_nan": False}
         return core_schema.no_info_before_validator_function(read_number, finite)

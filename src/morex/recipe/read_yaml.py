@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from morex.core.file_errors import reason
+from morex.core.files import read_file
 from morex.recipe.errors import RecipeError
 
 _MOST_VALUES = 200_000
@@ -70,7 +71,7 @@ def read_yaml(path: Path) -> Any:
         RecipeError: if it cannot be read as text, or as for ``parse_yaml``.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {reason(error)}") from None
     except UnicodeDecodeError as error:

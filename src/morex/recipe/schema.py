@@ -40,7 +40,7 @@ class NetworkSpec(Strict):
     """Shape of a network; image size, classes and normalisation come from the data."""
 
     architecture: str = "resnet18"
-    width: int = Field(default=64, ge=1)
+    width: int = Field(default=64, ge=1, le=2**14)
 
     @model_validator(mode="after")
     def _known(self) -> "NetworkSpec":
@@ -121,8 +121,8 @@ class Recipe(Strict):
 
     name: FolderName
     description: str = ""
-    seed: int = Field(default=0, ge=0)
-    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     saved_precision: Literal["fp32", "bf16"] = "fp32"
     data: DataConfig
     network: NetworkSpec

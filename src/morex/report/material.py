@@ -21,6 +21,7 @@ from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.records import Epoch, StageRecord
 from morex.artifacts.results import ResultsFile
 from morex.artifacts.schema import Schema, problems
+from morex.core.files import read_file
 from morex.report.results import RunResults, read_results
 from morex.report.table import Table, make_table
 
@@ -150,7 +151,7 @@ def _kept(read: Callable[[], T], notes: list[str]) -> T | None:
 def _parsed(path: Path, form: type[Content]) -> Content:
     """Read a JSON file that fits a schema."""
     try:
-        return form.model_validate_json(path.read_bytes())
+        return form.model_validate_json(read_file(path))
     except ValidationError as error:
         raise ValueError(f"{path} does not fit its format: {problems(error)}") from None
 

@@ -13,6 +13,7 @@ from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import FORMAT, ResultsFile, results_name
 from morex.artifacts.schema import problems
 from morex.core.file_errors import near_file
+from morex.core.files import read_file
 from morex.core.strict_json import parse_json, printable_texts
 
 
@@ -69,7 +70,7 @@ def _read_file(run: Path, name: str) -> ResultsFile:
     if not path.is_file():
         raise _nothing_yet(run)
     try:
-        content = printable_texts(parse_json(path.read_bytes()))
+        content = printable_texts(parse_json(read_file(path)))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}); run the same morex run command again to rewrite it"

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from morex.artifacts.records import StageRecord
 from morex.core.file_errors import reason
-from morex.core.files import digest_of, write_atomically
+from morex.core.files import digest_of, read_file, write_atomically
 from morex.recipe import RecipeError
 from morex.recipe.read_yaml import as_mapping, read_yaml
 from morex.run.stages import Stage
@@ -136,7 +136,7 @@ class RunDirectory:
     def _owner(self) -> str:
         """Return which process holds the lock, for a message."""
         try:
-            owner = json.loads((self.root / _MARK).read_bytes())
+            owner = json.loads(read_file(self.root / _MARK))
             return f"process {owner['pid']} on {owner['host']}"
         except (OSError, ValueError, KeyError):
             return "another process"
@@ -247,7 +247,7 @@ def _read(path: Path) -> StageRecord:
         ValueError: if it is damaged.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path))
         checksum = content.pop("checksum")
         record = StageRecord.model_validate(content)
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -265,7 +265,7 @@ def _checksum(record: Mapping[str, Any]) -> str:
 def _is_ours(path: Path) -> bool:
     """Return whether a JSON file is results or the record of a stage."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path))
     except (OSError, ValueError):
         return False
     keys = content.keys() if isinstance(content, dict) else set()
