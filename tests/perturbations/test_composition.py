@@ -306,7 +306,7 @@ def test_compositions_of_compositions_are_bounded() -> None:
         deep = {"kind": "compose", "parts": [deep, "fog"]}
     recipe = raw()
     recipe["perturbations"]["deep"] = deep
-    with pytest.raises(RecipeError, match="deep: has more than 100 parts"):
+    with pytest.raises(RecipeError, match="nested more than 100 deep"):
         parse_recipe(recipe)
 
 

@@ -28,7 +28,7 @@ def parse_json(content: bytes) -> Any:
         )
     except RecursionError:
         raise _too_deep() from None
-    _check_depth(value)
+    check_depth(value)
     return value
 
 
@@ -43,14 +43,15 @@ def printable_texts(value: Any) -> Any:
     return value
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
+    """Raise ``ValueError`` if lists and dictionaries are nested more than 100 deep."""
     level = [value]
     for _ in range(_DEEPEST):
         inner: list[Any] = []
         for part in level:
             if isinstance(part, dict):
                 inner.extend(part.values())
-            elif isinstance(part, list):
+            elif isinstance(part, list | tuple):
                 inner.extend(part)
         level = inner
     if level:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from morex.core.file_errors import near_file
 from morex.core.near import did_you_mean
+from morex.core.strict_json import check_depth
 from morex.recipe.catalogue import read_shipped, shipped_recipes
 from morex.recipe.checks import problems_of
 from morex.recipe.errors import RecipeError
@@ -56,6 +57,10 @@ def parse_recipe(
         UntrustedCodeError: if it names code that must not run.
         RecipeError: as for ``load_recipe``.
     """
+    try:
+        check_depth(raw)
+    except ValueError as error:
+        raise _invalid(source, [str(error)]) from None
     if not trust_code:
         check_no_code(raw, source)
     content = with_defaults(raw)
