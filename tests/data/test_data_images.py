@@ -24,8 +24,11 @@ def rows_of(data: ImageSet) -> list[int]:
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (torch.zeros(2, 3, 4, 4), torch.zeros(2).long(), "uint8"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2).long(), "uint8"),
+        (torch.zeros(2, 3, 4, 4).double(), torch.zeros(2).long(), "uint8, or float32"),
+        (torch.zeros(2, 3, 4, 4).int(), torch.zeros(2).long(), "uint8, or float32"),
+        (torch.full((2, 3, 4, 4), 1.5), torch.zeros(2).long(), "divide by 255"),
+        (torch.full((2, 3, 4, 4), -0.5), torch.zeros(2).long(), "normalise inside the model"),
+        (torch.full((2, 3, 4, 4), torch.nan), torch.zeros(2).long(), "nan, nan"),
         (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2).long(), "uint8"),
         (torch.zeros(0, 3, 4, 4, dtype=torch.uint8), torch.zeros(0).long(), "at least one"),
         (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3).long(), "labels: .*int64"),

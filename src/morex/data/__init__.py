@@ -3,6 +3,7 @@
 ============  ======================================================================
 ``load``      a data set by its name
 ``images``    labelled images as tensors; splitting and sampling them
+``given``     images that a caller already has: tensors, a Dataset, a DataLoader
 ``augment``   random crops and flips
 ``digits``    the handwritten digits of scikit-learn
 ``download``  well-known data sets from the Hugging Face hub
@@ -25,6 +26,7 @@ from morex.data.augment import Augment
 from morex.data.cifar10c import PublishedCorruptions
 from morex.data.decode import read_pictures
 from morex.data.errors import DataError
+from morex.data.given import as_image_set
 from morex.data.images import ImageSet
 from morex.data.load import Data, load_data
 
@@ -34,6 +36,7 @@ __all__ = [
     "DataError",
     "ImageSet",
     "PublishedCorruptions",
+    "as_image_set",
     "load_data",
     "read_pictures",
 ]

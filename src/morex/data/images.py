@@ -17,7 +17,7 @@ class ImageSet:
     """Images with labels, all on one device, checked when made.
 
     Attributes:
-        images: uint8, (N, 3, H, W), N >= 1.
+        images: uint8, or float32 in [0, 1], of shape (N, C, H, W), N >= 1.
         labels: int64, (N,), in [0, K).
         classes: the K class names; label k means ``classes[k]``.
 
@@ -34,10 +34,10 @@ class ImageSet:
         images, labels = ordinary(self.images), ordinary(self.labels)
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "labels", labels)
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        if images.dtype not in (torch.uint8, torch.float32) or images.ndim != 4:
             raise ValueError(
-                f"images: expected uint8 of shape (N, 3, H, W), got {images.dtype} "
-                f"{tuple(images.shape)}"
+                f"images: expected uint8, or float32 in [0, 1], of shape (N, C, H, W), got "
+                f"{images.dtype} {tuple(images.shape)}"
             )
         if 0 in images.shape:
             raise ValueError(f"images: expected at least one pixel, got {tuple(images.shape)}")
@@ -51,6 +51,8 @@ class ImageSet:
                 f"labels are on {labels.device} and images on {images.device}; "
                 "move them to one device"
             )
+        if images.is_floating_point():
+            _check_range(images)
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= len(self.classes):
             raise ValueError(
@@ -64,7 +66,7 @@ class ImageSet:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of one image, (3, H, W)."""
+        """Shape of one image, (C, H, W)."""
         _, channels, height, width = self.images.shape
         return channels, height, width
 
@@ -112,8 +114,14 @@ class ImageSet:
         return self.take(by_rank[:n].sort().values)
 
     def pixels(self, rows: Tensor | slice) -> Tensor:
-        """Return images / 255 as float32 in [0, 1], (n, 3, H, W), for int64 rows or a slice."""
-        return self.images[rows].to(torch.float32).div_(255)
+        """Return the images as new float32 in [0, 1], (n, C, H, W), for int64 rows or a slice.
+
+        Bytes are divided by 255.
+        """
+        chosen = self.images[rows]
+        if chosen.is_floating_point():
+            return chosen.clone()
+        return chosen.to(torch.float32).div_(255)
 
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of images, labels and class names.
@@ -172,6 +180,13 @@ class ImageSet:
                 f"class {self.classes[few]!r} has {int(counts[few])} image(s), which is too few to "
                 "split into training and validation; add images or leave the class out"
             )
+
+
+def _check_range(images: Tensor) -> None:
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):  # also catches NaN
+        how = "divide by 255" if 1 < high <= 255 and low >= 0 else "normalise inside the model"
+        raise ValueError(f"images: expected floats in [0, 1], got [{low:.4g}, {high:.4g}]; {how}")
 
 
 def _rank_in_class(labels: Tensor, order: Tensor) -> Tensor:

@@ -25,13 +25,14 @@ from morex.core.precision import exact_settings
 from morex.core.seeding import generator_for
 from morex.core.threads import threads_for
 from morex.data import ImageSet
+from morex.data.given import Given, images_for
 from morex.evaluation.feasibility import balls_of, check_feasible
 from morex.evaluation.suite import Row, Suite, table1
 
 
 def evaluate(
     model: Model,
-    data: ImageSet,
+    data: Given,
     suite: Suite | None = None,
     *,
     seed: int = 0,
@@ -48,8 +49,11 @@ def evaluate(
     chose a number (``morex.core.threads``).
 
     Args:
-        model: images (N, C, H, W) in [0, 1] to logits (N, K), on the device of the data.
-        data: the test images; rows of fewer examples take the first ones.
+        model: images (N, C, H, W) in [0, 1] to logits (N, K). An ``ImageSet`` must be on its
+            device; other data is moved there.
+        data: the test images: an ``ImageSet``, ``(images, labels)``, a ``Dataset`` or a
+            ``DataLoader`` (see ``morex.data.as_image_set``). Rows of fewer examples take the first
+            ones.
         suite: the attacks; ``table1()`` by default.
         seed: of all random draws; transforms get the same draws for every model.
         batch_size: images attacked at a time; random draws depend on it.
@@ -66,13 +70,14 @@ def evaluate(
         finite or zero.
 
     Raises:
-        ValueError: if ``batch_size`` is below 1, the model returns no logits of two or more
-            classes, a label is not among them, an attack cannot run on it, there is no row, two
-            rows have the same name, ``Outcomes`` does not accept a name, or ``done`` holds more
-            examples of a row than it has.
+        ValueError: if the data cannot be used, ``batch_size`` is below 1, the model returns no
+            logits of two or more classes, a label is not among them, an attack cannot run on it,
+            there is no row, two rows have the same name, ``Outcomes`` does not accept a name, or
+            ``done`` holds more examples of a row than it has.
         InfeasibleError: if an attack returns an image outside its ball or [0, 1].
     """
     suite = table1() if suite is None else suite
+    data = images_for(model, data)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if len({row.name for row in suite}) < len(suite):

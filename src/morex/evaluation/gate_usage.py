@@ -15,6 +15,7 @@ from morex.attacks import PGD, Attack, Model, SearchAround, WorstOfDraws, frozen
 from morex.core.precision import exact_settings
 from morex.core.seeding import generator_for
 from morex.data import ImageSet
+from morex.data.given import Given, images_for
 from morex.evaluation.suite import Suite
 from morex.models.answers import expert_answers
 from morex.models.mixture import Mixture
@@ -22,7 +23,7 @@ from morex.models.mixture import Mixture
 
 def gate_usage(
     mixture: Mixture,
-    data: ImageSet,
+    data: Given,
     suite: Suite,
     *,
     examples: int = 200,
@@ -35,13 +36,14 @@ def gate_usage(
     early. Attacks are on the whole mixture, as in an evaluation.
 
     Args:
-        mixture: the model, on the device of the data.
-        data: test images.
+        mixture: the model; an ``ImageSet`` must be on its device.
+        data: test images in any form that ``evaluate`` takes.
         suite: the attacks.
         examples: at most this many images.
         seed: of the attacks.
         batch_size: images attacked at a time.
     """
+    data = images_for(mixture, data)
     images = data.first(examples)
     weights, leads, entropy = {}, {}, {}
     classes: list[Tensor] = []

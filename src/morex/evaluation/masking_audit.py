@@ -17,6 +17,7 @@ from morex.attacks import frozen, is_right
 from morex.core.precision import exact_settings
 from morex.core.threads import threads_for
 from morex.data import ImageSet
+from morex.data.given import Given, images_for
 from morex.evaluation.audit_balls import (
     Searched,
     decisions,
@@ -34,7 +35,7 @@ from morex.perturbations import L2, Ball, Linf
 
 def audit_model(
     model: nn.Module,
-    data: ImageSet,
+    data: Given,
     balls: Sequence[Ball],
     *,
     examples: int = 100,
@@ -48,8 +49,8 @@ def audit_model(
     """Go through the checklist on images that the model classifies correctly.
 
     Args:
-        model: images in [0, 1] to logits, on the device of the data.
-        data: test images; the first ``examples`` are used.
+        model: images in [0, 1] to logits; an ``ImageSet`` must be on its device.
+        data: test images in any form that ``evaluate`` takes; the first ``examples`` are used.
         balls: where the model is meant to be robust; Linf and L2.
         examples: how many images.
         steps: of PGD. Point 1 doubles them; each search of steering and transfer takes half.
@@ -68,6 +69,7 @@ def audit_model(
     """
     if not balls or not all(isinstance(ball, Linf | L2) for ball in balls):
         raise ValueError(f"an audit needs Linf or L2 balls, got {balls}")
+    data = images_for(model, data)
     images, findings = data.first(examples), []
     batch = (examples, *data.shape)
     with threads_for(model, batch, data.device), exact_settings(data.device), frozen(model):

@@ -14,11 +14,24 @@ class TrainingData:
     """The images to learn from, and those on which the best weights are chosen.
 
     Neither is the test set.
+
+    Raises:
+        TypeError: if they are no ``ImageSet``; ``morex.data.as_image_set`` makes one of tensors, a
+            ``Dataset`` or a ``DataLoader``.
     """
 
     train: ImageSet
     validation: ImageSet
     augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        """Check the types."""
+        for name, given in (("train", self.train), ("validation", self.validation)):
+            if not isinstance(given, ImageSet):
+                raise TypeError(
+                    f"{name}: expected an ImageSet, got a {type(given).__name__}; make one with "
+                    "morex.data.as_image_set"
+                )
 
 
 class Batches:
