@@ -86,6 +86,8 @@ def kept_first() -> Iterator[None]:
         yield
     finally:
         _state.deferred = False
+        if _state.alarm:
+            _state.alarm.cancel()
     stop_if_asked()
 
 
