@@ -86,9 +86,15 @@ def test_a_changed_file_is_executed_again(module: str) -> None:
         ("of_somebody:nothing", "of_somebody defines no 'nothing'; correct the name"),
         ("of_somebody:mak", "did you mean 'make'"),
         ("of_somebody:broken", "of_somebody:broken: KeyError: 'weights'"),
-        ("of_somebody:leaves", "of_somebody:leaves: SystemExit: 0"),
-        ("of_somebody.py:leaves", "of_somebody.py:leaves: SystemExit: 0"),
-        ("leaves.py:make", "leaves.py:make: importing leaves.py: SystemExit: 0"),
+        ("of_somebody:leaves", r"of_somebody:leaves: code that it uses called sys\.exit\(0\)"),
+        (
+            "of_somebody.py:leaves",
+            r"of_somebody.py:leaves: code that it .* sys\.exit\(0\)",
+        ),
+        (
+            "leaves.py:make",
+            r"make: importing leaves.py: code that .* sys\.exit\(0\)",
+        ),
         ("nowhere.py:make", "there is no file 'nowhere.py' in /"),
         (":make", "expected package.module:factory or path/to/file.py:factory"),
         ("of_somebody.py:", "expected package.module:factory or path/to/file.py:factory"),

@@ -17,7 +17,7 @@ from morex.run import RunError, run
 from morex.run.events import ignore
 from morex.run.failures import Failure, StageError, death
 from morex.run.processes import InProcesses
-from morex.run.stage_runner import StageRunner
+from morex.run.stage_runner import StageRunner, Task
 from morex.training import NotFiniteError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -154,9 +154,9 @@ def test_an_idle_process_that_died_is_replaced(
     workers.processes = {c: FakeProcess(alive=alive) for c, alive in made}
     workers.idle = [dead, dying]  # type: ignore[list-item]
     monkeypatch.setattr(workers, "_start_process", lambda: (new, workers.processes[new]))  # type: ignore[index]
-    stage = runner.builder.stages[0]
-    workers.begin(stage, "key")
-    assert new.sent == [(stage, "key")]
+    stage = runner.builder.stages["train-clean"]
+    workers.begin(Task(stage, "key", {}))
+    assert new.sent == [Task(stage, "key", {})]
     assert not dead.sent
     assert not workers.idle
     assert [*workers.working.values()] == [stage]

@@ -5,9 +5,9 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
+from pictures import pictures
 from tiny import CPU, FEW, changed, phase, raw_recipe, rerun, results_of, tiny
 
 from morex.attacks import PGD
@@ -129,21 +129,6 @@ def test_renamed_perturbations_redo_only_what_their_names_decide(out: Path) -> N
     raw = yaml.safe_load(renamed)
     assert "fog" not in raw["perturbations"]
     assert not rerun(out, raw).done
-
-
-def pictures(folder: Path, classes: int = 3, each: int = 14) -> Path:
-    """Write class folders with random pictures."""
-    from PIL import Image
-
-    draw = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for label in range(classes):
-            place = folder / split / f"class{label}"
-            place.mkdir(parents=True)
-            for i in range(each):
-                pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(place / f"{i:02}.png")
-    return folder
 
 
 def test_moved_data_redoes_nothing_but_changed_data_does(tmp_path: Path) -> None:

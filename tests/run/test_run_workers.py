@@ -12,6 +12,7 @@ from tiny import FEW, TWO, Spy, assert_same_bits, changed, raw_recipe, rerun, re
 import morex.run.execute
 from morex.recipe import parse_recipe
 from morex.run import Event, Progressed, RunError, Stage, Started, run
+from morex.run.stage_runner import Task
 from morex.run.workers import Result, Workers
 from morex.training import NotFiniteError
 
@@ -44,7 +45,7 @@ class TwoInTurn(Workers):
 
     def __init__(self, runner: Any, count: int) -> None:
         self.runner = runner
-        self.queue: list[tuple[Stage, str]] = []
+        self.queue: list[Task] = []
         self.finished: set[str] = set()
         self.begun: list[tuple[Stage, set[str]]] = []
 
@@ -56,14 +57,14 @@ class TwoInTurn(Workers):
     def free(self) -> bool:
         return len(self.queue) < 2
 
-    def begin(self, stage: Stage, key: str) -> None:
-        self.begun.append((stage, {*self.finished}))
-        self.queue.append((stage, key))
+    def begin(self, task: Task) -> None:
+        self.begun.append((task.stage, {*self.finished}))
+        self.queue.append(task)
 
     def wait(self) -> list[Result]:
-        stage, key = self.queue.pop(0)
-        self.finished.add(stage.id)
-        return [(stage.id, self.runner.do(stage, key))]
+        task = self.queue.pop(0)
+        self.finished.add(task.stage.id)
+        return [(task.stage.id, self.runner.do(task))]
 
     def stop(self) -> None:
         pass

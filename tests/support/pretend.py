@@ -8,8 +8,7 @@ from tiny import CPU
 
 from morex.recipe import Recipe
 from morex.run.execute import _Execution
-from morex.run.stage_runner import StageRunner
-from morex.run.stages import Stage
+from morex.run.stage_runner import StageRunner, Task
 from morex.run.workers import Result, Workers
 
 
@@ -20,7 +19,7 @@ class Pretending(Workers):
 
     def __init__(self, runner: StageRunner) -> None:
         self.runner = runner
-        self.next: tuple[Stage, str] | None = None
+        self.next: Task | None = None
 
     @property
     def busy(self) -> bool:
@@ -30,13 +29,14 @@ class Pretending(Workers):
     def free(self) -> bool:
         return self.next is None
 
-    def begin(self, stage: Stage, key: str) -> None:
-        self.next = stage, key
+    def begin(self, task: Task) -> None:
+        self.next = task
 
     def wait(self) -> list[Result]:
         if self.next is None:
             return []
-        (stage, key), self.next = self.next, None
+        task, self.next = self.next, None
+        stage, key = task.stage, task.key
         files = [stage.output, *([f"{stage.folder}/model.json"] if stage.makes_a_model else [])]
         for name in files:
             self.runner.directory.write(name, stage.id.encode())

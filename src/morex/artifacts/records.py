@@ -45,6 +45,8 @@ class StageRecord(Schema):
         validation: best score of a training; None if it was never validated.
         passes: cost of a training; None for a model that is only put together.
         history: epochs of a training.
+        reads: what the models that it read compute with their weights, as a checksum by stage;
+            empty in records of older versions. Weights do not tell a mean from a maximum.
         rows: of an evaluation, by row, a hash of everything that decides its outcomes.
         answers: of an evaluation, how many clean test images are predicted to be of each class.
         gate: of the evaluation of a mixture, how its gate spreads the weight.
@@ -61,6 +63,7 @@ class StageRecord(Schema):
     validation: float | None = None
     passes: Passes | None = None
     history: tuple[Epoch, ...] = ()
+    reads: dict[str, str] = Field(default_factory=dict)
     rows: dict[str, str] = Field(default_factory=dict)
     answers: tuple[int, ...] = ()
     gate: GateUsage | None = None

@@ -10,6 +10,8 @@
 ``number_checks``  that dataclasses are given finite numbers of the declared types
 ``plain``          objects as plain JSON values, to compare them
 ``near``           the nearest names to one that is not known
+``source_files``   the Python files of which code of the user consists
+``snapshots``      imports of these files as they were read
 ``user_code``      imports what the user names as file.py:name or package.module:name
 ``units``          numbers and words as people read them
 ``strict_json``    JSON that a stranger may have written

@@ -80,6 +80,12 @@ class ModelFolder:
         return digest_of_all([self.description.weights_sha256, *sources])
 
     @property
+    def form(self) -> str:
+        """The checksum of what the model computes with its weights, but for the code it names."""
+        form = json.dumps(_without_factories(self.content["model"]), sort_keys=True)
+        return hashlib.sha256(form.encode()).hexdigest()
+
+    @property
     def code(self) -> tuple[str, ...]:
         """The factories that make parts of the model."""
         return code_named(self.content["model"])
@@ -163,6 +169,12 @@ class ModelFolder:
 def text_to_sign(content: Mapping[str, Any]) -> str:
     """Return what the signature of a description covers: all of it but the signature itself."""
     return json.dumps({k: v for k, v in content.items() if k != "signature"}, sort_keys=True)
+
+
+def _without_factories(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {k: _without_factories(v) for k, v in content.items() if k != "factory"}
+    return [_without_factories(v) for v in content] if isinstance(content, list) else content
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

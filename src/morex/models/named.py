@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from morex.artifacts.model_sets import read_set, shipped_sets
+from morex.core.user_code import executed_sources
 from morex.models.external import Foreign, ForeignConfig, is_factory
 from morex.models.folder import ModelFolder
 from morex.models.hub import hub_model, on_hub
@@ -50,6 +51,11 @@ class NamedModel(ABC):
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
         """What decides its outputs, as JSON: a checksum of its weights, and its factory if any."""
+
+    @property
+    @abstractmethod
+    def code(self) -> tuple[str, ...]:
+        """The names of the code that makes it, or parts of it."""
 
     @abstractmethod
     def load(self, device: torch.device | str = "cpu") -> nn.Module:
@@ -112,8 +118,14 @@ class FromFolder(NamedModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The checksum of all weights."""
-        return {"weights": self.digest}
+        """The checksum of all weights, and of the code of factories that make a part of it."""
+        code = {name: executed_sources(name).version for name in self.code}
+        return {"weights": self.digest} | ({"code": code} if code else {})
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The factories that make parts of it."""
+        return self._files.code
 
     def load(self, device: torch.device | str = "cpu") -> nn.Module:
         """Return the model in evaluation mode, read anew each time.
@@ -157,8 +169,15 @@ class FromFactory(NamedModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The factory with the pixels that it expects, and the checksum of the weights."""
-        return {"made_by": asdict(self.config), "weights": self.digest}
+        """The factory with its pixels, and the checksums of its weights and of its code."""
+        weights = self.digest  # makes it
+        code = executed_sources(self.name).version
+        return {"made_by": asdict(self.config), "weights": weights, "code": code}
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Its factory."""
+        return (self.name,)
 
     def load(self, device: torch.device | str = "cpu") -> Foreign:
         """Return the classifier in evaluation mode: the same module each time, moved to ``device``.

@@ -4,6 +4,7 @@
 ``execute``          a whole run: which stages remain, and in which order they begin
 ``stages``           the stages of a recipe, and what decides the result of each
 ``stage_runner``     runs one stage and saves its result
+``inputs``           what a stage reads that may change meanwhile
 ``starting``         the model that a stage starts from
 ``builder``          the data, models, objectives and attacks that a recipe describes
 ``workers``          where stages are done: in this process, or in others

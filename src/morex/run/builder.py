@@ -121,14 +121,19 @@ class Builder:
         return tuple(means), tuple(deviations)
 
     @cached_property
-    def stages(self) -> tuple[Stage, ...]:
-        """The stages of the run on this data, in an order in which each finds what it needs."""
+    def fingerprints(self) -> tuple[str, str]:
+        """Checksums of the training data, with its pixel statistics, and of the test data."""
         data = self.training_data
         training = (
             f"{data.train.fingerprint()} {data.validation.fingerprint()} {self.pixel_statistics}"
         )
-        test = self.test_data.fingerprint()
-        return tuple(plan_stages(self.recipe, training, test, self.opened, self.rows))
+        return training, self.test_data.fingerprint()
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """The stages of the run by id, in an order in which each finds what it needs."""
+        planned = plan_stages(self.recipe, *self.fingerprints, self.opened, self.rows)
+        return {stage.id: stage for stage in planned}
 
     def network_config(self, spec: NetworkSpec, outputs: int) -> NetworkConfig:
         """Return the shape of a network for this data."""

@@ -10,8 +10,10 @@ import torch
 
 from morex.artifacts import labels
 from morex.artifacts.records import StageRecord
+from morex.core.files import digest_of_all
 from morex.core.precision import default_device
 from morex.core.threads import threads
+from morex.models.folder import WEIGHTS
 from morex.recipe import Recipe
 from morex.recipe.lineage import unused_models
 from morex.recipe.signed import signed_yaml
@@ -21,10 +23,11 @@ from morex.run.data_lines import data_lines, not_tested
 from morex.run.directory import RunDirectory
 from morex.run.events import Loaded, Noticed, Observer, Planned, Skipped, ignore
 from morex.run.failures import trace_of
+from morex.run.inputs import forms_read, inputs_of
 from morex.run.processes import InProcesses
 from morex.run.results import ResultsFiles, test_labels
-from morex.run.stage_runner import StageRunner
-from morex.run.stages import Stage
+from morex.run.stage_runner import StageRunner, Task
+from morex.run.stages import Stage, folder_made_by
 from morex.run.workers import InThisProcess, Workers
 
 
@@ -95,7 +98,7 @@ class _Execution:
 
     def __post_init__(self) -> None:
         """Plan the stages."""
-        self.stages = {stage.id: stage for stage in self.runner.builder.stages}
+        self.stages = self.runner.builder.stages
         self.results = ResultsFiles(self.runner.builder, tuple(self.stages.values()))
 
     def do_all(self) -> None:
@@ -135,12 +138,20 @@ class _Execution:
         """Skip all stages that are finished, so that results contain them; return the others."""
         directory, waiting = self.runner.directory, dict[str, Stage]()
         for stage in self.stages.values():
-            if self._ready(stage) and (record := directory.finished(stage, self._key(stage))):
+            if self._ready(stage) and (record := self._finished(stage)):
                 self._skip(stage, record)
             else:
                 waiting[stage.id] = stage
         directory.damaged.clear()  # reported when the stage is done again
         return waiting
+
+    def _finished(self, stage: Stage) -> StageRecord | None:
+        """Return the record of a stage if it is finished and up to date."""
+        directory = self.runner.directory
+        record = directory.finished(stage, self._key(stage))
+        if record and record.reads != forms_read(directory.root, record.reads):
+            return None
+        return record
 
     def _ready(self, stage: Stage) -> bool:
         return all(need in self.records for need in stage.needs)
@@ -157,8 +168,8 @@ class _Execution:
 
     def _begin(self, stage: Stage) -> None:
         """Hand a stage to the workers, unless it is finished and up to date."""
-        directory, key = self.runner.directory, self._key(stage)
-        record = directory.finished(stage, key)  # if what it reads was redone with the same bits
+        directory = self.runner.directory
+        record = self._finished(stage)  # if what it reads was redone with the same bits
         for damage in directory.damaged:
             self.runner.observer(Noticed(f"{damage}; {stage.id} is done again"))
         directory.damaged.clear()
@@ -166,10 +177,17 @@ class _Execution:
             self._skip(stage, record)
             self.results.write(directory, self.records)
         else:
-            self.workers.begin(stage, key)
+            self.workers.begin(Task(stage, self._key(stage), self._inputs(stage)))
 
     def _key(self, stage: Stage) -> str:
         return stage.key({need: self._output_digest(need) for need in stage.needs})
+
+    def _inputs(self, stage: Stage) -> dict[str, str]:
+        """Return what the stage is to read: what decided its key."""
+        root = self.runner.directory.root
+        weights = {need: digest_of_all([self._output_digest(need)]) for need in stage.needs}
+        read = {str(root / folder_made_by(n) / WEIGHTS): digest for n, digest in weights.items()}
+        return inputs_of(self.runner.builder, stage) | read
 
     def _skip(self, stage: Stage, record: StageRecord) -> None:
         self.runner.observer(Skipped(stage))

@@ -21,7 +21,7 @@ from morex.recipe import parse_recipe
 from morex.run.directory import RunError
 from morex.run.events import Event
 from morex.run.failures import Failure, StageError, death, memory_kills
-from morex.run.stage_runner import StageRunner
+from morex.run.stage_runner import StageRunner, Task
 from morex.run.stages import Stage
 from morex.run.workers import Result, Workers
 
@@ -47,24 +47,24 @@ class InProcesses(Workers):
         """Whether a process is idle, or another one may be started."""
         return len(self.working) < self.count
 
-    def begin(self, stage: Stage, key: str) -> None:
+    def begin(self, task: Task) -> None:
         """Give a stage to an idle process; start one if there is none.
 
         An idle process that has died is forgotten.
         """
         for connection in self._unused():
             try:
-                connection.send((stage, key))
+                connection.send(task)
             except OSError:
                 continue
-            self.working[connection] = stage
+            self.working[connection] = task.stage
             return
         connection, process = self._start_process()
-        self.working[connection] = stage
+        self.working[connection] = task.stage
         try:
-            connection.send((stage, key))
+            connection.send(task)
         except OSError:
-            raise self._death_of(stage, process) from None
+            raise self._death_of(task.stage, process) from None
 
     def _unused(self) -> Iterator[Connection]:
         while self.idle:
@@ -188,21 +188,20 @@ def _serve(
     with no_exit("starting a process"):
         recipe = parse_recipe(raw)
         runner = StageRunner.open(recipe, root, device, connection.send, checkpoint_every)
-    while work := _next_work(connection):
-        stage, key = work
-        doing.stage = stage.id
-        with kept_first(), no_exit(stage.id):
-            record = runner.do(stage, key)
-        connection.send(_Done(stage.id, record))
+    while task := _next_task(connection):
+        doing.stage = task.stage.id
+        with kept_first(), no_exit(doing.stage):
+            record = runner.do(task)
+        connection.send(_Done(doing.stage, record))
 
 
-def _next_work(connection: Connection) -> tuple[Stage, str] | None:
-    """Return the next stage and its key; None if the parent has ended."""
+def _next_task(connection: Connection) -> Task | None:
+    """Return the next stage to do; None if the parent has ended."""
     try:
-        work: tuple[Stage, str] = connection.recv()
+        task: Task = connection.recv()
     except (EOFError, OSError):
         return None
-    return work
+    return task
 
 
 def _send(connection: Connection, failure: Failure) -> None:

@@ -1,6 +1,7 @@
 """Runs single stages: trains, assembles, evaluates or illustrates a model, and saves the result."""
 
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,12 +33,35 @@ from morex.run.checkpoint import FileCheckpoint
 from morex.run.costs import network_passes
 from morex.run.directory import RunDirectory
 from morex.run.events import Finished, Measured, Noticed, Observer, Progressed, Started
+from morex.run.inputs import (
+    ChangedInputError,
+    Inputs,
+    check_same,
+    forms_read,
+    inputs_of,
+    weights_read,
+)
 from morex.run.memory import forget_peak, peak_memory
 from morex.run.partial_results import PartialRows, RowShares
 from morex.run.provenance import provenance
 from morex.run.stages import Stage, model_folder, stage_id
 from morex.run.starting import SavedModels, starting_model
 from morex.training import CheckpointError, Progress, train
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage to do.
+
+    Args:
+        stage: the stage.
+        key: hash of everything that decides its result.
+        inputs: checksums of what the stage reads, as they were when it was planned.
+    """
+
+    stage: Stage
+    key: str
+    inputs: Inputs
 
 
 @dataclass
@@ -66,8 +90,14 @@ class StageRunner:
         """The run's recipe."""
         return self.builder.recipe
 
-    def do(self, stage: Stage, key: str) -> StageRecord:
-        """Run a stage, from its checkpoint if there is one, and return its record."""
+    def do(self, task: Task) -> StageRecord:
+        """Run a stage, from its checkpoint if there is one, and return its record.
+
+        Raises:
+            ChangedInputError: if something that it reads is not what was planned.
+        """
+        stage, key = task.stage, task.key
+        self._check(task)
         self.observer(Started(stage))
         forget_peak(self.builder.device)
         started = time.monotonic()
@@ -76,15 +106,26 @@ class StageRunner:
         about, text = action.get(stage.kind, self._train)(stage, work)
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {
+            "reads": forms_read(self.directory.root, stage.needs),
             "seconds": round(seconds, 3),
             **peak_memory(self.builder.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": provenance(self.builder.device),
         }
+        try:
+            self._check(task)
+        except ChangedInputError:
+            shutil.rmtree(work)
+            raise
         description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
         record = self.directory.finish(stage, key, (stage.output, *description), about)
         self.observer(Finished(stage, seconds, text))
         return record
+
+    def _check(self, task: Task) -> None:
+        """Raise if this process reads something else than was planned."""
+        read = weights_read(self.directory.root, task.stage)
+        check_same(task.stage, task.inputs, inputs_of(self.builder, task.stage) | read)
 
     def _notice(self, text: str) -> None:
         self.observer(Noticed(text))

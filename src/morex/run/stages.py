@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from morex.recipe import Recipe, slug
 from morex.recipe.components import AttackSpec, described
 from morex.recipe.illustrated import illustrated, in_pictures
 from morex.recipe.kind import Setting
-from morex.recipe.models import SavedModel
+from morex.recipe.models import AnyModel, SavedModel
 
 FORMAT = 1
 """Increased whenever the same inputs would give a different result, so that stages are redone.
@@ -98,6 +98,12 @@ def stage_id(kind: Kind, model: str, suite: str = "") -> str:
     return f"{kind}-{slug(model)}" + (f"@{suite}" if suite else "")
 
 
+def folder_made_by(stage: str) -> str:
+    """Return the folder of the model that a stage with this id makes, relative to the run."""
+    kind, _, name = stage.partition("-")
+    return f"models/{name}/gate" if kind == "gate" else f"models/{name}"
+
+
 def model_folder(model: str) -> str:
     """Return the folder of a model, relative to the run directory."""
     return f"models/{slug(model)}"
@@ -140,21 +146,20 @@ def plan_stages(
     rows = rows or recipe.rows
     attacks = {suite: _evaluation(recipe, test_fingerprint, rows(suite)) for suite in suites}
     shown = {*illustrated(recipe)}
+    code: dict[str, list[Any]] = {}
 
     def add(name: str) -> None:
-        if stage_id("train", name) in stages:
+        if name in code:
             return
         for parent in recipe.models[name].parents:
             add(parent)
-        for stage in _training_stages(recipe, name, setting):
-            stages[stage.id] = stage
+        code[name] = _code_of(recipe.models[name], code, setting)
+        found = _training_stages(recipe, name, setting, code)
         if name in recipe.columns:
-            for suite, decided_by in attacks.items():
-                stage = Stage("evaluate", name, (stage_id("train", name),), decided_by, suite)
-                stages[stage.id] = stage
+            found += _evaluation_stages(name, attacks, code[name])
         if name in shown:
-            stage = _illustration_stage(recipe, name, attacks[""])
-            stages[stage.id] = stage
+            found.append(_illustration_stage(recipe, name, attacks[""], code[name]))
+        stages.update({stage.id: stage for stage in found})
 
     for column in recipe.columns:
         add(column)
@@ -179,14 +184,49 @@ def _setting(recipe: Recipe, fingerprint: str, opened: Opener) -> Setting:
     )
 
 
-def _training_stages(recipe: Recipe, name: str, setting: Setting) -> list[Stage]:
+def _code_of(model: AnyModel, known: Mapping[str, list[Any]], setting: Setting) -> list[Any]:
+    """Return what identifies the code of factories that make a model or what it is made from.
+
+    Weights alone do not tell what it computes.
+    """
+    if isinstance(model, SavedModel):
+        code = {key: value for key, value in setting.identity(model).items() if key != "weights"}
+        return [code] if code else []
+    return _together(known, model.parents)
+
+
+def _together(known: Mapping[str, list[Any]], models: Iterable[str]) -> list[Any]:
+    found = {json.dumps(code, sort_keys=True): code for name in models for code in known[name]}
+    return list(found.values())
+
+
+def _with_code(decided_by: Mapping[str, Any], code: list[Any]) -> dict[str, Any]:
+    return {**decided_by, "code": code} if code else {**decided_by}
+
+
+def _training_stages(
+    recipe: Recipe, name: str, setting: Setting, code: Mapping[str, list[Any]]
+) -> list[Stage]:
     """Return the stages that make a model, one for each of its steps."""
-    model, stages = recipe.models[name], list[Stage]()
+    model, stages, read = recipe.models[name], list[Stage](), list[str]()
     for step in model.steps:
+        read += step.reads
         before = tuple(stage.id for stage in stages)
         needs = before + tuple(stage_id("train", parent) for parent in step.reads)
-        stages.append(Stage(step.kind, name, needs, model.decided_by(step, setting)))
+        decided_by = _with_code(model.decided_by(step, setting), _together(code, read))
+        stages.append(Stage(step.kind, name, needs, decided_by))
     return stages
+
+
+def _evaluation_stages(
+    name: str, attacks: Mapping[str, Mapping[str, Any]], code: list[Any]
+) -> list[Stage]:
+    """Return the evaluations of a model, one for each suite."""
+    needs = (stage_id("train", name),)
+    return [
+        Stage("evaluate", name, needs, _with_code(decided_by, code), suite)
+        for suite, decided_by in attacks.items()
+    ]
 
 
 def _evaluation(recipe: Recipe, fingerprint: str, rows: Mapping[str, AttackSpec]) -> dict[str, Any]:
@@ -205,7 +245,9 @@ def _evaluation(recipe: Recipe, fingerprint: str, rows: Mapping[str, AttackSpec]
     }
 
 
-def _illustration_stage(recipe: Recipe, name: str, evaluation: Mapping[str, Any]) -> Stage:
+def _illustration_stage(
+    recipe: Recipe, name: str, evaluation: Mapping[str, Any], code: list[Any]
+) -> Stage:
     assert recipe.report is not None
     perturbations = {key: described(p) for key, p in recipe.attacked().items()}
     decided_by = {
@@ -214,4 +256,4 @@ def _illustration_stage(recipe: Recipe, name: str, evaluation: Mapping[str, Any]
         "gallery": name == in_pictures(recipe),
         "report": recipe.report.model_dump(mode="json", exclude={"models"}),
     }
-    return Stage("illustrate", name, (stage_id("train", name),), decided_by)
+    return Stage("illustrate", name, (stage_id("train", name),), _with_code(decided_by, code))

@@ -12,8 +12,7 @@ from morex.artifacts.records import StageRecord
 from morex.core.stopping import kept_first, no_exit
 from morex.run.events import Event, Observer
 from morex.run.failures import Failure
-from morex.run.stage_runner import StageRunner
-from morex.run.stages import Stage
+from morex.run.stage_runner import StageRunner, Task
 
 Result = tuple[str, StageRecord]
 """The id of a finished stage, and its record."""
@@ -36,7 +35,7 @@ class Workers(ABC):
         """Whether another stage can begin."""
 
     @abstractmethod
-    def begin(self, stage: Stage, key: str) -> None:
+    def begin(self, task: Task) -> None:
         """Begin a stage; there must be a free worker."""
 
     @abstractmethod
@@ -76,7 +75,7 @@ class InThisProcess(Workers):
     def __init__(self, runner: StageRunner) -> None:
         self.told = _Told(runner.observer)
         self.runner = replace(runner, observer=self.told)
-        self.next: tuple[Stage, str] | None = None
+        self.next: Task | None = None
 
     @property
     def busy(self) -> bool:
@@ -88,18 +87,19 @@ class InThisProcess(Workers):
         """Whether no stage waits to be done."""
         return self.next is None
 
-    def begin(self, stage: Stage, key: str) -> None:
+    def begin(self, task: Task) -> None:
         """Remember the stage; ``wait`` does it."""
-        self.next = stage, key
+        self.next = task
 
     def wait(self) -> list[Result]:
         """Do the stage that was begun."""
         if self.next is None:
             return []
-        (stage, key), self.next = self.next, None
+        task, self.next = self.next, None
+        stage = task.stage
         try:
             with kept_first(), no_exit(stage.id):
-                return [(stage.id, self.runner.do(stage, key))]
+                return [(stage.id, self.runner.do(task))]
         except KeyboardInterrupt as error:
             error.add_note(f"in {stage.id}")
             raise
