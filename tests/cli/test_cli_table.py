@@ -75,8 +75,14 @@ def test_a_suite_has_a_separate_table(finished: FinishedRun, tmp_path: Path) -> 
     assert {*table["n"].values()} == {4}
     unions = [line for line in out.splitlines() if line.split()[:1] == ["union"]]
     assert len(unions) == 2  # the run prints both tables
+    code, _, err = call("table", folder, "--suite", "quik")
+    assert code == 2
+    assert "the suite 'quik' was not run" in err
+    assert "did you mean 'quick'? these were: Table 1 (without --suite), quick;" in err
     code, _, err = call("table", finished.folder, "--suite", "quick")
     assert code == 2
+    again = f"morex run {finished.folder / 'recipe.yaml'} --suite quick --out {finished.folder}"
+    assert err.endswith(f"these were: Table 1 (without --suite); run it with: {again}\n")
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

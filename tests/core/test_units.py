@@ -21,6 +21,14 @@ def test_what_a_terminal_obeys_is_escaped() -> None:
     [
         (units.percent, 0.4125, "41.2%"),
         (units.percent, 1, "100.0%"),
+        (units.p_value, 1.0, "1.0000"),
+        (units.p_value, 0.0001, "0.0001"),
+        (units.p_value, 0.00009, "<0.0001"),
+        (units.fraction, 4 / 255, "4/255"),
+        (units.fraction, 8 / 255, "8/255"),
+        (units.fraction, 0.2, "0.2"),  # 51/255
+        (units.fraction, 0.5, "0.5"),
+        (units.fraction, 27.7128, "27.71"),
         (units.duration, 4.21, "4.2 s"),
         (units.duration, 59.9, "59.9 s"),
         (units.duration, 60, "1 min 00 s"),
@@ -75,3 +83,8 @@ def test_lists(words: list[str], text: str) -> None:
 @pytest.mark.parametrize(("count", "text"), [(0, "0 models"), (1, "1 model"), (2, "2 models")])
 def test_plurals(count: int, text: str) -> None:
     assert units.plural(count, "model") == text
+
+
+@pytest.mark.parametrize("text", ["an int", "an Identity", "a Linear"])
+def test_articles(text: str) -> None:
+    assert units.with_article(text.split()[1]) == text

@@ -30,6 +30,7 @@ from morex.report import (
     to_markdown,
     to_text,
 )
+from morex.report.caption import in_words
 from morex.report.formats import cost_cell
 from morex.report.paper import paper_columns
 
@@ -170,7 +171,7 @@ def test_markdown_is_a_pipe_table(table):
         ["fog", "**50.0**", "**50.0**", "-"],
         ["union", "0.0", "**25.0**", "-"],
         ["mean", "**45.8**", "**45.8**", "-"],
-        ["passes", "5", "5", "-"],
+        ["own passes", "5", "5", "-"],
     ]
 
 
@@ -202,6 +203,19 @@ def test_the_caption_has_n_intervals_strengths_seed_and_machine(table):
     assert "Abacus" in text
     assert "digits (8x8)" in text
     assert "not evaluated yet: MoRE" in text
+
+
+@pytest.mark.parametrize(
+    ("perturbation", "words"),
+    [
+        ({"kind": "linf", "eps": 4 / 255}, "linf eps 4/255"),
+        ({"kind": "hail.py:Hail", "stones": 12, "code": "0a1b2c"}, "hail.py:Hail stones 12"),
+        ({"kind": "compose", "parts": [{"kind": "fog", "t": 0.2}, {"kind": "l2", "eps": 1.0}]},
+         "fog t 0.2 then l2 eps 1"),
+    ],
+)  # fmt: skip
+def test_a_strength_is_a_fraction_if_it_is_one_and_has_no_checksum(perturbation, words):
+    assert in_words(perturbation) == words
 
 
 def test_twelve_models_fit_into_120_characters_in_one_block(full):
@@ -293,6 +307,6 @@ def test_costs_are_written_with_three_digits(count, text):
 def test_costs_are_under_the_table(tmp_path):
     table = make_table(read_results(write_outcomes(tmp_path / "run", SMALL, missing=["MoRE"])))
     assert table.costs == {"passes": (5, 5, None)}
-    assert re.search(r"^ passes +5 +5 +-$", to_text(table), re.MULTILINE)
+    assert re.search(r"^ own passes +5 +5 +-$", to_text(table), re.MULTILINE)
     assert "passes: images sent forward or backward" in to_text(table)
     assert json.loads(to_json(table))["costs"] == {"passes": [5, 5, None]}

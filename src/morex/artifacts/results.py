@@ -15,6 +15,9 @@ from morex.artifacts.schema import InsidePath, Schema
 FORMAT = 1
 """The version of the format that is written and read."""
 
+CODE = "code"
+"""The key of the version of a user's class, in the form of a perturbation."""
+
 COMPUTED_ROWS = ("union", "mean")
 """Names of the rows that every table computes; no attack can have them."""
 

@@ -20,6 +20,7 @@
 ``classify``         what a model predicts for pictures
 ``extension``        what the options of ``morex extend`` stand for
 ``output``           lines for people, or one JSON object for programs
+``broken_pipe``      the end of a command whose output nobody reads any more
 ``progress``         how far a command is, and the time left
 ``progress_lines``   the progress of a run, on a terminal or in a log
 ``tensorboard``      the progress of trainings, as event files

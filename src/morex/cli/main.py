@@ -12,6 +12,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from morex.cli.audit import audit
+from morex.cli.broken_pipe import output_is_unread, quiet_if_unread
 from morex.cli.compare import compare
 from morex.cli.curve import curve
 from morex.cli.evaluate import evaluate
@@ -52,7 +53,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit code 2."""
-    app(prog_name="morex")
+    with quiet_if_unread():
+        app(prog_name="morex")
 
 
 def with_plain_errors(command: Callable[P, None]) -> Callable[..., None]:
@@ -71,6 +73,8 @@ def with_plain_errors(command: Callable[P, None]) -> Callable[..., None]:
         except (ValueError, OSError, RuntimeError, ImportError, ExitedError) as error:
             if type(error) is RuntimeError or not str(error):
                 raise  # a bug, in torch or here: the traceback is needed
+            if isinstance(error, BrokenPipeError) and output_is_unread():
+                raise
             if debug:
                 typer.echo(printable("".join(traceback.format_exception(error))), err=True)
             text = in_words(error) if isinstance(error, OSError) else str(error)

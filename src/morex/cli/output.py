@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -26,15 +26,19 @@ def say(line: str) -> None:
 
     Control characters are escaped: names of files and classes may be a stranger's.
     """
-    # typer.echo writes past the bar
-    sys.stdout.write(f"{printable(line)}\n")
-    sys.stdout.flush()
+    _write(sys.stdout, line)
 
 
 def say_aside(line: str) -> None:
     """Print a line to standard error; it appears above a bar if one is shown."""
-    sys.stderr.write(f"{printable(line)}\n")
-    sys.stderr.flush()
+    _write(sys.stderr, line)
+
+
+def _write(stream: TextIO | None, line: str) -> None:
+    """Write a line; typer.echo would write past the bar. A closed stream is None."""
+    if stream is not None:
+        stream.write(f"{printable(line)}\n")
+        stream.flush()
 
 
 def lines_beside(as_json: bool) -> Callable[[str], None]:

@@ -66,7 +66,7 @@ def bars(console: Console) -> Progress:
         TextColumn("{task.fields[text]}", style="dim"),
         console=console,
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     )
 
 

@@ -97,6 +97,11 @@ def memory(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
+def with_article(noun: str) -> str:
+    """Return ``a Linear`` or ``an int``."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
 def plural(count: int, noun: str) -> str:
     """Return ``1 model`` or ``2 models``."""
     return f"{count} {noun}" + ("" if count == 1 else "s")

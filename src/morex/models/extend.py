@@ -18,6 +18,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture, last_layer_of
 from morex.models.resnet import LAST_LAYER, ResNet
@@ -143,7 +144,7 @@ def _linear(gate: nn.Module, layer: str) -> nn.Linear:
     linear = gate.get_submodule(layer)
     if not isinstance(linear, nn.Linear):
         raise ValueError(
-            f"layer {layer!r} of the gate is a {type(linear).__name__}, expected nn.Linear; name "
-            "its last layer with gate_layer"
+            f"layer {layer!r} of the gate is {with_article(type(linear).__name__)}, expected "
+            "nn.Linear; name its last layer with gate_layer"
         )
     return linear

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from morex.core.units import with_article
 from morex.models.errors import ModelError
 from morex.models.external import Foreign
 from morex.models.gates import ExtendedGate
@@ -62,8 +63,8 @@ def describe(model: nn.Module) -> dict[str, Any]:
     kind = _NAMES.get(type(model))
     if kind is None:
         raise ModelError(
-            f"cannot save a {type(model).__name__}, which is not a network of morex: name the "
-            "function or class that makes it, for example factory='path/to/net.py:make'"
+            f"cannot save {with_article(type(model).__name__)}, which is not a network of morex: "
+            "name the function or class that makes it, for example factory='path/to/net.py:make'"
         )
     saveable: Saveable = model  # type: ignore[assignment]  # its class is in KINDS
     return {"kind": kind} | saveable.to_json(describe)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.in_place import images_for
 from morex.models.resnet import LAST_LAYER
@@ -253,9 +254,8 @@ def last_linear(expert: nn.Module, layer: str, name: str) -> nn.Linear:
             "name its last linear layer with last_layers"
         ) from None
     if not isinstance(module, nn.Linear):
-        raise ValueError(
-            f"layer {layer!r} of expert {name!r} is a {type(module).__name__}, expected nn.Linear"
-        )
+        kind = with_article(type(module).__name__)
+        raise ValueError(f"layer {layer!r} of expert {name!r} is {kind}, expected nn.Linear")
     return module
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from morex.core.seeding import generator_for
+from morex.core.units import with_article
 from morex.perturbations.base import Ball, Perturbation, Transform
 
 
@@ -68,7 +69,9 @@ def _check_ball(ball: Ball, x: Tensor) -> None:
 
 def _check_images(what: str, moved: object, x: Tensor) -> None:
     if not isinstance(moved, Tensor):
-        raise PerturbationError(f"{what} is a {type(moved).__name__}, expected a tensor")
+        raise PerturbationError(
+            f"{what} is {with_article(type(moved).__name__)}, expected a tensor"
+        )
     if moved.shape != x.shape:
         raise PerturbationError(
             f"{what} has shape {tuple(moved.shape)}, expected that of the images, {tuple(x.shape)}"

@@ -8,6 +8,7 @@ from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import COMPUTED_ROWS
 from morex.artifacts.schema import LONGEST_NAME
 from morex.core.near import not_among
+from morex.core.units import with_article
 from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
@@ -154,7 +155,8 @@ def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
         is_start = model.has_gate and parent not in model.experts
         if found and not (found.has_gate if is_start else found.can_be_expert):
             wanted = "mixture" if is_start else "network"
-            problems.append(f"models.{key}: {parent!r} is a {found.kind}, expected a {wanted}")
+            kind = with_article(found.kind)
+            problems.append(f"models.{key}: {parent!r} is {kind}, expected a {wanted}")
     mixture = recipe.mixtures.get(key)
     return problems + (_wrong_start(recipe, key, mixture) if mixture else [])
 

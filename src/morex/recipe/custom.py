@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 from typing import Any
 
+from morex.artifacts.results import CODE
 from morex.core.near import not_among
 from morex.core.number_checks import check_numbers
 from morex.core.user_code import UserCodeError, object_named
@@ -11,9 +12,6 @@ from morex.perturbations import Around, Chain, Perturbation
 from morex.perturbations.validate import check_perturbation
 from morex.recipe.errors import RecipeError
 from morex.recipe.numbers_as_text import read_number
-
-_CODE = "code"
-"""The key, in a described custom perturbation, of the version of its file."""
 
 _origins: dict[type, tuple[str, str]] = {}
 """Where classes come from: the kind that recipes give them, and a checksum of their file."""
@@ -28,7 +26,7 @@ def make_own(spec: dict[str, Any]) -> Perturbation:
     """
     kind = spec["kind"]
     cls = load_class(kind)
-    numbers = {k: read_number(v) for k, v in spec.items() if k not in ("kind", _CODE)}
+    numbers = {k: read_number(v) for k, v in spec.items() if k not in ("kind", CODE)}
     fields = [field.name for field in dataclasses.fields(cls)]
     if unknown := [key for key in numbers if key not in fields]:
         raise RecipeError(f"{kind}: {not_among('number', unknown[0], fields)}")
@@ -69,5 +67,5 @@ def described(perturbation: Perturbation) -> dict[str, Any]:
         parts = [described(part) for part in perturbation.parts]
         return {"kind": perturbation.name, "parts": parts}
     kind, code = _origins.get(type(perturbation), (perturbation.name, ""))
-    version = {_CODE: code} if code else {}
+    version = {CODE: code} if code else {}
     return {"kind": kind, **dataclasses.asdict(perturbation), **version}

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from morex.core.units import percent
+from morex.artifacts.results import CODE
+from morex.core.units import fraction, percent
 from morex.report.table import Table
 
 
@@ -30,13 +31,13 @@ def _strengths(table: Table) -> Iterator[str]:
 
 
 def in_words(perturbation: Mapping[str, Any]) -> str:
-    """Return for example ``fog t 0.15 light 0.6``: kind and strength."""
+    """Return for example ``linf eps 8/255``: kind and strength, without the version of its code."""
     if "parts" in perturbation:
         return " then ".join(map(in_words, perturbation["parts"]))
     values = (
-        f"{key} {value:.4g}" if isinstance(value, int | float) else f"{key} {value}"
+        f"{key} {fraction(value)}" if isinstance(value, int | float) else f"{key} {value}"
         for key, value in perturbation.items()
-        if key != "kind"
+        if key not in ("kind", CODE)
     )
     return " ".join([perturbation["kind"], *values])
 
@@ -56,8 +57,9 @@ def _legend(table: Table) -> Iterator[str]:
     yield "union: images right under every attack above; mean: plain mean of the rows above"
     if table.costs:
         yield (
-            "passes: images sent forward or backward through single networks in training; passes "
-            "in all: including the training of every model that it is built from or started from"
+            "own passes: images sent forward or backward through single networks while the model "
+            "itself was trained; passes in all: including the training of every model that it is "
+            "built from or started from"
         )
     if table.paper:
         yield "in parentheses: the paper's Table 1 (MoRE, CIFAR-10, ResNet-18)"

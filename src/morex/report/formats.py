@@ -67,7 +67,7 @@ def to_markdown(table: Table) -> str:
         paper = table.paper.get(name, (None,) * len(values))
         cells = map(_markdown_cell, values, table.best(name), paper)
         lines.append([_escaped(name), *cells])
-    lines += [[name, *map(cost_cell, line)] for name, line in table.costs.items()]
+    lines += [[name, *map(cost_cell, line)] for name, line in table.cost_lines.items()]
     pipes = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = "\n".join(f"- {_escaped(note)}" for note in caption(table))
     return f"**{_escaped(table.title)}**\n\n{pipes}\n\n{notes}\n"

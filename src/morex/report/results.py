@@ -1,5 +1,6 @@
 """Reads the results of a run: ``results.json`` and one outcomes file per model."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from morex.artifacts.results import FORMAT, ResultsFile, results_name
 from morex.artifacts.schema import problems
 from morex.core.file_errors import near_file
 from morex.core.files import read_file
+from morex.core.near import did_you_mean
 from morex.core.strict_json import parse_json, printable_texts
 
 
@@ -42,7 +44,8 @@ def read_results(run: Path | str, suite: str = "", *, unfinished: bool = False) 
         ValueError: if a file is damaged, of an unknown format, or does not fit the others.
     """
     run = Path(run)
-    file = _read_file(run, results_name(suite))
+    _check_there(run, suite)
+    file = _read_file(run / results_name(suite))
     if not file.columns and not unfinished:
         raise _nothing_yet(run)
     outcomes = {
@@ -60,15 +63,33 @@ def _read_images(path: Path) -> TestImages:
         return TestImages()
 
 
-def _read_file(run: Path, name: str) -> ResultsFile:
-    path = run / name
+def _check_there(run: Path, suite: str) -> None:
+    """Raise unless the run has results, and those of the suite."""
     if not run.is_dir():
         raise FileNotFoundError(
             f"no run directory {str(run)!r}{near_file(run)}; make one with: morex run RECIPE "
             f"--out {run}"
         )
-    if not path.is_file():
+    if not (run / results_name()).is_file():
         raise _nothing_yet(run)
+    if not (run / results_name(suite)).is_file():
+        raise _not_run(run, suite)
+
+
+def _not_run(run: Path, suite: str) -> FileNotFoundError:
+    """Return the error about a suite without results: which ones have some, how to run this one."""
+    prefix, suffix = results_name("*").split("*")
+    files = sorted(path.name for path in run.glob(results_name("*")))
+    done = [name.removeprefix(prefix).removesuffix(suffix) for name in files]
+    return FileNotFoundError(
+        f"the suite {suite!r} was not run in {str(run)!r}; {did_you_mean(suite, done)}these were: "
+        f"Table 1 (without --suite){''.join(f', {name}' for name in done)}; run it with: "
+        f"morex run {shlex.quote(str(run / 'recipe.yaml'))} --suite {shlex.quote(suite)} "
+        f"--out {shlex.quote(str(run))}"
+    )
+
+
+def _read_file(path: Path) -> ResultsFile:
     try:
         content = printable_texts(parse_json(read_file(path)))
     except ValueError as error:

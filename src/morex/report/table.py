@@ -14,6 +14,10 @@ Cells = tuple[Proportion | None, ...]
 """One row of the table: an accuracy per column, None where nothing was measured."""
 
 
+_COST_NAMES = {"passes": "own passes"}
+"""Names for people, where they differ from those in files."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A run's accuracies: ``columns`` are models, ``rows`` map an attack to one cell per model.
@@ -67,6 +71,11 @@ class Table:
             for name, cells in self.measured.items()
         }
         return {**lines, "mean": self.mean}
+
+    @property
+    def cost_lines(self) -> dict[str, tuple[int | None, ...]]:
+        """The costs, under names for people: a model's own training is not all that it took."""
+        return {_COST_NAMES.get(name, name): line for name, line in self.costs.items()}
 
     @property
     def costs(self) -> dict[str, tuple[int | None, ...]]:

@@ -62,7 +62,7 @@ def _blocks(table: Table, width: int | None) -> list[range]:
 
 
 def _block_width(table: Table, block: Sequence[int]) -> int:
-    label = max(map(len, ("attack", *table.values, *table.costs)))
+    label = max(map(len, ("attack", *table.values, *table.cost_lines)))
     return 2 + label + 1 + sum(_column_width(table.headings[i]) + _GAP for i in block)
 
 
@@ -79,7 +79,7 @@ def _grid(table: Table, block: Sequence[int]) -> Grid:
         if name == "union":
             grid.add_section()
         grid.add_row(name, *(line[i] for i in block))
-    for n, (name, costs) in enumerate(table.costs.items()):
+    for n, (name, costs) in enumerate(table.cost_lines.items()):
         if not n:
             grid.add_section()
         grid.add_row(name, *(_cost(costs[i], table.headings[i]) for i in block))

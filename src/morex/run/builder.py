@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from morex.attacks import PGD, Attack, AwayFromChoices, search_of
 from morex.core.seeding import derived_seed, generator_for
+from morex.core.units import with_article
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation.illustrate import Illustrator
 from morex.evaluation.suite import Row, Suite
@@ -180,7 +181,8 @@ class Builder:
             last_linear(model, named.config.path, named.name)
             check_answers(model, data.pixels(slice(0, 2)), len(data.classes))
         if not isinstance(model, ResNet | Foreign):
-            raise ModelError(f"{spec.model} is a {type(model).__name__}, expected a single network")
+            kind = with_article(type(model).__name__)
+            raise ModelError(f"{spec.model} is {kind}, expected a single network")
         if tuple(classes) != data.classes:
             raise ModelError(
                 f"{spec.model} has the classes {', '.join(map(str, classes))}, which are not those "

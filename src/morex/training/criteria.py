@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from morex.attacks import fooled
 from morex.attacks.gate_losses import check_choices
+from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.training.objectives import Batch
@@ -129,7 +130,8 @@ class NewExperts(RightChoice):
         """
         gate = model if isinstance(model, ExtendedGate) else _mixture(model).gate
         if not isinstance(gate, ExtendedGate):
-            raise TypeError(f"no expert joined this mixture: its gate is a {type(gate).__name__}")
+            kind = with_article(type(gate).__name__)
+            raise TypeError(f"no expert joined this mixture: its gate is {kind}")
         return list(gate.joined.parameters())
 
 
@@ -145,5 +147,6 @@ def _table(device: torch.device, right: tuple[tuple[int, ...], ...], choices: in
 
 def _mixture(model: nn.Module) -> Mixture:
     if not isinstance(model, Mixture):
-        raise TypeError(f"only a Mixture has a gate to warm up, got a {type(model).__name__}")
+        kind = with_article(type(model).__name__)
+        raise TypeError(f"only a Mixture has a gate to warm up, got {kind}")
     return model

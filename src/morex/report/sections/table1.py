@@ -100,10 +100,11 @@ def _cell(
 def _costs(table: Table) -> Iterator[tuple[str, str, list[str]]]:
     """Yield a name, an explanation and a cell per model."""
     about = {
-        "passes": "images sent forward or backward through single networks in training",
+        "own passes": "images sent forward or backward through single networks while the model "
+        "itself was trained",
         "passes in all": "the same, including every model that it is built from or started from",
     }
-    for name, line in table.costs.items():
+    for name, line in table.cost_lines.items():
         yield name, about[name], [cost_cell(value) for value in line]
     seconds = [_seconds(table, name) for name in table.columns]
     if any(seconds):
