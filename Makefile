@@ -2,6 +2,7 @@
 # make test   installs and runs the tests
 # make check  lint, types, layers, dead code and the documentation
 # make docs   the documentation as a site, in site/
+# make fuzz READER=model             ten minutes of changed files for a reader, with Atheris (Linux)
 # make mutants PATH=src/morex/models/gates.py  the changes to a file that no test notices
 # make bench  speed and memory, as ratios; MOREX_DATA or a download for the attacks on CIFAR-10
 
@@ -17,7 +18,7 @@ MUTATED := $(PATH)
 override export PATH := $(CURDIR)/$(BIN):/usr/local/bin:/usr/bin:/bin
 endif
 
-.PHONY: demo test check docs mutants bench format lock clean
+.PHONY: demo test check docs fuzz mutants bench format lock clean
 
 demo: .venv/runtime
 	$(BIN)/morex run digits --out $(RUN)
@@ -38,6 +39,10 @@ docs check: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/development
 	$(BIN)/mkdocs build --quiet
 	@echo "open site/index.html"
+
+fuzz: .venv/development
+	$(BIN)/pip install --quiet atheris==3.0.0
+	$(BIN)/python scripts/fuzz.py $(READER)
 
 mutants: .venv/development
 	$(BIN)/python scripts/mutants.py $(MUTATED) $(TESTS)

@@ -43,6 +43,25 @@ def test_all_problems_of_a_results_file_come_with_their_place(tmp_path):
         read_results(run)
 
 
+@pytest.mark.parametrize(
+    "perturbation",
+    [
+        {},
+        {"kind": 3},
+        {"kind": "compose", "parts": 3},
+        {"kind": "compose", "parts": ["fog"]},
+        {"kind": "compose", "parts": [{"t": 1}]},
+    ],
+)
+def test_a_perturbation_has_a_kind_and_so_have_its_parts(tmp_path, perturbation):
+    run = write_outcomes(tmp_path / "r", {"M2": {"clean": "1"}})
+    content = json.loads((run / "results.json").read_bytes())
+    content["rows"]["clean"]["perturbation"] = perturbation
+    (run / "results.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"rows\.clean\.perturbation: "):
+        read_results(run)
+
+
 def test_rows_may_not_take_the_names_of_computed_ones(tmp_path):
     rows = {"union": {"perturbation": {"kind": "clean"}}}
     run = write_outcomes(tmp_path / "r", SMALL)

@@ -4,9 +4,9 @@ A run rewrites the file after every stage. Each further suite has a separate fil
 ``results-SUITE.json``.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.provenance import Provenance
@@ -45,11 +45,26 @@ class Setting(Schema):
     n_test: int | None = None
 
 
+def _described(perturbation: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(perturbation.get("kind"), str):
+        raise ValueError("expected a perturbation with its kind")
+    parts = perturbation.get("parts", [])
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, dict) for part in parts):
+        raise ValueError("parts: expected a list of perturbations")
+    for part in parts:
+        _described(part)
+    return perturbation
+
+
+Described = Annotated[dict[str, Any], AfterValidator(_described)]
+"""A perturbation as recipes write it: its kind and its numbers, or its parts."""
+
+
 class RowEntry(Schema):
     """One attack of the suite: its printable form, and its perturbation with kind and strength."""
 
     attack: str = ""
-    perturbation: dict[str, Any]
+    perturbation: Described
 
 
 class Cost(Schema):
@@ -132,7 +147,7 @@ class ResultsFile(Schema):
     seed: int
     setting: Setting
     rows: dict[str, RowEntry] = Field(min_length=1)
-    perturbations: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    perturbations: dict[str, Described] = Field(default_factory=dict)
     columns: dict[str, ColumnEntry]
     illustrations: dict[str, InsidePath] = Field(default_factory=dict)
     missing: tuple[str, ...] = ()
