@@ -49,6 +49,7 @@ class ModelDescription(Schema):
         about: what was saved beside it.
         weights_sha256: the checksum of ``model.safetensors``.
         shared: which weights are in neighbouring folders, by the prefix of their names.
+        tied: tensors that are another one under a second name: the second name and the first.
         signature: shows that this user's morex wrote it here, if it names code.
     """
 
@@ -57,4 +58,5 @@ class ModelDescription(Schema):
     about: About
     weights_sha256: Sha256
     shared: dict[str, SharedWeights] = Field(default_factory=dict)
+    tied: dict[str, str] = Field(default_factory=dict)
     signature: str | None = None

@@ -12,6 +12,7 @@
 ``made_by``      modules of the user in a model that is saved
 ``kinds``        the kinds of models that can be saved, and their form in JSON
 ``save``         writes a model to a folder
+``tied``         one tensor that a model holds under several names
 ``folder``       reads a model's folder: safetensors and JSON
 ``image_check``  whether a loaded model is given images that it can classify
 ``named``        a model by its name: a folder, a shipped model, the hub, a factory

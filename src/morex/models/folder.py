@@ -31,6 +31,7 @@ from morex.core.trust import UntrustedCodeError, code_named, is_signed
 from morex.models.errors import ModelError
 from morex.models.external import ForeignModelError
 from morex.models.kinds import build
+from morex.models.tied import tie
 
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 _FEWEST_TENSORS = 20
@@ -117,7 +118,8 @@ class ModelFolder:
             model = self._empty()
             try:
                 model.load_state_dict(weights)
-            except RuntimeError as error:
+                tie(model, self.description.tied)
+            except (RuntimeError, ModelError) as error:
                 raise self._does_not_fit(str(error)) from None
             return model.eval()
 
@@ -163,7 +165,8 @@ class ModelFolder:
         for prefix, source in self.description.shared.items():
             theirs = _read_shared(self.path.parent / source.folder, source.weights_sha256)
             weights = {prefix + name: t for name, t in theirs.items()} | weights
-        return weights
+        tied = self.description.tied
+        return weights | {name: weights[first] for name, first in tied.items() if first in weights}
 
 
 def text_to_sign(content: Mapping[str, Any]) -> str:

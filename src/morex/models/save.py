@@ -16,6 +16,7 @@ from morex.models.folder import DESCRIPTION, WEIGHTS, ModelFolder, text_to_sign
 from morex.models.kinds import describe
 from morex.models.made_by import Factories, with_factories
 from morex.models.mixture import Ensemble
+from morex.models.tied import tied_names
 
 
 def save_model(
@@ -28,6 +29,8 @@ def save_model(
     factory: Factories | None = None,
 ) -> None:
     """Write ``model`` to ``folder``: each file atomically, and the description last.
+
+    Tied weights, one tensor under several names, are written once and tied again when loaded.
 
     Args:
         model: a ``ResNet``, a ``Foreign`` classifier, or a mixture of them; with ``factory`` also
@@ -44,7 +47,8 @@ def save_model(
 
     Raises:
         ModelError: if a folder in ``beside`` holds no model, or a part of the model is of a kind
-            that cannot be rebuilt from JSON, or ``factory`` makes another kind of module.
+            that cannot be rebuilt from JSON, or ``factory`` makes another kind of module, or two
+            weights share a part of their memory.
         ForeignModelError: if ``factory`` cannot be imported or called.
         TypeError: if ``about`` holds something that JSON cannot express.
         ValueError: if ``dtype`` is not a floating-point type, or a finite weight is too large for
@@ -55,11 +59,15 @@ def save_model(
         model = with_factories(model, factory)
     described = {"format": 1, "model": describe(model), "about": dict(about or {})}
     described = json.loads(json.dumps(described))  # fails before anything is written
+    tied = tied_names(model)
     weights = {
         # safetensors refuses channels-last tensors
         name: _narrowed(name, t, dtype).detach().cpu().contiguous()
         for name, t in model.state_dict().items()
+        if name not in tied
     }
+    if tied:
+        described["tied"] = tied
     folder.mkdir(parents=True, exist_ok=True)
     if shared := _take_out_shared(model, weights, folder.parent, beside):
         described["shared"] = shared
