@@ -38,6 +38,23 @@ def test_several_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "2 runs compared" in (tmp_path / "comparison.html").read_text()
 
 
+def test_a_page_is_written_to_another_file_and_nowhere_else(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    target = tmp_path / "new folder" / "one page.html"
+    code, out, _ = call("report", runs[0], "--out", target)
+    assert (code, out) == (0, f"report: {target}\n")
+    assert "made-up: morex report" in target.read_text()
+    assert not (runs[0] / "report.html").exists()
+    assert call("report", *runs, "--out", target)[0] == 0
+    assert "2 runs compared" in target.read_text()
+
+
+def test_a_folder_as_target_is_one_message(tmp_path: Path) -> None:
+    code, _, err = call("report", write_run(tmp_path / "run"), "--out", tmp_path)
+    assert code == 2
+    assert f"--out {tmp_path} is a folder; give the name of a file" in " ".join(err.split())
+
+
 def test_a_missing_run_is_one_message(tmp_path: Path) -> None:
     code, _, err = call("report", tmp_path / "nowhere")
     assert code == 2

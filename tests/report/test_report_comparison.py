@@ -56,7 +56,7 @@ def test_runs_on_the_same_images_are_compared_in_pairs(tmp_path: Path) -> None:
     rows = found.table("run")[1:]
     assert [row[1] for row in rows] == [*MODELS]
     assert {row[4] for row in rows} == {"+0.0"}
-    assert {row[6] for row in rows} == {"1"}
+    assert {row[6] for row in rows} == {"1.0000"}
     (runs[1] / "test-labels.json").write_bytes(labels.replace(b'"labels": [', b'"labels": [1, '))
     html = to_comparison([read_material(run) for run in runs])
     assert "McNemar" not in html
@@ -88,4 +88,4 @@ def test_pairs_have_the_difference_to_the_first_run(tmp_path: Path) -> None:
     for run in runs:
         (run / "test-labels.json").write_text('{"labels": [0, 0, 0, 0, 0, 0, 0, 0]}')
     table = Reader(to_comparison([read_material(run) for run in runs])).table("run")
-    assert table[1][1:] == ["a", "100.0", "25.0", "-75.0", "8", "0.031"]
+    assert table[1][1:] == ["a", "100.0", "25.0", "-75.0", "8", "0.0312"]

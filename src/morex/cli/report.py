@@ -18,24 +18,30 @@ def report(
         list[Path],
         typer.Argument(metavar="RUN", help="A run directory; several runs are compared."),
     ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the page to this file, not to the usual place."),
+    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Write the report page of a run, or a page that compares several runs.
 
     The page of one run is RUN/report.html: a single file, for any browser. If the run is not
     finished, the page shows the results so far. It also shows the audits in RUN/audits. The page
-    of several runs is comparison.html in the current folder.
+    of several runs is comparison.html in the current folder. With `--out`, either page is written
+    to FILE instead.
 
     Example: `morex report runs/digits --open`
     """
-    say(f"report: {write_pages(runs, show=show)}")
+    say(f"report: {write_pages(runs, out, show=show)}")
 
 
-def write_pages(runs: Sequence[Path], *, show: bool) -> Path:
+def write_pages(runs: Sequence[Path], out: Path | None = None, *, show: bool) -> Path:
     """Write the page of one run into it, or that of several into the current folder.
 
     Args:
         runs: run directories.
+        out: a file to write instead.
         show: whether to open the page in a browser.
 
     Returns:
@@ -43,15 +49,19 @@ def write_pages(runs: Sequence[Path], *, show: bool) -> Path:
 
     Raises:
         FileNotFoundError: if there is no such run, or it has no results file yet.
-        ValueError: if the results or outcomes of a run are damaged.
+        ValueError: if the results or outcomes of a run are damaged, or ``out`` is a folder.
     """
     from morex.report.comparison import write_comparison
     from morex.report.page import write_report
 
+    if out and out.is_dir():
+        raise ValueError(f"--out {out} is a folder; give the name of a file")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
     if len(runs) == 1:
-        page = write_report(runs[0])
+        page = write_report(runs[0], out)
     else:
-        page = Path(COMPARISON)
+        page = out or Path(COMPARISON)
         write_comparison(runs, page)
     if show:
         webbrowser.open(page.resolve().as_uri())

@@ -8,7 +8,7 @@ from morex.artifacts.origins import differences
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import Comparison
 from morex.core.files import write_atomically
-from morex.core.units import listed, percent, plural
+from morex.core.units import listed, p_value, percent, plural
 from morex.report.charts import PHONE, Cell, DataTable, Dot, DotRow, Figure, Key, Panel, dot_chart
 from morex.report.material import Material, read_material
 from morex.report.page import render
@@ -198,7 +198,7 @@ def _paired(one: Material, two: Material, model: str) -> list[str]:
     rows = one.file.rows
     c = Comparison.of(one.outcomes[model].union(rows), two.outcomes[model].union(rows))
     figures = [f"{100 * value:.1f}" for value in (c.first, c.second)]
-    return [*figures, f"{100 * (c.second - c.first):+.1f}", str(c.n), f"{c.p:.2g}"]
+    return [*figures, f"{100 * (c.second - c.first):+.1f}", str(c.n), p_value(c.p)]
 
 
 def _each(runs: Mapping[str, Material]) -> Iterator[Section]:

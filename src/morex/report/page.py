@@ -26,16 +26,20 @@ PAGE = "report.html"
 """Name of the page in a run directory."""
 
 
-def write_report(run: Path | str) -> Path:
-    """Write the report page of a run into its directory and return its path.
+def write_report(run: Path | str, target: Path | None = None) -> Path:
+    """Write the report page of a run to a file and return its path.
 
     The page of an unfinished run shows what is known so far.
+
+    Args:
+        run: the run directory.
+        target: the file; by default ``report.html`` in that directory.
 
     Raises:
         FileNotFoundError: if there is no such run, or it has no results file yet.
         ValueError: if the results or the outcomes are damaged.
     """
-    target = Path(run) / PAGE
+    target = target or Path(run) / PAGE
     write_atomically(target, to_report(read_material(run)).encode())
     return target
 

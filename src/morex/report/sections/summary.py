@@ -14,6 +14,9 @@ from morex.report.table import Table, description
 _CHANCE = 0.05
 """A difference with a larger p-value may be chance."""
 
+_SMALLEST = 0.0001
+"""Smaller p-values are not written out."""
+
 Known = list[tuple[str, float]]
 """Models with a figure, the best first."""
 
@@ -116,9 +119,13 @@ def _against_lead(material: Material, best: str, unions: Known) -> tuple[str, st
     verdict = ", which may be chance" if compared.p > _CHANCE else ""
     return (
         f", {abs(ahead):.1f} points {'more' if ahead >= 0 else 'fewer'} than {other}"
-        f"{_where(material, rows)}{verdict} (McNemar's exact test: p = {compared.p:.2g}, not "
+        f"{_where(material, rows)}{verdict} (McNemar's exact test: {_p(compared.p)}, not "
         "corrected for choosing the best)"
     ), other
+
+
+def _p(p: float) -> str:
+    return f"p = {p:.2g}" if p >= _SMALLEST else f"p < {_SMALLEST:f}".rstrip("0")
 
 
 def standing(material: Material) -> Figure | None:
