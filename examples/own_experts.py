@@ -35,7 +35,7 @@ morex.train(mixture, SideBySide(members), images, config)  # gate and last layer
 suite = morex.table1(l2=L2(1.0), linf=Linf(0.1), queries=100)
 outcomes = morex.evaluate(mixture, data.test, suite)
 for row in outcomes.rows:
-    print(row, outcomes.accuracy(row).value, outcomes.accuracy(row).interval)
+    print(row, outcomes.accuracy(row))
 print("union", outcomes.union().mean())
 # [/guide]
 

@@ -39,6 +39,11 @@ def test_wilson_by_hand():
     assert (round(low, 4), round(high, 4)) == (0.4038, 0.5962)
 
 
+def test_a_proportion_prints_itself_with_interval_and_n() -> None:
+    assert str(Proportion(50, 100)) == "50.0%  95% interval 40.4 to 59.6%, n 100"
+    assert str(Proportion(3, 3)) == "100.0%  95% interval 43.9 to 100.0%, n 3"
+
+
 @pytest.mark.parametrize("n", [1, 7, 360, 10_000])
 def test_wilson_ends_are_exact_and_mirror_each_other(n):
     z2 = 1.959963984540054**2

@@ -20,6 +20,8 @@ from report_table import (
     write_outcomes,
 )
 
+from morex.artifacts.notes import Note
+from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import Proportion, wilson_interval
 from morex.report import (
     FORMATS,
@@ -310,3 +312,22 @@ def test_costs_are_under_the_table(tmp_path):
     assert re.search(r"^ own passes +5 +5 +-$", to_text(table), re.MULTILINE)
     assert "passes: images sent forward or backward" in to_text(table)
     assert json.loads(to_json(table))["costs"] == {"passes": [5, 5, None]}
+
+
+def test_what_an_evaluation_noticed_stands_under_the_table(tmp_path):
+    run = write_outcomes(tmp_path / "run", SMALL)
+    found = Outcomes.load(run / "outcomes/1.npz")
+    note = Note("fog", "answers not finite", 3, 4)
+    replace(found, notes=(note,)).save(run / "outcomes/1.npz")
+    table = make_table(read_results(run))
+    said = "M2, fog: the answers to 3 of 4 images were not finite; they count as wrong"
+    assert said in to_text(table)
+    assert said in to_markdown(table)
+    assert json.loads(to_json(table))["notes"] == {
+        "M2": [{"row": "fog", "what": "answers not finite", "images": 3, "of": 4}]
+    }
+    assert "notes" not in json.loads(to_json(make_table(read_results(small(tmp_path)))))
+
+
+def small(folder):
+    return write_outcomes(folder / "small", SMALL)

@@ -3,13 +3,16 @@
 A block with "`name`:" above it is written to that file. Other blocks are done: shell line by line,
 Python in one namespace per page, YAML as a part of a recipe. Blocks that begin with ``# not run:``,
 and commands of make and pip, are only checked. Numbers of epochs, images and queries are reduced.
+A block of text is what the last block that ran has printed, with other numbers.
 """
 
 import ast
+import io
 import re
 import runpy
 import shlex
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -86,15 +89,30 @@ def play(page: str, folder: Path, stands_for: dict[str, Path]) -> None:
     ``stands_for`` has recipes to run instead of shipped ones, which would take too long.
     """
     names: dict[str, Any] = {"__name__": "page"}
+    printed: list[str] = []
     for block in blocks(page):
         check(block)
         if block.file:
             (folder / block.file).write_text(fewer(block.content))
-        elif block.language == "sh":
-            for words in commands(block) if block.runs else ():
-                do(words, stands_for)
+        elif block.language == "sh" and block.runs:
+            printed = [do(words, stands_for) for words in commands(block)]
         elif block.language == "python" and block.runs:
             exec(compile(fewer(block.content), "page", "exec"), names)
+        elif block.language == "text":
+            check_printed(block.content, "\n".join(printed))
+
+
+def check_printed(shown: str, printed: str) -> None:
+    """Check that lines are among those that were printed, in their order, numbers apart."""
+    rest = iter(_shape(printed))
+    missing = [line for line in _shape(shown) if line not in rest]
+    assert not missing, f"not printed, or not in this order: {missing} in {printed}"
+
+
+def _shape(text: str) -> list[str]:
+    """Return lines with every number and every gap replaced by the same one."""
+    lines = (re.sub(r"\d+(?:\.\d+)?", "0", line) for line in text.splitlines())
+    return [" ".join(line.split()) for line in lines if line.strip()]
 
 
 def commands(block: Block) -> Iterator[list[str]]:
@@ -104,20 +122,23 @@ def commands(block: Block) -> Iterator[list[str]]:
             yield words
 
 
-def do(words: list[str], stands_for: dict[str, Path]) -> None:
-    """Run a command of morex, or a program in Python."""
+def do(words: list[str], stands_for: dict[str, Path]) -> str:
+    """Run a command of morex, or a program in Python, and return what it prints."""
     program, *arguments = shlex.split(fewer(shlex.join(words)))
     if program == "python":
-        runpy.run_path(arguments[0], run_name="__main__")
+        with redirect_stdout(io.StringIO()) as out:
+            runpy.run_path(arguments[0], run_name="__main__")
+        return out.getvalue()
     if program != "morex":
-        return
+        return ""
     command, *rest = arguments
     if command in ("run", "plan") and rest[0] in stands_for:
         rest[0] = str(stands_for[rest[0]])
     if command in ("run", "extend", "shrink"):
         rest += ["--jobs", "1"]  # processes of their own take seconds to start
-    code, _, err = call(command, *rest)
+    code, out, err = call(command, *rest)
     assert code == 0 or (command == "audit" and code == 1), f"{shlex.join(words)}: {err}"
+    return out
 
 
 def check(block: Block) -> None:

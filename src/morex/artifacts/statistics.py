@@ -9,6 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from morex.core.units import percent
+
 BoolArray = NDArray[np.bool_]
 """One boolean per image."""
 
@@ -109,6 +111,11 @@ class Proportion:
     def interval(self) -> tuple[float, float]:
         """Wilson's 95% interval, in [0, 1]."""
         return wilson_interval(self.hits, self.n)
+
+    def __str__(self) -> str:
+        """Return for example ``41.2%  95% interval 32.1 to 51.0%, n 100``."""
+        low, high = (100 * end for end in self.interval)
+        return f"{percent(self.value)}  95% interval {low:.1f} to {high:.1f}%, n {self.n}"
 
     def content(self) -> dict[str, Any]:
         """Return accuracy, Wilson's 95% interval and n as JSON values."""

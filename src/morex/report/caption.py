@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from morex.artifacts.notes import sentences
 from morex.artifacts.results import CODE
 from morex.core.units import fraction, percent
 from morex.report.table import Table
@@ -18,6 +19,7 @@ def caption(table: Table) -> tuple[str, ...]:
         *_strengths(table),
         f"seed {source.seed}" + (f"; measured on {hardware}" if hardware else ""),
         *_levels(table),
+        *_notes(table),
         *_legend(table),
         *([f"not evaluated yet: {', '.join(source.missing)}"] if source.missing else []),
     )
@@ -51,6 +53,13 @@ def _levels(table: Table) -> Iterator[str]:
         )
     for name, reason in table.collapsed.items():
         yield f"{name} is collapsed and never marked as best: {reason}"
+
+
+def _notes(table: Table) -> Iterator[str]:
+    """Yield what the evaluations noticed besides, for example answers that were not finite."""
+    for name, notes in table.notes.items():
+        for sentence in sentences(notes):
+            yield f"{name}, {sentence}"
 
 
 def _legend(table: Table) -> Iterator[str]:

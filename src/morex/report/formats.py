@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from morex.artifacts.notes import content as notes_content
 from morex.artifacts.statistics import Proportion
 from morex.core.units import three_digits
 from morex.report.caption import caption
@@ -21,7 +22,8 @@ def to_json(table: Table) -> str:
     or a list where the columns differ. What was not measured is null. ``paper`` holds the figures
     of the paper's Table 1 where the setting matches, and is absent where nothing matches.
     ``levels`` has the chance and the majority level, ``collapsed`` the models that do no better
-    and why; both are absent where there is nothing to say.
+    and why, and ``notes`` what else the evaluations noticed; they are absent where there is nothing
+    to say.
     """
     return _json_lines(as_dict(table))
 
@@ -51,6 +53,8 @@ def as_dict(table: Table) -> dict[str, Any]:
         content["levels"] = {"chance": _percent(known.chance), "majority": _percent(known.majority)}
     if table.collapsed:
         content["collapsed"] = dict(table.collapsed)
+    if table.notes:
+        content["notes"] = {name: notes_content(notes) for name, notes in table.notes.items()}
     if table.paper:
         content["paper"] = {row: list(figures) for row, figures in table.paper.items()}
     return content

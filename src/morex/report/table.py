@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from morex.artifacts.notes import Note
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import Cost, ResultsFile, Setting
 from morex.artifacts.statistics import Proportion
@@ -27,6 +28,7 @@ class Table:
     they could not be compared. ``paper`` has the rows with at least one comparable figure of the
     paper's Table 1 (percent). ``collapsed`` says why models are called that (``collapse``): they
     are the best of nothing. ``levels`` is what guessing gets right, None if that is unknown.
+    ``notes`` has what else the evaluation of a model noticed.
     """
 
     title: str
@@ -38,6 +40,7 @@ class Table:
     source: ResultsFile
     collapsed: Mapping[str, str] = field(default_factory=dict)
     levels: Levels | None = None
+    notes: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
 
     def best(self, line: str) -> tuple[bool, ...]:
         """Return which models have the largest figure of a line.
@@ -113,6 +116,7 @@ def make_table(results: RunResults) -> Table:
         source=file,
         collapsed=collapsed(results),
         levels=levels(results.images),
+        notes={name: found.notes for name, found in results.outcomes.items() if found.notes},
     )
 
 
