@@ -133,9 +133,16 @@ class AuditedAccuracy(Schema):
 
 
 class Audit(Schema):
-    """All findings on one model, and its accuracies; older files lack the latter."""
+    """All findings on one model, and its accuracies.
+
+    Attributes:
+        findings: one for each point and ball.
+        accuracies: those of the model; empty in older files.
+        weights: the checksum of the weights that were audited; empty in older files.
+    """
 
     findings: tuple[Finding, ...]
+    weights: str = ""
     accuracies: tuple[AuditedAccuracy, ...] = ()
 
     @property

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -56,10 +56,22 @@ class EvaluationRequest:
     trust_code: bool = False
 
 
-def open_for_evaluation(
-    request: EvaluationRequest, say: Callable[[str], None]
-) -> tuple[nn.Module, Builder]:
-    """Return the model, in evaluation mode on its device, and a builder with its data and suite.
+class Opened(NamedTuple):
+    """A model to evaluate.
+
+    Attributes:
+        network: the model, in evaluation mode on its device.
+        builder: its data and suite.
+        weights: the checksum of its weights.
+    """
+
+    network: nn.Module
+    builder: Builder
+    weights: str
+
+
+def open_for_evaluation(request: EvaluationRequest, say: Callable[[str], None]) -> Opened:
+    """Return the model that a request names, with its data and suite.
 
     Raises:
         ModelError: if there is no such model.
@@ -85,13 +97,16 @@ def open_for_evaluation(
     _check_fits(model, builder)
     if isinstance(model, FromFactory):
         _check_foreign(model.load(request.device), builder, say)
-    return network, builder
+    return Opened(network, builder, model.digest)
 
 
-def with_provenance(request: EvaluationRequest, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return results with the model, seed, hardware and versions that produced them."""
+def with_provenance(
+    request: EvaluationRequest, weights: str, content: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return results with the model, its weights, seed, hardware and versions behind them."""
     made_by = provenance(request.device).content()
-    return {"model": request.model, "seed": request.seed, **made_by, **content}
+    facts = {"model": request.model, "weights": weights, "seed": request.seed}
+    return {**facts, **made_by, **content}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -49,6 +49,11 @@ class NamedModel(ABC):
 
     @property
     @abstractmethod
+    def digest(self) -> str:
+        """The checksum of its weights."""
+
+    @property
+    @abstractmethod
     def identity(self) -> Mapping[str, Any]:
         """What decides its outputs, as JSON: a checksum of its weights, and its factory if any."""
 

@@ -2,6 +2,7 @@
 
 ===============  =================================================================
 ``results``      reads ``results.json`` and the outcomes
+``weights``      whether figures are about the weights that a run has now
 ``table``        the table of a run: models across, attacks down
 ``paper``        figures of the paper's Table 1
 ``text``         the table for people

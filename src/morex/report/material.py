@@ -24,6 +24,7 @@ from morex.artifacts.schema import Schema, problems
 from morex.core.files import read_file
 from morex.report.results import RunResults, read_results
 from morex.report.table import Table, make_table
+from morex.report.weights import are_stale, weights_now
 
 T = TypeVar("T")
 Content = TypeVar("Content", bound=Schema)
@@ -181,11 +182,17 @@ def _trainings(run: Path, file: ResultsFile, notes: list[str]) -> tuple[Training
 
 
 def _audits(run: Path, file: ResultsFile, notes: list[str]) -> dict[str, Audit]:
-    """Return findings by model in the order of the columns, then those of other files by name."""
+    """Return findings by model in the order of the columns, then those of other files by name.
+
+    An audit of weights that the run no longer has is left out with a note.
+    """
     names = {Path(column.outcomes).stem: name for name, column in file.columns.items()}
     files = {path.stem: path for path in sorted((run / "audits").glob("*.json"))}
     found: dict[str, Audit] = {}
     for stem in sorted(files, key=[*names, *files].index):
         if audit := _kept(partial(_parsed, files[stem], Audit), notes):
-            found[names.get(stem, stem)] = audit
+            if are_stale(audit.weights, weights_now(run, stem)):
+                notes.append(f"{files[stem]} is about other weights: run morex audit again")
+            else:
+                found[names.get(stem, stem)] = audit
     return found

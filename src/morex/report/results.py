@@ -17,6 +17,7 @@ from morex.core.file_errors import near_file
 from morex.core.files import read_file
 from morex.core.near import did_you_mean
 from morex.core.strict_json import parse_json, printable_texts
+from morex.report.weights import without_stale_columns
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class RunResults:
 def read_results(run: Path | str, suite: str = "", *, unfinished: bool = False) -> RunResults:
     """Read the results of the run directory ``run``, or those of one of its further suites.
 
+    A model whose weights have changed since its evaluation counts as missing.
+
     Args:
         run: the run directory.
         suite: the name of a further suite; empty for the table's.
@@ -45,7 +48,7 @@ def read_results(run: Path | str, suite: str = "", *, unfinished: bool = False) 
     """
     run = Path(run)
     _check_there(run, suite)
-    file = _read_file(run / results_name(suite))
+    file = without_stale_columns(run, _read_file(run / results_name(suite)))
     if not file.columns and not unfinished:
         raise _nothing_yet(run)
     outcomes = {
