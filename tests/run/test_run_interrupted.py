@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from damage import cut, flip, write
 from tiny import FEW, TWO, assert_same_bits, changed, raw_recipe, rerun, results_of, tiny
@@ -103,6 +104,18 @@ def test_an_intact_checkpoint_of_another_training_is_reported_and_the_stage_star
     assert str(work / "checkpoint") in notice
     assert "the checkpoint is not of this training" in notice
     assert "the stage starts again" in notice
+    assert_same_bits(tmp_path, finished)
+
+
+def test_rows_that_are_longer_than_the_data_are_reported_and_the_evaluation_starts_again(
+    finished: Path, tmp_path: Path
+) -> None:
+    work = interrupted(tmp_path, "evaluate-minf")
+    Outcomes({"clean": np.ones(31, np.bool_)}).save(work / "rows.npz")
+    (notice,) = rerun(tmp_path, raw_recipe(*TWO)).notices
+    assert str(work / "rows.npz") in notice
+    assert "has 31 examples of the row 'clean', which has 30" in notice
+    assert "the evaluation starts again" in notice
     assert_same_bits(tmp_path, finished)
 
 

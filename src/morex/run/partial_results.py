@@ -53,10 +53,16 @@ class PartialRows:
         every: seconds between two writes within a row; after a whole row at most one second.
         notice: called with a message if the file is damaged; the evaluation then starts again.
         settings: what decides the outcomes; rows that were kept under other settings are dropped.
+        counts: the number of examples of each row; a file with more of them is not used.
     """
 
     def __init__(
-        self, path: Path, every: float, notice: Callable[[str], None], settings: str = ""
+        self,
+        path: Path,
+        every: float,
+        notice: Callable[[str], None],
+        settings: str = "",
+        counts: Mapping[str, int] | None = None,
     ) -> None:
         self.path, self.every, self.last = path, every, time.monotonic()
         self.done: dict[str, BoolArray] = {}
@@ -67,6 +73,7 @@ class PartialRows:
             write_atomically(self.label, settings.encode())
         try:
             found = Outcomes.load(path)
+            _check_lengths(path, found, counts or {})
             self.done, self.notes = dict(found.right), NoteBook(found.notes)
         except FileNotFoundError:
             pass
@@ -92,3 +99,13 @@ class PartialRows:
         """Remove the files."""
         self.path.unlink(missing_ok=True)
         self.label.unlink(missing_ok=True)
+
+
+def _check_lengths(path: Path, found: Outcomes, counts: Mapping[str, int]) -> None:
+    """Raise if a row has more examples than the data."""
+    for name, right in found.right.items():
+        if len(right) > counts.get(name, len(right)):
+            raise ValueError(
+                f"{path} is not of this evaluation: it has {len(right)} examples of the row "
+                f"{name!r}, which has {counts[name]}"
+            )

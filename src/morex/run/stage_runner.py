@@ -203,7 +203,7 @@ class StageRunner:
         """Attack a saved model with the recipe's suite."""
         suite, data = self.builder.suite(stage.suite), self.builder.test_data
         counts = {row.name: row.count(len(data)) for row in suite}
-        rows = PartialRows(work / "rows.npz", self.checkpoint_every, self._notice)
+        rows = PartialRows(work / "rows.npz", self.checkpoint_every, self._notice, counts=counts)
         keys = self._row_keys(stage)
         self._take_known_rows(stage, keys, rows)
         shares = RowShares(counts, rows.done)
