@@ -18,6 +18,7 @@ from morex.artifacts.notes import Note, NoteBook, from_json, to_json
 from morex.artifacts.origins import Origin, Origins
 from morex.artifacts.statistics import BoolArray, Proportion
 from morex.core.files import check_unpacked_size, read_file, write_atomically
+from morex.core.near import did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _ORIGINS, _NOTES = "_origins", "_notes"  # JSON in bytes; no row can have these names
@@ -135,7 +136,10 @@ class Outcomes:
 
     def _row(self, row: str) -> BoolArray:
         if row not in self.right:
-            raise ValueError(f"no outcomes for row {row!r}; there are {', '.join(self.right)}")
+            near = did_you_mean(row, self.right)
+            raise ValueError(
+                f"no outcomes for row {row!r}; {near}there are {', '.join(self.right)}"
+            )
         return self.right[row]
 
     def _chosen(self, rows: Iterable[str] | None) -> list[BoolArray]:

@@ -18,6 +18,7 @@ from morex.cli.options import (
     read_request,
 )
 from morex.cli.output import AsJson, in_words, lines_beside, print_json
+from morex.core.near import did_you_mean
 
 if TYPE_CHECKING:
     from morex.artifacts.statistics import BoolArray
@@ -87,7 +88,8 @@ def measure_curve(
     network, builder, weights = open_for_evaluation(request, say)
     known = builder.recipe.perturbations
     if name not in known:
-        raise ValueError(f"no perturbation {name!r}; the recipe has {', '.join(known)}")
+        near = did_you_mean(name, known)
+        raise ValueError(f"no perturbation {name!r}; {near}the recipe has {', '.join(known)}")
     if not factors:
         raise ValueError("a curve needs at least one factor, got none")
     suite = curve_suite(known[name], factors)

@@ -8,6 +8,7 @@ import typer
 from morex.cli.options import RunFolder
 from morex.cli.output import AsJson, print_json, say
 from morex.core.files import write_atomically
+from morex.core.near import did_you_mean
 
 if TYPE_CHECKING:
     from morex.artifacts.gate_usage import GateUsage
@@ -61,7 +62,10 @@ def gate_of(run: Path, model: str | None) -> "tuple[str, GateUsage]":
 def _no_gate(run: Path, name: str, known: list[str]) -> str:
     if not known:
         return f"the run {str(run)!r} has no mixture with a gate"
-    return f"the run {str(run)!r} has no mixture {name!r} with a gate; it has {', '.join(known)}"
+    near = did_you_mean(name, known)
+    return (
+        f"the run {str(run)!r} has no mixture {name!r} with a gate; {near}it has {', '.join(known)}"
+    )
 
 
 def _table(gate: "GateUsage", title: str) -> str:

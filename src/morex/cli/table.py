@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from morex.cli.options import RunFolder
+from morex.core.near import not_among
 
 
 def table(
@@ -43,7 +44,7 @@ def print_table(run: Path, format: str, suite: str = "") -> None:
     from morex.report import FORMATS, make_table, read_results, to_text
 
     if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
+        raise ValueError(not_among("format", format, FORMATS))
     content = make_table(read_results(run, suite))
     if format == "text" and sys.stdout.isatty():
         text = to_text(content, width=Console().width, styled=True)

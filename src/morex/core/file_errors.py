@@ -1,8 +1,9 @@
 """Why a file cannot be read or written, in words instead of numbers."""
 
-import difflib
 import os
 from pathlib import Path
+
+from morex.core.near import nearest
 
 
 def in_words(error: OSError) -> str:
@@ -42,9 +43,9 @@ def near_file(path: Path) -> str:
         missing = missing.parent
     if os.path.lexists(missing) or not missing.parent.is_dir():
         return ""
-    near = difflib.get_close_matches(missing.name, _names_in(missing.parent), 1)
+    near = nearest(missing.name, _names_in(missing.parent))
     no_folder = "" if missing == path else f"; there is no folder {os.fspath(missing)!r}"
-    guess = f"; did you mean {os.fspath(missing.parent / near[0])!r}?" if near else ""
+    guess = f"; did you mean {os.fspath(missing.parent / near)!r}?" if near else ""
     return no_folder + guess
 
 

@@ -8,9 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from morex.core.near import hint
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 ENVIRONMENT = "MOREX_DEVICE"
+
+_DEVICES = ("cpu", "cuda", "mps")
 
 _KINDS = ("matmul", "conv", "rnn")
 
@@ -46,6 +50,7 @@ def device_of(name: str, given: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
         raise ValueError(
             f"{given}: expected a device of this machine, such as cpu or cuda ({error})"
+            + hint(name, _DEVICES)
         ) from None
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from morex.core.near import not_among
 from morex.data.errors import DataError
 from morex.data.hidden import is_hidden
 from morex.data.images import ImageSet
@@ -74,7 +75,7 @@ class PublishedCorruptions:
             DataError: if there is no such corruption or severity.
         """
         if corruption not in self.files:
-            raise DataError(f"no corruption {corruption!r}; there are {', '.join(self.files)}")
+            raise DataError(not_among("corruption", corruption, self.files))
         if severity not in SEVERITIES:
             raise DataError(f"severity: expected a number from 1 to 5, got {severity}")
         chosen = rows.cpu() + (severity - 1) * len(self.test)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from morex.core.near import did_you_mean
 from morex.data.errors import DataError
 
 
@@ -137,7 +138,7 @@ def _checked(path: Path, schema: Any, role: _Role, chosen: str) -> str:
     if chosen not in schema.names:
         raise DataError(
             f"{path}: {role.option} is {chosen!r}, but the columns are {', '.join(schema.names)}; "
-            "name one of them"
+            f"{did_you_mean(chosen, schema.names)}name one of them"
         )
     kind = schema.field(_unique(path, schema, chosen)).type
     if not role.fits(kind):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from morex.core.near import did_you_mean
 from morex.data.decode import decode_all
 from morex.data.errors import DataError
 from morex.data.hidden import is_hidden
@@ -41,7 +42,8 @@ def read_class_folders(
     unknown = sorted(set(_class_names(test)) - set(classes))
     if unknown:
         raise DataError(
-            f"{test / unknown[0]}: {train} has no such class; remove this folder or add the class"
+            f"{test / unknown[0]}: {train} has no such class; {did_you_mean(unknown[0], classes)}"
+            "rename or remove this folder, or add the class"
         )
     return _read_split(train, classes, image_size), _read_split(test, classes, image_size)
 

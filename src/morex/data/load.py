@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from morex.core.near import did_you_mean
 from morex.data.digits import load_digits
 from morex.data.download import KNOWN, download
 from morex.data.errors import DataError
@@ -111,9 +112,10 @@ def _find_folder(name: str, folder: Path | None) -> Path:
             return place
     if name in KNOWN:
         return download(name)
+    known = [EMBEDDED, *KNOWN]
     raise DataError(
-        f"unknown data set {name!r}: use one of {', '.join([EMBEDDED, *KNOWN])}, or name the "
-        f"folder that holds it with the option data.folder or the environment variable "
+        f"unknown data set {name!r}: {did_you_mean(name, known)}use one of {', '.join(known)}, or "
+        "name the folder that holds it with the option data.folder or the environment variable "
         f"{ENVIRONMENT}"
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from morex.core.file_errors import near_file, reason
 from morex.core.files import NOT_REGULAR
 from morex.data.errors import DataError
 
@@ -52,9 +53,9 @@ def _check_file(path: Path) -> None:
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise DataError("there is no such file; correct the path") from None
+        raise DataError(f"there is no such file{near_file(path)}; correct the path") from None
     except OSError as error:
-        raise DataError(f"the file cannot be read ({error.strerror}); correct the path") from None
+        raise DataError(f"the file cannot be read ({reason(error)}); correct the path") from None
     if stat.S_ISDIR(found.st_mode):
         raise DataError("this is a folder; name the picture files in it")
     if not stat.S_ISREG(found.st_mode):

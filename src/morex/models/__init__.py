@@ -15,6 +15,7 @@
 ``tied``         one tensor that a model holds under several names
 ``folder``       reads a model's folder: safetensors and JSON
 ``image_check``  whether a loaded model is given images that it can classify
+``missing``      what may have been meant by a name that is not there
 ``named``        a model by its name: a folder, a shipped model, the hub, a factory
 ``hub``          models on the Hugging Face hub
 ``errors``       the error about models that cannot be saved or loaded

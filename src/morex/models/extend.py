@@ -18,6 +18,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from morex.core.near import not_among
 from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture, last_layer_of
@@ -74,8 +75,7 @@ def _check(mixture: Mixture, names: Sequence[str], new: Mapping[str, nn.Module])
     if len(set(names)) < len(names):
         raise ValueError(f"names contain an expert twice: {', '.join(names)}")
     if unknown := [name for name in names if name not in (*old, *new)]:
-        known = ", ".join((*old, *new))
-        raise ValueError(f"no expert {unknown[0]!r}; the experts are {known}")
+        raise ValueError(not_among("expert", unknown[0], (*old, *new)))
     if not set(names) & set(old):
         raise ValueError(
             f"no expert would be left of the mixture of {', '.join(old)}; keep at least one"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from morex.core.near import hint
 from morex.core.number_checks import check_numbers
 from morex.core.user_code import UserCodeError, absolute, called, object_named
 from morex.models.hub import on_hub
@@ -97,7 +98,10 @@ class ForeignConfig:
         check_numbers(self)
         if self.input_range not in RANGES:
             known = ", ".join(RANGES)
-            raise ForeignModelError(f"input range {self.input_range}: expected one of {known}")
+            near = hint(self.input_range, RANGES)
+            raise ForeignModelError(
+                f"input range {self.input_range}: expected one of {known}{near}"
+            )
 
     @property
     def path(self) -> str:

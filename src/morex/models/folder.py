@@ -21,9 +21,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from morex.artifacts.model_description import ModelDescription
-from morex.artifacts.model_sets import shipped_sets
 from morex.artifacts.schema import problems
-from morex.core.file_errors import near_file, reason
+from morex.core.file_errors import reason
 from morex.core.files import digest_of_all, read_file
 from morex.core.precision import default_settings
 from morex.core.strict_json import parse_json
@@ -31,6 +30,7 @@ from morex.core.trust import UntrustedCodeError, code_named, is_signed
 from morex.models.errors import ModelError
 from morex.models.external import ForeignModelError
 from morex.models.kinds import build
+from morex.models.missing import near_model, shipped_names
 from morex.models.tied import tie
 
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
@@ -183,9 +183,10 @@ def _without_factories(content: Any) -> Any:
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     if not path.is_file():
+        near = near_model(folder)
         raise ModelError(
-            f"no model in {os.fspath(folder)!r}{near_file(folder)}: expected a folder with "
-            f"{DESCRIPTION} and {WEIGHTS}{_or_shipped()}"
+            f"no model in {os.fspath(folder)!r}: {near}expected a folder with {DESCRIPTION} and "
+            f"{WEIGHTS}{_or_shipped()}"
         )
     try:
         description: dict[str, Any] = parse_json(read_file(path))
@@ -222,7 +223,7 @@ def _form(weights: Tensor | None) -> str:
 
 
 def _or_shipped() -> str:
-    names = [f"{name}/{model}" for name, found in shipped_sets().items() for model in found.models]
+    names = shipped_names()
     return f", or a shipped model: {', '.join(names)}" if names else ""
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from morex.core.near import did_you_mean
 from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.in_place import images_for
@@ -230,7 +231,10 @@ def _parts(
 
 def _layer_of(last_layers: Mapping[str, str], name: str) -> str:
     if name not in last_layers:
-        raise ValueError(f"last_layers names no layer for expert {name!r}, only {[*last_layers]}")
+        raise ValueError(
+            f"last_layers names no layer for expert {name!r}; "
+            f"{did_you_mean(name, last_layers)}it has {', '.join(last_layers) or 'none'}"
+        )
     return last_layers[name]
 
 
@@ -249,9 +253,10 @@ def last_linear(expert: nn.Module, layer: str, name: str) -> nn.Linear:
         module = expert.get_submodule(layer)
     except AttributeError:
         children = ", ".join(n for n, _ in expert.named_children())
+        linear = [n for n, part in expert.named_modules() if isinstance(part, nn.Linear)]
         raise ValueError(
             f"expert {name!r} has no layer {layer!r} (its children are {children}); "
-            "name its last linear layer with last_layers"
+            f"{did_you_mean(layer, linear)}name its last linear layer with last_layers"
         ) from None
     if not isinstance(module, nn.Linear):
         kind = with_article(type(module).__name__)

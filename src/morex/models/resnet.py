@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from morex.core.near import hint
 from morex.core.number_checks import check_numbers
 from morex.models.conv_bn import ConvNorm
 
@@ -48,7 +49,10 @@ class NetworkConfig:
         check_numbers(self)
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
-            raise ValueError(f"unknown architecture {self.architecture!r}; expected one of {known}")
+            raise ValueError(
+                f"unknown architecture {self.architecture!r}; expected one of {known}"
+                + hint(self.architecture, ARCHITECTURES)
+            )
         if self.width < 1 or self.outputs < 1 or min(self.image_size) < 1:
             raise ValueError(f"width, outputs and image_size must be at least 1, got {self}")
         if len(self.mean) != len(self.std) or not self.std or min(self.std) <= 0:

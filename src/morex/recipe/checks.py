@@ -1,5 +1,6 @@
 """What is wrong with a recipe whose sections are all of the right form."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.results import COMPUTED_ROWS
 from morex.artifacts.schema import LONGEST_NAME
-from morex.core.near import not_among
+from morex.core.near import hint, not_among
 from morex.core.units import with_article
 from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
@@ -130,9 +131,11 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
         problems.append(f"{path}: needs the objective side-by-side, got {model.objective}")
     for name, experts in gate.experts.items():
         if name not in model.against:
-            problems.append(f"{path}.experts: {name!r} is not in against")
+            problems.append(f"{path}.experts: {_not_in('against', name, model.against)}")
         strangers = [expert for expert in experts if expert not in model.experts]
-        problems += [f"{path}.experts.{name}: {s!r} is not in experts" for s in strangers]
+        problems += [
+            f"{path}.experts.{name}: {_not_in('experts', s, model.experts)}" for s in strangers
+        ]
     return problems
 
 
@@ -141,7 +144,11 @@ def _wrong_shares(key: str, model: TrainedModel) -> list[str]:
     if model.objective != "side-by-side":
         return [f"models.{key}.shares: need the objective side-by-side, got {model.objective}"]
     unknown = [name for name in model.shares if name not in model.against]
-    return [f"models.{key}.shares: {name!r} is not in against" for name in unknown]
+    return [f"models.{key}.shares: {_not_in('against', name, model.against)}" for name in unknown]
+
+
+def _not_in(section: str, name: str, known: Iterable[str]) -> str:
+    return f"{name!r} is not in {section}{hint(name, known)}"
 
 
 def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from morex.core.near import not_among
+from morex.core.near import hint, not_among
 from morex.perturbations import Ball, Perturbation, Transform
 from morex.recipe.components import AttackSpec
 from morex.recipe.errors import RecipeError
@@ -74,7 +74,10 @@ def extended(
     """
     trained = trained or {}
     if strangers := [name for name in trained if name not in new]:
-        raise RecipeError(f"an expert for {strangers[0]!r}, which is not among {', '.join(new)}")
+        raise RecipeError(
+            f"an expert for {strangers[0]!r}, which is not among {', '.join(new)}"
+            + hint(strangers[0], new)
+        )
     base, source = _mixture(recipe, mixture), f"the extension by {', '.join(new)}"
     experts = {name: f"M{name}" for name in new}
     for name in (*new, *experts.values()):
