@@ -216,6 +216,12 @@ def test_bad_shrinking_raises(without: list[str], message: str) -> None:
         shrunk(tiny(*FEW), "MoRE", without)
 
 
+def test_the_mixture_that_has_an_expert_is_named() -> None:
+    recipe = load_recipe("digits")
+    with pytest.raises(RecipeError, match=r"no expert 'Msnow'.*; choose 'MoRE \(all\)', which"):
+        shrunk(recipe, last_mixture(recipe), ["Msnow"])
+
+
 def test_nothing_to_extend_raises() -> None:
     with pytest.raises(RecipeError, match="has no mixture"):
         last_mixture(tiny("clean"))

@@ -27,6 +27,15 @@ from morex.cli.main import app
 from morex.recipe import load_recipe, parse_recipe
 
 ROOT = Path(__file__).parents[2]
+PLACES = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/**/*.md",
+    "results/*/*.md",
+)
+PAGES = {str(page.relative_to(ROOT)): page for place in PLACES for page in ROOT.glob(place)}
 NOT_RUN = "# not run:"
 LANGUAGES = ("python", "sh", "yaml", "text")
 _FENCE = re.compile(r"^(?:`([^`\s]+)`:\n\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -74,6 +83,20 @@ def blocks(text: str) -> list[Block]:
     unknown = {block.language for block in found} - {*LANGUAGES}
     assert not unknown, f"blocks in {unknown}, expected {LANGUAGES}"
     return found
+
+
+def typed(page: Path) -> set[str]:
+    """Return the commands of morex on a page, those that are not run left out."""
+    found = blocks(page.read_text(encoding="utf-8"))
+    shell = [block for block in found if block.language == "sh" and block.runs]
+    lines = (words for block in shell for words in commands(block))
+    return {shlex.join(words) for words in lines if words[0] == "morex"}
+
+
+def runs(page: Path) -> bool:
+    """Return whether a page has a block that is run; the README is another matter."""
+    found = blocks(page.read_text(encoding="utf-8"))
+    return page.name != "README.md" and any(block.runs for block in found)
 
 
 def fewer(text: str) -> str:

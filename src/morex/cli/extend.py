@@ -63,7 +63,7 @@ ShrunkRun = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="The new run directory; by default RUN-without-NAME, such as RUN-without-Msnow.",
+        help="The new run directory; by default RUN-without-NAME, such as RUN-without-M2.",
     ),
 ]
 
@@ -115,14 +115,14 @@ def shrink(
     Everything that is already trained is kept. The new run has the old models and rows, and the
     smaller mixture.
 
-    Example: `morex shrink runs/digits --without Msnow`
+    Example: `morex shrink runs/digits --without M2`
     """
     from morex.recipe.extend import last_mixture, shrunk
     from morex.run.continuation import recipe_of
 
     before, gone = recipe_of(run, trust_code=trust_code), without or []
     if not gone:
-        raise ValueError("name at least one expert, such as --without Msnow")
+        raise ValueError("name at least one expert, such as --without M2")
     recipe = shrunk(before, mixture or last_mixture(before), gone)
     folder = out or run.with_name("-without-".join((run.name, *gone)))
     _continue(run, before, recipe, all_overrides(overrides, data), folder, device, jobs)

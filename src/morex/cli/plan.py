@@ -28,7 +28,7 @@ def plan(
     upper bounds, because an attack ends early on images that it fools. The time of the whole run
     is what such runs usually take.
 
-    Example: `morex plan cifar10 network.width=16`
+    Example: `morex plan digits network.width=16`
     """
     from morex.core.precision import default_device
     from morex.run import default_jobs, estimate

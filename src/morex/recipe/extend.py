@@ -116,7 +116,7 @@ def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
     raw, base = recipe.model_dump(mode="json"), _mixture(recipe, mixture)
     if strangers := [name for name in without if name not in base.experts]:
         problem = not_among("expert", strangers[0], base.experts)
-        raise RecipeError(f"{mixture!r}: {problem}")
+        raise RecipeError(f"{mixture!r}: {problem}{_who_has(recipe, strangers[0])}")
     experts = [name for name in base.experts if name not in without]
     if not experts:
         raise RecipeError(f"no expert of {mixture!r} would be left")
@@ -131,6 +131,12 @@ def shrunk(recipe: Recipe, mixture: str, without: Sequence[str]) -> Recipe:
     _show(raw, name)
     raw["name"] = "-without-".join((recipe.name, *without))
     return parse_recipe(raw, f"the recipe without {', '.join(without)}")
+
+
+def _who_has(recipe: Recipe, expert: str) -> str:
+    """Return which mixtures have an expert, for an error; empty if none has."""
+    found = [repr(name) for name, mixture in recipe.mixtures.items() if expert in mixture.experts]
+    return f"; choose {' or '.join(found)}, which has it, with --mixture" if found else ""
 
 
 def _show(raw: dict[str, Any], *models: str) -> None:
