@@ -3,6 +3,7 @@
 # make check  lint, types, layers, dead code and the documentation
 # make docs   the documentation as a site, in site/
 # make fuzz READER=model             ten minutes of changed files for a reader, with Atheris (Linux)
+# make walk   types everything that help and documentation show, in a fresh clone
 # make mutants PATH=src/morex/models/gates.py  the changes to a file that no test notices
 # make bench  speed and memory, as ratios; MOREX_DATA or a download for the attacks on CIFAR-10
 
@@ -18,7 +19,7 @@ MUTATED := $(PATH)
 override export PATH := $(CURDIR)/$(BIN):/usr/local/bin:/usr/bin:/bin
 endif
 
-.PHONY: demo test check docs fuzz mutants bench format lock clean
+.PHONY: demo test check docs fuzz walk mutants bench format lock clean
 
 demo: .venv/runtime
 	$(BIN)/morex run digits --out $(RUN)
@@ -43,6 +44,10 @@ docs: .venv/development
 fuzz: .venv/development
 	$(BIN)/pip install --quiet atheris==3.0.0
 	$(BIN)/python scripts/fuzz.py $(READER)
+
+# Installs anew, as a new user would; the transcript is walk.txt.
+walk:
+	PYTHON="$(PYTHON)" TORCH="$(TORCH)" bash scripts/walk.sh
 
 mutants: .venv/development
 	$(BIN)/python scripts/mutants.py $(MUTATED) $(TESTS)

@@ -11,9 +11,7 @@ import io
 import re
 import runpy
 import shlex
-from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 import typer.main
 import yaml
 from calling import call
+from page_blocks import Block, blocks, commands, fewer
 
 from morex.cli.main import app
 from morex.recipe import load_recipe, parse_recipe
@@ -36,15 +35,6 @@ PLACES = (
     "results/*/*.md",
 )
 PAGES = {str(page.relative_to(ROOT)): page for place in PLACES for page in ROOT.glob(place)}
-NOT_RUN = "# not run:"
-LANGUAGES = ("python", "sh", "yaml", "text")
-_FENCE = re.compile(r"^(?:`([^`\s]+)`:\n\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_FEWER = (
-    (re.compile(r"(epochs(?:=|: ))[\d.]+"), r"\g<1>0.1"),
-    (re.compile(r"(examples(?:=|: | ))\d+"), r"\g<1>4"),
-    (re.compile(r"(queries(?:=|: | ))\d+"), r"\g<1>10"),
-    (re.compile(r"(draws(?:=|: ))\d\d"), r"\g<1>3"),
-)
 _SURROUNDINGS: dict[str, Any] = {
     "name": "part",
     "data": {"name": "digits"},
@@ -62,29 +52,6 @@ _SURROUNDINGS: dict[str, Any] = {
 """What is put around a part of a recipe to make it a whole one."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """A block of code of a page; ``file`` is empty if none is named above it."""
-
-    file: str
-    language: str
-    content: str
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is run, not only checked."""
-        return not self.content.startswith(NOT_RUN)
-
-
-def blocks(text: str) -> list[Block]:
-    """Return the blocks of a page, each of a known language and none left out."""
-    found = [Block(file, language, content) for file, language, content in _FENCE.findall(text)]
-    assert len(re.findall(r"^\s*(?:```|~~~)", text, re.MULTILINE)) == 2 * len(found)
-    unknown = {block.language for block in found} - {*LANGUAGES}
-    assert not unknown, f"blocks in {unknown}, expected {LANGUAGES}"
-    return found
-
-
 def typed(page: Path) -> set[str]:
     """Return the commands of morex on a page, those that are not run left out."""
     found = blocks(page.read_text(encoding="utf-8"))
@@ -97,13 +64,6 @@ def runs(page: Path) -> bool:
     """Return whether a page has a block that is run; the README is another matter."""
     found = blocks(page.read_text(encoding="utf-8"))
     return page.name != "README.md" and any(block.runs for block in found)
-
-
-def fewer(text: str) -> str:
-    """Return a block that does the same with fewer epochs, images, queries and draws."""
-    for pattern, replacement in _FEWER:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def play(page: str, folder: Path, stands_for: dict[str, Path]) -> None:
@@ -136,13 +96,6 @@ def _shape(text: str) -> list[str]:
     """Return lines with every number and every gap replaced by the same one."""
     lines = (re.sub(r"\d+(?:\.\d+)?", "0", line) for line in text.splitlines())
     return [" ".join(line.split()) for line in lines if line.strip()]
-
-
-def commands(block: Block) -> Iterator[list[str]]:
-    """Yield the lines of a shell block as words, without comments."""
-    for line in block.content.splitlines():
-        if words := shlex.split(line, comments=True):
-            yield words
 
 
 def do(words: list[str], stands_for: dict[str, Path]) -> str:
