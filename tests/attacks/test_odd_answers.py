@@ -1,11 +1,15 @@
 """What attacks make of odd models: the right value, or one clear error."""
 
+from dataclasses import replace
 from itertools import pairwise
+from math import log
+from typing import Any
 
 import pytest
 import torch
+from digits_net import trained_net, unseen
 from odd_models import EVERY, Shades, accuracy, brightness, grey
-from torch import Tensor, nn
+from torch import Tensor
 
 from morex.attacks import (
     PGD,
@@ -13,6 +17,7 @@ from morex.attacks import (
     AutoAttack,
     DeepFool,
     ExpertTransfer,
+    GateSteering,
     OfLogits,
     RayS,
     Targeted,
@@ -21,10 +26,11 @@ from morex.attacks import (
     fooled,
 )
 from morex.attacks.gradients import finite, watched
-from morex.attacks.losses import lasting_cross_entropy, margin
+from morex.attacks.losses import margin, scale_free_cross_entropy
+from morex.core.seeding import generator_for
 from morex.data import ImageSet
 from morex.evaluation import Row, evaluate
-from morex.perturbations import L1, L2, Linf
+from morex.perturbations import L1, L2, Ball, Linf
 from morex.training import Max, Single
 
 NAN, INF = torch.nan, torch.inf
@@ -243,44 +249,80 @@ def test_half_and_double_precision_stay_what_they_are(attack: Attack, dtype: tor
         assert attack.perturbation.norm(moved - x).max() <= attack.perturbation.eps + coarse
 
 
-def test_large_logits_do_not_blind_the_cross_entropy():
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 16), nn.ReLU(), nn.Linear(16, 3))
-    x = torch.rand(100, 3, 4, 4)
-    y = net(x).argmax(1)
-    shares = {}
-    for scale in (1e-4, 1, 1e2, 1e4, 1e30):
-        attack = PGD(Linf(0.1), steps=10, random_start=False, stop_when_fooled=True)
+@pytest.mark.parametrize("ball", [Linf(0.05), L2(0.5), L1(3.0)], ids=str)
+def test_the_scale_of_the_logits_does_not_blind_pgd(ball: Ball):
+    net = trained_net()
+    x, y = unseen(150)
 
-        def model(z: Tensor, scale: float = scale) -> Tensor:
+    def fallen(scale: float, **options: Any) -> float:
+        """Return the percentage of images that are fooled or wrong already."""
+        attack = PGD(ball, 20, 5, stop_when_fooled=True, **options)
+
+        def model(z: Tensor) -> Tensor:
             return scale * net(z)
 
-        shares[scale] = float(fooled(model(attack(model, x, y)), y).float().mean())
-    assert 0.2 < shares[1] < 0.95
-    assert min(shares.values()) >= shares[1] - 0.02
-    blind = PGD(Linf(0.1), steps=10, random_start=False, loss=OfLogits(cross_entropy))
-    assert fooled(1e4 * net(blind(lambda z: 1e4 * net(z), x, y)), y).float().mean() < shares[1] / 2
+        return 100 * float(fooled(model(attack(model, x, y)), y).float().mean())
+
+    ordinary = fallen(1)
+    for scale in (1e-30, 1e-4, 1e-3, 10, 1e2, 1e4, 1e30):
+        assert fallen(scale) >= ordinary - 2  # one image in 150 is 0.7
+    plain = OfLogits(cross_entropy)
+    assert fallen(1, loss=plain) == ordinary
+    assert fallen(1e4, loss=plain) < ordinary - 10
+    assert GateSteering(ball, pushes=(1.0,)).search(net, x[:1], y[:1], generator_for(0)).shape[0]
 
 
-def test_the_lasting_cross_entropy_is_the_cross_entropy_until_it_vanishes():
-    logits, y = 8 * torch.randn(50, 5), torch.randint(5, (50,))
-    values, gradients = [], []
-    for loss in (cross_entropy, lasting_cross_entropy):
+def losses_and_gradients(logits: Tensor, y: Tensor, *losses: Any) -> list[tuple[Tensor, Tensor]]:
+    found = []
+    for loss in losses:
         leaf = logits.clone().requires_grad_()
-        values.append(loss(leaf, y))
-        gradients += torch.autograd.grad(values[-1].sum(), leaf)
-    assert torch.equal(*values)
-    assert torch.equal(*gradients)
+        value = loss(leaf, y)
+        found.append((value, torch.autograd.grad(value.sum(), leaf)[0]))
+    return found
 
 
-def test_the_lasting_cross_entropy_falls_with_the_margin_and_keeps_its_gradient():
-    gaps = torch.tensor([0.0, 30, 60, 61, 62, 100, 1e6])
-    logits = torch.stack([gaps, 0 * gaps, 0 * gaps - 1], 1).requires_grad_()
-    y = torch.zeros(7).long()
-    values = lasting_cross_entropy(logits, y)
+def test_at_an_ordinary_scale_it_is_the_cross_entropy_to_the_last_bit():
+    logits, y = 8 * torch.randn(50, 5), torch.randint(5, (50,))
+    (one, its), (other, others) = losses_and_gradients(
+        logits, y, cross_entropy, scale_free_cross_entropy
+    )
+    assert torch.equal(one, other)
+    assert torch.equal(its, others)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_at_another_scale_the_gradient_is_that_of_a_spread_of_ten(dtype: torch.dtype):
+    ordinary = torch.tensor([[10.0, 5, 0], [3, 2, -7]])
+    y = torch.tensor([0, 1])
+    ((_, gradient),) = losses_and_gradients(ordinary, y, cross_entropy)
+    for scale in (1e-3, 1e2, 3e3) if dtype == torch.float16 else (1e-30, 1e-3, 1e2, 1e30):
+        ((value, its),) = losses_and_gradients(
+            (scale * ordinary).to(dtype), y, scale_free_cross_entropy
+        )
+        torch.testing.assert_close(its, (gradient / scale).to(dtype), rtol=2e-2, atol=0)
+        plain = cross_entropy(scale * ordinary, y)  # 0 where it underflows
+        torch.testing.assert_close(value.clamp_min(0), plain, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 3e38, 1e-40])
+def test_equal_logits_have_a_finite_loss(value: float):
+    logits, y = torch.full((2, 4), value), torch.tensor([0, 3])
+    ((found, gradient),) = losses_and_gradients(logits, y, scale_free_cross_entropy)
+    assert found.tolist() == pytest.approx([log(4)] * 2)
+    assert gradient.isfinite().all()
+
+
+def test_losses_are_in_order_at_any_scale():
+    gaps = torch.tensor([0.0, 0.02, 0.5, 3, 30, 81, 82, 99, 101, 1e3, 1e6, 1e38])
+    logits = torch.stack([gaps, 0 * gaps, 0 * gaps], 1)
+    values = scale_free_cross_entropy(logits, torch.zeros(12).long())
     assert (values[:-1] >= values[1:]).all()
-    assert (values[3:-1] > values[4:]).all()
-    (gradient,) = torch.autograd.grad(values.sum(), logits)
-    shares = torch.tensor([0.0, -1.0]).softmax(0).tolist()
-    assert gradient[-1].tolist() == pytest.approx([-1, *shares])
-    assert (margin(logits, y) + gaps == 0).all()
+    assert (values[8:-1] > values[9:]).all()
+
+
+def test_an_objective_descends_the_plain_cross_entropy():
+    (member,) = Single((PGD(Linf(0.1)),)).members
+    assert member == replace(PGD(Linf(0.1)), goal="loss", loss=OfLogits(cross_entropy))
+    other = OfLogits(margin)
+    (member,) = Single((PGD(Linf(0.1), loss=other),)).members
+    assert member == replace(PGD(Linf(0.1)), goal="loss", loss=other)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Model
-from morex.attacks.losses import NotOfClasses, PerExample, lasting_cross_entropy
+from morex.attacks.losses import NotOfClasses, PerExample, cross_entropy
 
 _LEAST = 1e-30
 """Smaller weights are raised to this, so that their logarithm is finite."""
@@ -54,7 +54,7 @@ class TowardsExpert:
         """Return the logits, and CE + push * log w_j per example."""
         weights = _weights(model, x)
         logits, value = model(x), self.push * _log(weights[:, self.expert])
-        return logits, value + lasting_cross_entropy(logits, y) if self.fool else value
+        return logits, value + cross_entropy(logits, y) if self.fool else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class TowardsEach(PerExample):
         """Return the logits, and the loss per example."""
         weights = _weights(model, x)
         logits, towards = model(x), _log(weights.gather(1, self.experts[:, None])[:, 0])
-        return logits, lasting_cross_entropy(logits, y) + self.pushes * towards
+        return logits, cross_entropy(logits, y) + self.pushes * towards
 
     def rows(self, rows: Tensor) -> "TowardsEach":
         """Return the loss of some examples."""

@@ -1,6 +1,5 @@
 """What attacks maximise: a number per example, from a model, images and labels."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,34 +48,53 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), y, reduction="none")
 
 
-def lasting_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the cross-entropy, with another scale where its gradient would underflow.
+_ORDINARY = (0.1, 100.0)
+"""Spreads of logits, from the least to the largest, at which the cross-entropy leads a search well.
+Trained networks are inside, mostly from 5 to 40."""
 
-        CE = log(1 + exp(z)),   z = log sum_{k != y} exp(f_k) - f_y
+_GOOD = 10.0
+"""A spread that is good for the gradient: in single precision no probability rounds to 1."""
 
-    The gradients of CE and z have the same direction. That of CE vanishes like exp(z): a model
-    whose logits are large looks robust, although nothing but their scale has changed. Where z is
-    below a limit, at which a gradient of the cross-entropy is useless, the result is z minus that
-    limit. It is below zero, so the order of all results is that of the cross-entropy.
+_ALMOST_SURE = -80.0
+"""Log-odds of a wrong answer, below which the cross-entropy is too small to be compared."""
+
+
+def scale_free_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy, with the gradient of scaled logits if their spread is unusual.
+
+    A factor on the logits changes no decision, but it can blind a search. The gradient of the
+    cross-entropy vanishes where logits are large; where they are small, it pushes all wrong classes
+    at once. So a model would look more robust than it is. The spread is the largest logit of an
+    example less its least. Outside of [0.1, 100] the gradient is that at a spread of 10.
 
     Returns:
-        One number per example, (N,), in float32. Above the limit it is the cross-entropy, to the
-        last bit, and so is its gradient.
+        One number per example, (N,), in float32, ordered like the cross-entropy. Where the spread
+        is usual it is the cross-entropy, to the last bit, and so is its gradient.
     """
-    wide, limit = logits.float(), _limit(logits.dtype)
+    wide = logits.float()
     plain = cross_entropy(wide, y)
-    others = wide.scatter(1, y[:, None], -torch.inf).logsumexp(1)
-    odds = others - wide.gather(1, y[:, None])[:, 0]
-    return torch.where(odds < limit, odds - limit, plain)
+    least, most = _ORDINARY
+    spread = _spread(wide)[:, 0]
+    unit = wide / wide.detach().abs().amax(1, keepdim=True).clamp_min(1e-30)  # cannot overflow
+    scaled = cross_entropy(unit * (_GOOD / _spread(unit).clamp_min(1e-6)), y)
+    value = _comparable(wide.detach(), y, plain.detach()) + (scaled - scaled.detach())
+    return torch.where((spread >= least) & (spread <= most), plain, value)
 
 
-def _limit(dtype: torch.dtype) -> float:
-    """Return the log of the least probability whose gradient survives a backward pass.
+def _comparable(logits: Tensor, y: Tensor, plain: Tensor) -> Tensor:
+    """Return the cross-entropy, or a negative number in its order where it underflows to 0.
 
-    Smaller numbers than ``tiny`` lose their digits. The network multiplies the gradient by more
-    small factors, so three tenths of the exponents are left to it.
+    CE = log(1 + exp(z)) with the log-odds z of a wrong answer, so z has the order of CE.
     """
-    return 0.7 * max(math.log(torch.finfo(t).tiny) for t in (dtype, torch.float32))
+    others = logits.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+    odds = others - logits.gather(1, y[:, None])[:, 0]
+    return torch.where(odds < _ALMOST_SURE, odds - _ALMOST_SURE, plain)
+
+
+def _spread(logits: Tensor) -> Tensor:
+    """Return the largest less the least logit of every example, (N, 1), without a gradient."""
+    fixed = logits.detach()
+    return fixed.amax(1, keepdim=True) - fixed.amin(1, keepdim=True)
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -103,7 +121,7 @@ class OfLogits:
         function: logits (N, K), labels (N,) -> one number per example (N,).
     """
 
-    function: Callable[[Tensor, Tensor], Tensor] = lasting_cross_entropy
+    function: Callable[[Tensor, Tensor], Tensor] = scale_free_cross_entropy
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and their loss."""
@@ -111,5 +129,8 @@ class OfLogits:
         return logits, self.function(logits, y)
 
 
-CROSS_ENTROPY: Loss = OfLogits(lasting_cross_entropy)
+SCALE_FREE: Loss = OfLogits(scale_free_cross_entropy)
 """The loss of ``PGD`` by default."""
+
+CROSS_ENTROPY: Loss = OfLogits(cross_entropy)
+"""The loss of PGD in training, which descends the same."""

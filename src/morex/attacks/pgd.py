@@ -16,7 +16,7 @@ from torch import Tensor
 from morex.attacks.base import Attack, Model, Passes, fooled
 from morex.attacks.best import Best, Goal, check_goal
 from morex.attacks.gradients import input_gradient, note_zeros
-from morex.attacks.losses import CROSS_ENTROPY, Loss, NotOfClasses, loss_of_rows
+from morex.attacks.losses import CROSS_ENTROPY, SCALE_FREE, Loss, NotOfClasses, loss_of_rows
 from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
 
@@ -43,7 +43,8 @@ class PGD(Attack):
         random_start: start from a uniform draw in the ball; otherwise from x.
         stop_when_fooled: end an example's search as soon as it is misclassified, and continue with
             the others; for evaluation, where only the decision counts.
-        loss: what to maximise; the cross-entropy of the logits by default.
+        loss: what to maximise; the cross-entropy by default, of scaled logits where their scale
+            would blind the search (``scale_free_cross_entropy``).
         keep: the iterate to return, the ``best`` of all or the ``last``.
         goal: what makes an iterate the best; ``loss`` is for training.
 
@@ -58,7 +59,7 @@ class PGD(Attack):
     restarts: int = 1
     random_start: bool = True
     stop_when_fooled: bool = False
-    loss: Loss = CROSS_ENTROPY
+    loss: Loss = SCALE_FREE
     keep: Keep = "best"
     goal: Goal = "fool"
 
@@ -98,8 +99,9 @@ class PGD(Attack):
         return (step * self.steps + seen) * self.restarts
 
     def by_loss(self) -> "PGD":
-        """Return the same search for the largest loss."""
-        return replace(self, goal="loss")
+        """Return the same search for the largest loss, by default of the plain cross-entropy."""
+        loss = CROSS_ENTROPY if self.loss == SCALE_FREE else self.loss
+        return replace(self, goal="loss", loss=loss)
 
     @property
     def _judges(self) -> bool:
