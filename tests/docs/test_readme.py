@@ -50,6 +50,18 @@ def test_the_figures_of_cifar10_are_those_of_the_results(
     assert any(cells == pytest.approx(expected, abs=0.051) for cells in shown)
 
 
+@pytest.mark.parametrize("model", ["MoRE (all)", "MoRE+ (all)"])
+def test_the_gates_of_the_tutorial_are_those_of_the_results(model: str) -> None:
+    content = (ROOT / "results/cifar10-small/table.json").read_text(encoding="utf-8")
+    gate = json.loads(content)["models"][model]["gate"]
+    head = f"| perturbation | {' | '.join(gate['experts'])} | entropy (bits) |"
+    text = (ROOT / "docs/tutorials/read-a-report.md").read_text(encoding="utf-8")
+    rows = text.partition(head)[2].partition("\n\n")[0].replace("*", "").strip().splitlines()[1:]
+    for line, (name, weights) in zip(rows, gate["weights"].items(), strict=True):
+        figures = (f"{value:.2f}" for value in (*weights, gate["entropy"][name]))
+        assert line == f"| {name} | {' | '.join(figures)} |"
+
+
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
 def test_links_lead_somewhere(link: str) -> None:
     assert link.startswith("https://") or (ROOT / link).exists()
