@@ -109,7 +109,7 @@ def test_curves_name_the_strength_of_their_own_perturbation(run: Path) -> None:
     content["rows"]["pgd-small"] = content["rows"]["pgd-linf"]  # of another ball of the same kind
     content["perturbations"]["linf"]["eps"] = 4 / 255
     (run / "results.json").write_text(json.dumps(content))
-    assert "multiple of linf eps 0.01569" in page(run)
+    assert "multiple of linf eps 4/255" in page(run)
 
 
 def test_more_series_than_colours_begin_again() -> None:

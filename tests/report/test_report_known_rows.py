@@ -66,7 +66,7 @@ def test_shared_rows_are_known_to_both_or_to_neither(
 
 
 def test_compositions_are_known_only_as_a_whole(tmp_path: Path) -> None:
-    parts = {"parts": [PERTURBATIONS["fog"], PERTURBATIONS["linf"]]}
+    parts = {"kind": "around", "parts": [PERTURBATIONS["fog"], PERTURBATIONS["linf"]]}
     known = {"train-a": stage("a", "foggy"), "train-b": stage("b", "fog", "linf")}
     run = run_of(
         tmp_path / "run",

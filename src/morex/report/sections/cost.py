@@ -11,6 +11,9 @@ from morex.report.known_rows import rows_both_know
 from morex.report.material import Material
 from morex.report.sections.summary import ranked
 
+_LEVEL = 0.05
+"""Closer figures, in points, are called level: they print as the same."""
+
 _MORE = 1.05
 """From here on one model takes more passes than another; below, both take about the same."""
 
@@ -25,15 +28,9 @@ def cost_figure(material: Material) -> Figure | None:
         for name, mean in zip(table.columns, table.mean, strict=True)
         if (entry := table.source.columns.get(name)) and mean is not None
     ]
+    headings = dict(zip(table.columns, table.headings, strict=True))
     spots = [
-        Spot(
-            name,
-            _SERIES[kind := _kind(material, name)],
-            kind,
-            x=cost.forward + cost.backward,
-            y=mean,
-            tip=f"{name}: {percent(mean)} for {cost_cell(cost.forward + cost.backward)} passes",
-        )
+        _spot(headings[name], _kind(material, name), cost.forward + cost.backward, mean)
         for name, cost, mean in found
         if cost and cost.forward + cost.backward > 0
     ]
@@ -51,6 +48,11 @@ def cost_figure(material: Material) -> Figure | None:
         ),
         keys=[Key(_SERIES[kind], kind) for kind in kinds],
     )
+
+
+def _spot(name: str, kind: int, passes: int, mean: float) -> Spot:
+    tip = f"{name}: {percent(mean)} for {cost_cell(passes)} passes"
+    return Spot(name, _SERIES[kind], kind, x=passes, y=mean, tip=tip)
 
 
 def _drawing(spots: Sequence[Spot], width: int) -> Markup:
@@ -90,7 +92,10 @@ def _lead(material: Material, best: str, rival: str) -> str:
     """Return for example ``2.1 points above M2``, on the rows that are new to neither."""
     rows = rows_both_know(material.file, best, rival) or tuple(material.file.rows)
     one, other = (material.outcomes[name].mean(rows) for name in (best, rival))
-    side = "above" if one >= other else "below"
-    words = f"{abs(100 * (one - other)):.1f} points {side} {rival}"
+    ahead = 100 * (one - other)
+    side = "above" if ahead > 0 else "below"
+    words = (
+        f"{abs(ahead):.1f} points {side} {rival}" if abs(ahead) >= _LEVEL else f"level with {rival}"
+    )
     few = len(rows) < len(material.file.rows)
     return f"{words} on the {plural(len(rows), 'row')} that are new to neither" if few else words

@@ -145,6 +145,7 @@ def standing(material: Material) -> Figure | None:
         note=(
             f"Mean: over the {len(table.rows)} rows, with equal weights. Union: the share of "
             "images that a model gets right under every row, with its 95% interval."
+            f"{_news(material)}"
         ),
         panels=[Panel(_drawing(rows, 460), narrow=_drawing(rows, PHONE))],
         numbers=DataTable(
@@ -160,6 +161,14 @@ def standing(material: Material) -> Figure | None:
 
 def _drawing(rows: Sequence[DotRow], width: int) -> Markup:
     return dot_chart(rows, "Mean and union of every model", title="test accuracy", width=width)
+
+
+def _news(material: Material) -> str:
+    """Return which rows are new to the model that is second in the mean, or to the first."""
+    names = [name for name, _ in ranked(material.table, material.table.mean)[:2]]
+    pairs = [(names[0], names[1])] if len(names) == 2 else []
+    news = what_is_new(material.file, pairs)
+    return f" {news}" if news else ""
 
 
 def _dots(name: str, mean: float, union: Proportion) -> list[Dot]:
