@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from morex.attacks import Attack, DeepFool, GateSteering, SearchAround
+from morex.attacks import Attack, DeepFool, GateSteering, Passes, SearchAround
 from morex.attacks.gate_losses import Gated
 from morex.attacks.transfer import experts_of
 
@@ -24,15 +24,26 @@ _BACKWARD = 2.0
 """Forward passes that take as long as a backward pass."""
 
 
-def most_work(attack: Attack, model: nn.Module, images: int, classes: int) -> float:
-    """Return the most work that an attack is, with one decision on each image at the end."""
+def most_passes(attack: Attack, gated_experts: int, classes: int) -> Passes:
+    """Return the most passes per image of an attack, with the decision at its end.
+
+    Args:
+        attack: any attack.
+        gated_experts: how many experts the model's gate chooses among; 0 without a gate.
+        classes: of the images.
+    """
     attack = attack.attack if isinstance(attack, SearchAround) else attack
     if isinstance(attack, DeepFool) and attack.candidates is None:
         attack = replace(attack, candidates=max(2, classes))
-    steered = isinstance(attack, GateSteering) and isinstance(model, Gated)
-    searches = max(1, len(experts_of(model))) if steered else 1
-    passes = attack.passes * searches
-    return images * (passes.forward + _BACKWARD * passes.backward + 1)
+    steered = isinstance(attack, GateSteering) and gated_experts
+    return attack.passes * (gated_experts if steered else 1) + Passes(forward=1)
+
+
+def most_work(attack: Attack, model: nn.Module, images: int, classes: int) -> float:
+    """Return the most work that an attack on some images is."""
+    experts = len(experts_of(model)) if isinstance(model, Gated) else 0
+    passes = most_passes(attack, experts, classes)
+    return images * (passes.forward + _BACKWARD * passes.backward)
 
 
 class Workload:

@@ -1,10 +1,11 @@
 """What a run will cost: how many images each stage sends through its model."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from morex.attacks import DeepFool, GateSteering, Passes, SearchAround
+from morex.attacks import Passes
 from morex.evaluation.suite import Suite
+from morex.evaluation.workload import most_passes
 from morex.recipe.illustrated import in_pictures
 from morex.recipe.lineage import networks_of
 from morex.recipe.models import AnyModel
@@ -108,12 +109,8 @@ def _illustration_passes(builder: Builder, spec: AnyModel, stage: Stage) -> Stag
 
 def _suite_passes(builder: Builder, spec: AnyModel, suite: Suite, n: int) -> Passes:
     """Return the largest number of images that a suite sends through a model, for ``n`` images."""
+    experts, classes = len(spec.experts) if spec.has_gate else 0, len(builder.test_data.classes)
     total = Passes()
     for row in suite:
-        attack = row.attack.attack if isinstance(row.attack, SearchAround) else row.attack
-        if isinstance(attack, DeepFool) and attack.candidates is None:  # then the classes decide
-            attack = replace(attack, candidates=max(2, len(builder.test_data.classes)))
-        steered = isinstance(attack, GateSteering) and spec.has_gate
-        searches = len(spec.experts) if steered else 1
-        total += (attack.passes * searches + Passes(forward=1)) * row.count(n)
+        total += most_passes(row.attack, experts, classes) * row.count(n)
     return total
