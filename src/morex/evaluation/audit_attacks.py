@@ -24,9 +24,7 @@ from morex.attacks.transfer import experts_of
 from morex.perturbations import Ball, Linf
 
 STRONG, ONE, MORE = "strong", "one step", "more"
-WITHOUT_SQUARE = (
-    "Square is left out, because pyautoattack is not installed: pip install 'morex[autoattack]'"
-)
+WITHOUT_SQUARE = "Square left out, it needs pyautoattack: pip install 'morex[autoattack]'"
 
 Attacks = Mapping[int, Mapping[str, Attack]]
 """Attacks by point and name. Random draws depend on the name."""

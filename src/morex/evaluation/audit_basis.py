@@ -103,7 +103,7 @@ class Audited:
         reasons = [*facts, *problems] or ["no sign of masking"]
         if n < fewest and not facts:
             sign = "too few to say"
-            reasons = [f"{fewest} images that the model gets right are needed"]
+            reasons = [f"too few to say, {fewest} images that the model gets right are needed"]
             reasons += [f"seen on these: {problem}" for problem in problems]
         reason = "; ".join([*reasons, *([note] if note else [])])
         return Finding.of(point, str(ball) if ball else None, sign, evidence, reason, n)
