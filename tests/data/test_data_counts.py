@@ -13,13 +13,13 @@ def images(*counts: int) -> ImageSet:
 
 
 def test_few_classes_are_listed() -> None:
-    assert in_classes(images(3, 0, 5)) == "8 images: c0 3, c1 0, c2 5"
-    assert in_classes(images(1)) == "1 image: c0 1"
+    assert in_classes(images(3, 0, 5)) == "8 images: c0 (3), c1 (0), c2 (5)"
+    assert in_classes(images(1)) == "1 image: c0 (1)"
 
 
 def test_of_many_classes_the_fewest_and_the_most_images_are_named() -> None:
     found = in_classes(images(*[4] * 11, 2, 9, 2))
-    assert found == "57 images of 14 classes, from 2 (c11) to 9 (c12) of a class"
+    assert found == "57 images of 14 classes, from 2 (c11) to 9 (c12) of each"
     assert in_classes(images(*[4] * 13)) == "52 images, 4 of each of 13 classes"
 
 

@@ -31,9 +31,9 @@ def test_every_split_is_counted(pictures: Path) -> None:
     builder = opened(pictures)
     assert [*data_lines(builder)] == [
         "mine: 8x9 pixels, 3 classes",
-        "  training   9 images: ant 3, bee 3, cow 3",
-        "  validation 3 images: ant 1, bee 1, cow 1",
-        "  test       6 images: ant 2, bee 2, cow 2",
+        "  training   9 images: ant (3), bee (3), cow (3)",
+        "  validation 3 images: ant (1), bee (1), cow (1)",
+        "  test       6 images: ant (2), bee (2), cow (2)",
     ]
     assert not_tested(builder) == ""
 
@@ -42,7 +42,7 @@ def test_classes_without_test_images_are_named(pictures: Path) -> None:
     for name in ("ant", "cow"):
         (pictures / "test" / name).rename(pictures / f"no-{name}")
     builder = opened(pictures)
-    assert [*data_lines(builder)][-1] == "  test       2 images: ant 0, bee 2, cow 0"
+    assert [*data_lines(builder)][-1] == "  test       2 images: ant (0), bee (2), cow (0)"
     assert not_tested(builder) == (
         "there are no test images of 'ant' and 'cow': the results say nothing about these classes"
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from morex.core.units import plural
+from morex.artifacts.class_words import word_of
 from morex.data.images import ImageSet
 
 _MOST_LISTED = 12
@@ -12,19 +12,19 @@ _MOST_LISTED = 12
 
 
 def in_classes(images: ImageSet) -> str:
-    """Return for example ``300 images: ant 150, zebra 150``.
+    """Return for example ``300 images: ant (150), zebra (150)``.
 
-    Of many classes the result is ``50,000 images, 240 (n01443537) to 250 (n01629819) a class``.
+    Of many classes the result is ``5,000 images of 99 classes, from 9 (ant) to 60 (bee) of each``.
     """
-    counts, total = _counts(images), plural(len(images), "image")
+    counts, total = _counts(images), f"{len(images):,} image{'s' * (len(images) != 1)}"
     if len(counts) <= _MOST_LISTED:
-        pairs = zip(images.classes, counts, strict=True)
-        return f"{total}: " + ", ".join(f"{name} {count}" for name, count in pairs)
+        pairs = zip(map(word_of, images.classes), counts, strict=True)
+        return f"{total}: " + ", ".join(f"{name} ({count})" for name, count in pairs)
     low, high = min(counts), max(counts)
     if low == high:
         return f"{total}, {low} of each of {len(counts)} classes"
-    fewest, most = images.classes[counts.index(low)], images.classes[counts.index(high)]
-    return f"{total} of {len(counts)} classes, from {low} ({fewest}) to {high} ({most}) of a class"
+    fewest, most = (word_of(images.classes[counts.index(end)]) for end in (low, high))
+    return f"{total} of {len(counts)} classes, from {low} ({fewest}) to {high} ({most}) of each"
 
 
 def absent_classes(images: ImageSet) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from morex.artifacts.class_words import word_of
 from morex.artifacts.labels import TestImages
 from morex.artifacts.results import ColumnEntry
 from morex.artifacts.statistics import BoolArray, Comparison
@@ -102,5 +103,5 @@ def _no_better(right: BoolArray | None, images: TestImages) -> str:
 
 
 def _name(images: TestImages, label: int) -> str:
-    known: Mapping[int, str] = dict(enumerate(images.classes))
+    known: Mapping[int, str] = dict(enumerate(map(word_of, images.classes)))
     return known.get(label, f"class {label}")

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from morex.artifacts.class_words import word_of
 from morex.artifacts.findings import Audit
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
@@ -129,7 +130,7 @@ def read_material(run: Path | str) -> Material:
             for name, path in results.file.illustrations.items()
             if (found := _kept(partial(Illustration.load, run / path), notes))
         },
-        classes=images.classes,
+        classes=tuple(map(word_of, images.classes)),
         labels=images.labels,
         index=images.index,
         audits=_audits(run, results.file, notes),
