@@ -114,7 +114,7 @@ class AutoAttack(Attack):
             def search(x: Tensor, y: Tensor, name: AttackName = name) -> Tensor:
                 # the library needs single precision, or double in all of its attacks but FAB
                 doubled = x.dtype == torch.float64 and name != "fab-t"
-                sound = _sound(model, x.dtype)
+                sound = _sound(model, classes, x.dtype)
                 perturb = self._perturb(name, sound, classes, device, seed)
                 found = perturb((x if doubled else x.float()).contiguous(), y)
                 return self.perturbation.project(found.detach().to(x.dtype), x)
@@ -167,19 +167,25 @@ class AutoAttack(Attack):
         return perturb
 
 
-def _sound(model: Model, dtype: torch.dtype) -> Model:
+def _sound(model: Model, classes: int, dtype: torch.dtype) -> Model:
     """Return the model as the library's attacks can use it.
 
     They take the class with the largest logit for the answer. So an answer that is not finite
-    becomes one for an additional class, which is never right. Gradients are made finite.
+    becomes one for an additional class, which is never right. Gradients are made finite. Some ask
+    for empty batches, which some models cannot take.
 
     Args:
         model: images to logits.
+        classes: its number of classes.
         dtype: what the model gets, whatever the precision of the library.
     """
 
     def answers(x: Tensor) -> Tensor:
+        if not len(x):
+            return x.new_zeros(0, classes)
         logits = model(with_finite_gradients(x).to(dtype)).to(x.dtype)
+        if x.requires_grad and not logits.requires_grad:  # a constant has a gradient of zero
+            logits = logits + 0 * x.flatten(1)[:, :1]
         sound = logits.isfinite().all(1, keepdim=True)
         if bool(sound.all()):
             return logits
