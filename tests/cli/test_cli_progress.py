@@ -151,3 +151,16 @@ def test_lines_go_to_standard_output_and_on_a_terminal_above_the_bar(
     bar = console.file.getvalue()
     assert ("" if terminal else "clean 95%\n") == out.getvalue()
     assert bar.count("\x1b[2Kclean 95%") == terminal  # the bar is erased first
+
+
+def test_lines_of_a_run_are_aligned() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    names = ["clean", *(f"a mixture with a long name {i}" for i in range(9))]
+    stages = [Stage("evaluate", name, (), {}, suite="adaptive") for name in names]
+    with progress_printer(console) as observe:
+        observe(Planned(tuple(stages), {}))
+        for stage in stages:
+            observe(Skipped(stage))
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 10
+    assert len({line.index("done before") for line in lines}) == 1

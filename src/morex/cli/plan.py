@@ -1,12 +1,13 @@
 """``morex plan``: what a run would take, without training anything."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from morex.cli.options import DataFolder, ImageSize, Overrides, RecipeName, read_recipe
+from morex.cli.output import AsJson, print_json
 from morex.cli.progress import progress
 from morex.core.units import count, duration, memory, rough_duration
 
@@ -21,6 +22,7 @@ def plan(
     overrides: Overrides = None,
     data: DataFolder = None,
     image_size: ImageSize = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show a recipe's stages, and estimate their time and memory on this machine.
 
@@ -37,7 +39,11 @@ def plan(
     device = default_device()
     with progress(f"plan {loaded.name}") as report:
         estimates = estimate(loaded, device, report)
-    shown = plan_table(estimates, device, default_jobs(loaded, device))
+    jobs = default_jobs(loaded, device)
+    if as_json:
+        print_json({"device": device.type, "jobs": jobs, "stages": [*map(_facts, estimates)]})
+        return
+    shown = plan_table(estimates, device, jobs)
     width = None if sys.stdout.isatty() else 100
     Console(width=width, highlight=False, markup=False, emoji=False).print(shown)
 
@@ -63,6 +69,19 @@ def plan_table(estimates: list["Estimate"], device: "torch.device", jobs: int) -
     for e in estimates:
         table.add_row(*_cells(e))
     return table
+
+
+def _facts(estimate: "Estimate") -> dict[str, Any]:
+    """Return what is known of a stage as JSON values; those of evaluations are bounds."""
+    return {
+        "stage": estimate.stage.id,
+        "parameters": estimate.parameters,
+        "forward": estimate.cost.forward,
+        "backward": estimate.cost.backward,
+        "seconds": estimate.seconds,
+        "usual_seconds": estimate.usual_seconds,
+        "bytes": estimate.bytes,
+    }
 
 
 def _cells(estimate: "Estimate") -> tuple[str, ...]:

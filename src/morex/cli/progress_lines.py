@@ -38,7 +38,7 @@ class PlainLines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.total = self.printed = 0
+        self.total = self.printed = self.width = 0
 
     def __call__(self, event: Event) -> None:
         """Print the line that an event calls for, if any."""
@@ -48,6 +48,7 @@ class PlainLines:
                     self._line(line)
             case Planned(stages):
                 self.total = len(stages)
+                self.width = max((len(_doing(stage)) for stage in stages), default=0)
             case Skipped(stage):
                 self._print(stage, "done before")
             case Finished(stage, seconds, text):
@@ -58,7 +59,8 @@ class PlainLines:
 
     def _print(self, stage: Stage, text: str) -> None:
         self.printed += 1
-        self._line(f"[{self.printed}/{self.total}] {_doing(stage):<28} {text}")
+        count = f"[{self.printed}/{self.total}]".ljust(len(f"[{self.total}/{self.total}]"))
+        self._line(f"{count} {_doing(stage):<{self.width}} {text}")
 
     def _line(self, text: str) -> None:
         self.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
