@@ -14,7 +14,7 @@ from morex.run.builder import Builder
 from morex.run.stages import Stage
 from morex.training.config import TrainingConfig
 
-ENDS_EARLY = 5
+_ENDS_EARLY = 5
 """How many times fewer passes an evaluation usually takes than its bound (measured: 3 to 7)."""
 
 
@@ -92,7 +92,7 @@ def gate_passes(builder: Builder, stage: Stage) -> StageCost:
 def stage_work(builder: Builder, stage: Stage) -> float:
     """Return the usual work of a stage, in forward passes of one network."""
     work = network_passes(builder, stage).total
-    return work if stage.makes_a_model else work / ENDS_EARLY
+    return work if stage.makes_a_model else work / _ENDS_EARLY
 
 
 def _illustration_passes(builder: Builder, spec: AnyModel, stage: Stage) -> StageCost:
