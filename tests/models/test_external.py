@@ -114,6 +114,31 @@ def test_answers_must_be_logits() -> None:
         check_answers(nn.Linear(3, 2), pixels(), 2)
 
 
+class Answers(nn.Module):
+    """Gives one answer to everything."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> object:
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        torch.full((5, 2), torch.nan),
+        torch.tensor([[0.0, torch.inf]] * 5),
+        torch.ones(5, 2).long(),
+        torch.ones(5, 2).numpy(),
+    ],
+)
+def test_answers_must_be_finite_tensors(answer: object) -> None:
+    with pytest.raises(ForeignModelError, match="expected finite floating-point logits"):
+        check_answers(Answers(answer), pixels(), 2)
+
+
 class Threshold(nn.Module):
     """Class 1 for bright pictures, in pixels of 0..255."""
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 from tiny import FEW, changed, phase, raw_recipe, tiny
 
-from morex.recipe import Recipe, parse_recipe
+from morex.recipe import Recipe, RecipeError, parse_recipe
 from morex.recipe.extend import extended
 from morex.recipe.fields import Strict
 from morex.recipe.keys import AlwaysInKey, InKey, key_part
@@ -118,3 +118,20 @@ def test_what_is_only_put_together_has_no_phase() -> None:
     assert gate.gate.right == ((0,), (1,), (2,))
     assert whole.gate is None
     assert gate.against == whole.against == ("clean", "linf", "fog")
+
+
+def test_a_saved_model_takes_one_perturbation_without_a_list() -> None:
+    raw = raw_recipe("clean", "Minf")
+    raw["models"]["own"] = {"kind": "saved", "model": "net.py:make", "against": "linf"}
+    raw["models"]["two"] = {
+        "kind": "mixture",
+        "experts": ["clean", "own"],
+        "against": ["clean", "linf"],
+    }
+    raw["columns"] = ["two"]
+    assert parse_recipe(raw).models["own"].against == ("linf",)
+    raw["models"]["own"]["against"] = []
+    assert parse_recipe(raw).models["own"].against == ()
+    raw["models"]["own"]["against"] = ["linf", "linf"]
+    with pytest.raises(RecipeError, match="names something twice: linf, linf"):
+        parse_recipe(raw)

@@ -212,6 +212,12 @@ def check_answers(model: nn.Module, x: Tensor, classes: int) -> None:
             f"the model returned {shape or type(logits).__name__} for {len(x)} images of {classes} "
             "classes; expected one logit for each image and class"
         )
+    if not (torch.is_tensor(logits) and logits.is_floating_point() and logits.isfinite().all()):
+        kind = logits.dtype if torch.is_tensor(logits) else f"a {type(logits).__name__}"
+        raise ForeignModelError(
+            f"the model returned {kind} with other values than finite numbers for images in "
+            "[0, 1]; expected finite floating-point logits"
+        )
 
 
 @torch.no_grad()

@@ -53,10 +53,11 @@ def _different(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Names = Annotated[
-    tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_different), Field(min_length=1)
-]
-"""One or more names, each once; a single one may be written without a list."""
+AnyNames = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_different)]
+"""Names, each once; a single one may be written without a list."""
+
+Names = Annotated[AnyNames, Field(min_length=1)]
+"""One or more of them."""
 
 Shares = dict[str, Annotated[int, Field(ge=1)]]
 """Parts of a batch by name."""

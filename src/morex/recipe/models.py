@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from morex.models.mixture import Combine
 from morex.models.named import NamedModel, open_model
-from morex.recipe.fields import InnerSearch, Names, Shares, Strict, Training
+from morex.recipe.fields import AnyNames, InnerSearch, Names, Shares, Strict, Training
 from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part
 from morex.recipe.kind import Model, Setting, Step
 
@@ -193,7 +193,7 @@ class SavedModel(Model):
 
     kind: Literal["saved"]
     model: str
-    against: tuple[str, ...] = ()
+    against: AnyNames = ()
     last_layer: str = "fc"
     input_range: Literal["0..1", "-1..1", "0..255"] = "0..1"
     mean: tuple[float, ...] = ()
