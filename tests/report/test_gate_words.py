@@ -78,6 +78,8 @@ def test_entropy_is_set_beside_its_largest_value() -> None:
     words = told({"clean": (0.5, 0.5), "fog": (0, 1)}, entropy={"clean": 0.99, "fog": 0.01})
     assert "0.01 bits (fog) to 0.99 bits (clean); equal weights have 1.00." in words
     assert "Nearly equal weights under clean: the mixture averages" in words
+    same = told({"clean": (0.5, 0.5), "fog": (0, 1)}, entropy={"clean": 0.5, "fog": 0.501})
+    assert "The entropy of its weights is 0.50 bits; equal weights have 1.00." in same
     assert "entropy" not in told({"clean": (0.5, 0.5), "fog": (0, 1)})
 
 

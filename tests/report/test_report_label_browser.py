@@ -66,6 +66,8 @@ def crowded(run: Path) -> Path:
     content = json.loads((run / "results.json").read_text())
     for n, column in enumerate(content["columns"].values()):
         column["training_with_parents"] = {"forward": 10**6 + n, "backward": 10, "seconds": 1.0}
+    content["columns"]["W" * 25]["gate"]["experts"] = [f"{LONG} a", "W" * 30]
+    content["perturbations"]["fog"] |= {f"option-{n}": 0.5 for n in range(12)}
     (run / "results.json").write_text(json.dumps(content))
     return run
 

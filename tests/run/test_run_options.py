@@ -91,7 +91,9 @@ def test_a_push_makes_the_training_of_a_mixture_steer_its_gate(out: Path) -> Non
     builder = Builder.open(parse_recipe(raw), CPU)
     linf = builder.recipe.perturbations["linf"]
     more = phase(builder.recipe, "MoRE")
-    assert builder.objective(more).members[1] == DrawnSteering(linf, 2, 2.5, 2)  # type: ignore[arg-type]
+    assert builder.objective(more).members[1] == DrawnSteering(  # type: ignore[arg-type]
+        linf, 2, 2.5, 2, goal="loss"
+    )
     spy = rerun(out, raw)
     assert sorted(spy.done) == ["evaluate-more", "gate-more", "train-more"]
     assert (out / "models/more/model.safetensors").read_bytes() != before

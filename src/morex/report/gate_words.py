@@ -54,10 +54,10 @@ def _entropy(gate: GateUsage) -> Iterator[str]:
         return
     low, high = (pick(gate.entropy, key=gate.entropy.__getitem__) for pick in (min, max))
     least, most, largest = gate.entropy[low], gate.entropy[high], gate.largest_entropy
-    yield (
-        f"The entropy of its weights is {least:.2f} bits ({low}) to {most:.2f} bits ({high}); "
-        f"equal weights have {largest:.2f}."
-    )
+    span = f"{least:.2f} bits ({low}) to {most:.2f} bits ({high})"
+    if f"{least:.2f}" == f"{most:.2f}":
+        span = f"{most:.2f} bits"
+    yield f"The entropy of its weights is {span}; equal weights have {largest:.2f}."
     even = [row for row, bits in gate.entropy.items() if bits >= _EVEN * largest]
     if even:
         yield f"Nearly equal weights under {listed(even)}: the mixture averages its experts there."
