@@ -7,6 +7,7 @@
 ``clean_answers``    how often a model predicts each class
 ``feasibility``      checks that an attack returned an image that it may return
 ``masking_audit``    is a model robust, or does it only hide its gradients?
+``audit_attacks``    the attacks of the audit in a ball, by point
 ``audit_balls``      the points of the audit that are measured in a ball
 ``audit_outputs``    its point about gradients, outputs and continuity
 ``audit_basis``      what its points share: model, images, limits, verdict

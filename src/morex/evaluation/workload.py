@@ -83,9 +83,9 @@ class Workload:
         """Add every call of ``model`` inside a ``with`` block; everything done is reported."""
 
         def called(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            x = inputs[0]
-            searched = torch.is_grad_enabled() and x.requires_grad
-            self.add(len(x) * (1 + _BACKWARD * searched))
+            for x in inputs[:1]:
+                searched = torch.is_grad_enabled() and x.requires_grad
+                self.add(len(x) * (1 + _BACKWARD * searched))
 
         hook, self.report = model.register_forward_pre_hook(called), report
         try:
