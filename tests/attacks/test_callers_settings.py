@@ -168,6 +168,18 @@ def test_no_images_give_no_images(attack: Attack) -> None:
     assert attack(model, x, y).shape == x.shape
 
 
+def test_anomaly_detection_does_not_end_an_attack_on_a_gradient_that_is_not_finite() -> None:
+    def steep(x: Tensor) -> Tensor:
+        light = x.sqrt().mean((1, 2, 3))[:, None]  # the slope at black is infinite
+        return torch.cat([0.5 - light, light - 0.5], 1)
+
+    x, y = torch.zeros(2, 3, 2, 2), torch.zeros(2, dtype=torch.int64)
+    attack = PGD(Linf(0.5), steps=3, random_start=False)
+    expected = attack(steep, x, y)
+    with torch.autograd.set_detect_anomaly(True):
+        assert torch.equal(attack(steep, x, y), expected)
+
+
 def test_settings_come_back_after_an_error() -> None:
     def fails(x: Tensor) -> Tensor:
         raise RuntimeError

@@ -1,12 +1,15 @@
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
+from callers_settings import SETTINGS
 from torch import Tensor
 
 from morex import evaluate
 from morex.attacks import WorstOfDraws
-from morex.core.precision import default_device, exact_float32
+from morex.core.precision import default_device, default_settings, exact_float32
 from morex.data import ImageSet
 from morex.evaluation.suite import Row
 from morex.perturbations import Clean
@@ -77,3 +80,38 @@ def test_a_wrong_device_in_the_environment_is_refused(
     monkeypatch.setenv("MOREX_DEVICE", name)
     with pytest.raises(ValueError, match=f"MOREX_DEVICE={name}: expected a device of this machine"):
         default_device()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_default_settings_are_those_of_a_fresh_process(setting: str) -> None:
+    with SETTINGS[setting](), default_settings(torch.device("cpu")):
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+        assert torch.get_default_dtype() == torch.float32
+        assert torch.get_default_device() == torch.device("cpu")
+        assert torch.ones(1, requires_grad=True).mul(2).requires_grad
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+
+
+def test_a_default_device_on_which_the_images_are_stays() -> None:
+    with SETTINGS["another device by default"](), default_settings(torch.device("meta")):
+        assert torch.get_default_device() == torch.device("meta")
+
+
+def test_products_are_exact_whichever_interface_allowed_rounding() -> None:
+    with SETTINGS["rounded products"](), exact_float32():
+        assert torch.get_float32_matmul_precision() == "highest"
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this PyTorch has only the older interface")
+    code = (
+        "import torch; from morex.core.precision import exact_float32; b = torch.backends\n"
+        "b.fp32_precision = 'tf32'\n"
+        "kinds = (b.cuda.matmul, b.cudnn.conv, b.mkldnn.matmul, b.mkldnn.conv)\n"
+        "before = [k.fp32_precision for k in kinds]\n"
+        "with exact_float32(): print(*{k.fp32_precision for k in kinds} - {'none', 'ieee'})\n"
+        "assert [k.fp32_precision for k in kinds] == before, before\n"
+        "assert 'tf32' in before"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
