@@ -49,7 +49,7 @@ class ImageCheck:
             )
         self._check_shape(x)
         self._check_type(x, module)
-        if not (self.in_range or _is_recorded()):
+        if not (self.in_range or _is_recorded(x)):
             self._check_range(x)
 
     def _check_shape(self, x: Tensor) -> None:
@@ -90,9 +90,11 @@ class ImageCheck:
         return f"a tensor of shape (N, {channels}, {height}, {width})"
 
 
-def _is_recorded() -> bool:
-    """Return whether the call is compiled, exported or traced, and no pixel can be looked at."""
-    return torch.compiler.is_compiling() or bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
+def _is_recorded(x: Tensor) -> bool:
+    """Return whether the call is compiled, exported, traced or captured: no pixel may be read."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        return True
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def with_image_check(model: nn.Module, about: Mapping[str, Any]) -> nn.Module:
