@@ -2,17 +2,20 @@
 
 from collections import Counter
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
+import torch
 from tiny import CPU, raw_recipe, tiny
 from torch import nn
 
+import morex.run.calibration
 import morex.run.estimates
 from morex.core.units import duration
 from morex.models import ResNet
 from morex.recipe import parse_recipe
 from morex.run.builder import Builder
-from morex.run.calibration import Speed
+from morex.run.calibration import Speed, _seconds
 from morex.run.estimates import USUAL_SHARE, estimate
 
 ONE = Speed(2, 3, 7, 5, 11)
@@ -80,3 +83,23 @@ def test_a_run_of_centuries_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(morex.run.estimates, "calibrate", lambda *_: slow)
     found = estimate(parse_recipe(raw_recipe("clean", "Minf")), CPU)
     assert "years" in duration(sum(one.seconds for one in found))
+
+
+@pytest.mark.parametrize(("threads", "seconds"), [(1, 0.5), (2, 8.0)])
+def test_with_one_thread_other_programs_do_not_count(
+    threads: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = Counter[str]()
+    clocks = SimpleNamespace(process_time=lambda: now["cpu"], perf_counter=lambda: now["wall"])
+    monkeypatch.setattr(morex.run.calibration, "time", clocks)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    done = 0
+
+    def work() -> None:
+        nonlocal done
+        done += 1
+        now["cpu"] += 0.5
+        now["wall"] += 8.0
+
+    assert _seconds(work, CPU) == seconds
+    assert done == 2  # one of them to warm up; they took long enough
