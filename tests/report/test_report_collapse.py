@@ -130,16 +130,23 @@ def test_accuracy_is_compared_with_the_majority_level(
     assert bool(found) == collapsed
 
 
-def test_a_small_but_significant_gain_is_no_collapse(tmp_path: Path) -> None:
-    labels = [0] * 50 + [1] * 50
-    right = {"m": {"clean": "1" * 50 + "1" * 6 + "0" * 44}}  # p = 0.03
-    images = {"classes": ["a", "b"], "labels": labels * 2}
-    assert not called(run_of(tmp_path / "six", right, images=images))
-    labels = [0] * 52 + [1] * 48
-    right = {"m": {"clean": "1" * 52 + "1" * 4 + "0" * 44}}  # p = 0.125
-    assert called(
-        run_of(tmp_path / "four", right, images={"classes": ["a", "b"], "labels": labels})
-    )
+@pytest.mark.parametrize(
+    ("lost", "won", "collapsed"),
+    [
+        (0, 9, False),  # a gain of 9% of what there is to gain; p = 0.004
+        (4, 13, False),  # the same gain; p = 0.049
+        (5, 14, True),  # the same gain; p = 0.064
+        (9, 9, True),
+        (13, 4, True),
+    ],
+)
+def test_a_small_gain_counts_if_it_is_significant(
+    tmp_path: Path, lost: int, won: int, collapsed: bool
+) -> None:
+    bits = "0" * lost + "1" * (101 - lost) + "1" * won + "0" * (100 - won)
+    images = {"classes": ["a", "b"], "labels": [0] * 101 + [1] * 100}
+    run = run_of(tmp_path / "run", {"m": {"clean": bits}}, images=images)
+    assert bool(called(run)) == collapsed
 
 
 def test_what_cannot_be_judged_is_not_called_collapsed(tmp_path: Path) -> None:
