@@ -60,7 +60,7 @@ def calls(work: Callable[[], object]) -> int:
     """Return how many Python functions a piece of work calls."""
     count = 0
 
-    def look(frame: object, event: str, argument: object) -> None:
+    def look(_frame: object, event: str, _argument: object) -> None:
         nonlocal count
         count += event == "call"
 
