@@ -110,3 +110,13 @@ def test_models_without_such_a_gate_raise(ask, message):
 def test_choices_that_the_gate_does_not_have_raise(right):
     with pytest.raises(ValueError, match="chooses among 3"):
         ExpertForMember(right).loss(mixture(Scores(1.0, 2.0, 3.0)), BATCH)
+
+
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf])
+def test_answers_that_are_not_finite_hit_nothing(odd: float) -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tensor([[odd, 0.0], [1.0, 0.0]])
+
+    x, zeros = torch.rand(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64)
+    assert ClassOfImage().hits(Fixed(), Batch(x, zeros, zeros)).tolist() == [False, True]

@@ -239,7 +239,9 @@ def better_range(
     """
 
     def accuracy(model: nn.Module) -> float:
-        return float((model(x).argmax(1) == y).double().mean())
+        logits = model(x)
+        right = (logits.argmax(1) == y) & logits.isfinite().all(1)
+        return float(right.double().mean())
 
     candidates: dict[str, nn.Module] = {
         f"--input-range {name}": Rescaled(classifier, *ends) for name, ends in RANGES.items()

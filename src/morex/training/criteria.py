@@ -89,9 +89,10 @@ class RightChoice(Criterion):
         return -logs.masked_fill(~right, -torch.inf).logsumexp(1).mean()
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return where the choice with the largest weight is right, (N,) of bool."""
+        """Return where the choice with the largest weight is right and all scores are finite."""
         scores, right = self.answers(model, batch)
-        return right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+        chosen = right.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+        return chosen & scores.isfinite().all(1)
 
 
 class ExpertForMember(RightChoice):
