@@ -143,6 +143,15 @@ def test_balls_and_images_are_checked() -> None:
         audit_model(Contrast(), wrong, [L2(0.5)])
 
 
+def test_an_audit_of_a_model_that_answers_nothing_finite_says_so() -> None:
+    class Silent(Contrast):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * torch.nan
+
+    with pytest.raises(ValueError, match=r"of the 40 images right: .*; 40 of its answers are not"):
+        audit_model(Silent(), DATA, [BALL])
+
+
 # --- how much it says ---------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ gradients, other losses, attacks on parts of the model.
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from morex.artifacts.findings import POINTS, Audit, AuditedAccuracy, Finding
@@ -89,8 +90,11 @@ def _right_images(model: nn.Module, images: ImageSet) -> tuple[Tensor, Tensor]:
     x, y = images.pixels(slice(None)), images.labels
     right = is_right(model, x, y)
     if not right.any():
+        with torch.no_grad():
+            odd = int((~model(x).isfinite().all(1)).sum())
         raise ValueError(
             f"the model gets none of the {len(images)} images right: there is nothing to audit"
+            + (f"; {odd} of its answers are not finite" if odd else "")
         )
     return x[right], y[right]
 
