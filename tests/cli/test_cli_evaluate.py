@@ -166,6 +166,37 @@ def test_a_stopped_evaluation_resumes(
     assert "union" in whole
 
 
+def test_rows_of_another_forward_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = """
+import torch
+from torch import nn
+
+class Always(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(192, 10)
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1)) + torch.eye(10)[{}]
+"""
+    rows = morex.run.partial_results.PartialRows
+    monkeypatch.setattr(rows, "remove", lambda self: None)
+    monkeypatch.setattr(morex.run.partial_results, "_SOON", 0.0)
+    shares = []
+    for says in (0, 7):
+        (tmp_path / "always.py").write_text(code.format(says))
+        command = ["evaluate", "always.py:Always", "--recipe", "digits", "--suite", "quick"]
+        code_, _, err = call(*command, "--examples", 50, "--out", "x.npz")
+        assert code_ == 0, err
+        shares.append(Outcomes.load(tmp_path / "x.npz").right["clean"])
+    assert not (shares[0] & shares[1]).any()
+
+
 @pytest.mark.parametrize(
     ("more", "kept"), [((), True), (("--seed", 1), False), (("--examples", 20), False)]
 )

@@ -123,7 +123,7 @@ def do_audit(
     from morex.evaluation.masking_audit import audit_model
     from morex.perturbations import L2, Linf
 
-    network, builder, weights = open_for_evaluation(request, say)
+    network, builder, identity = open_for_evaluation(request, say)
     balls = [b for b in builder.recipe.attacked().values() if isinstance(b, Linf | L2)]
     count, data = min(examples, len(builder.test_data)), builder.data.name
     say(f"{count} test images of {data}, seed {request.seed}, on {request.device}")
@@ -142,7 +142,7 @@ def do_audit(
         )
     for line in _verdict(made):
         say(line)
-    found = with_provenance(request, weights, made.content())
+    found = with_provenance(request, identity, made.content())
     if request.out:
         write_json(request.out, found)
     return found, made.passes

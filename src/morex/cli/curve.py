@@ -85,7 +85,7 @@ def measure_curve(
     from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
     from morex.evaluation.strength_curves import curve_suite
 
-    network, builder, weights = open_for_evaluation(request, say)
+    network, builder, identity = open_for_evaluation(request, say)
     known = builder.recipe.perturbations
     if name not in known:
         near = did_you_mean(name, known)
@@ -106,7 +106,7 @@ def measure_curve(
         {"factor": factor, "perturbation": strengths[row], **outcomes.accuracy(row).content()}
         for factor, row in zip(factors, outcomes.rows, strict=True)
     ]
-    found = with_provenance(request, weights, {"points": points})
+    found = with_provenance(request, identity, {"points": points})
     if request.out:
         write_json(request.out, found)
     return found

@@ -116,18 +116,18 @@ def do_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> d
     from morex.cli.evaluation_work import do_work, evaluation_work, partial_rows
     from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
 
-    network, builder, weights = open_for_evaluation(request, say)
+    network, builder, identity = open_for_evaluation(request, say)
     count, data = len(builder.test_data), builder.data.name
     say(f"{count} test images of {data}, seed {request.seed}, on {request.device}")
     work = evaluation_work(request, builder)
-    kept = partial_rows(request, network, builder, say)
+    kept = partial_rows(request, identity, builder, say)
     width = max(len(row.name) for part in work for row in part.suite)
 
     def finished(row: str, right: "BoolArray") -> None:
         say(f"{row:{width}}  {in_words(Proportion.of(right))}")
 
     outcomes = do_work(network, builder, work, request.seed, kept, finished)
-    figures = with_provenance(request, weights, _figures(request, outcomes))
+    figures = with_provenance(request, identity, _figures(request, outcomes))
     _summarise(request, outcomes, say)
     if request.out:
         outcomes.save(request.out)

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from morex.artifacts.notes import NoteBook
@@ -17,6 +16,7 @@ from morex.artifacts.statistics import BoolArray
 from morex.attacks import WorstOfDraws
 from morex.cli.load_model import EvaluationRequest
 from morex.cli.progress import progress
+from morex.core.files import digest_of
 from morex.core.stopping import kept_first
 from morex.core.threads import threads
 from morex.data import ImageSet, PublishedCorruptions
@@ -65,7 +65,7 @@ def evaluation_work(request: EvaluationRequest, builder: Builder) -> list[Work]:
 
 def partial_rows(
     request: EvaluationRequest,
-    network: nn.Module,
+    identity: Mapping[str, Any],
     builder: Builder,
     notice: Callable[[str], None],
 ) -> PartialRows | None:
@@ -73,7 +73,7 @@ def partial_rows(
     if request.out is None:
         return None
     path = request.out.with_name(request.out.name + ".partial")
-    return PartialRows(path, 30.0, notice, _settings_digest(request, network, builder))
+    return PartialRows(path, 30.0, notice, _settings_digest(request, identity, builder))
 
 
 def do_work(
@@ -148,17 +148,14 @@ def _workload(
     return load
 
 
-def _settings_digest(request: EvaluationRequest, network: nn.Module, builder: Builder) -> str:
+def _settings_digest(
+    request: EvaluationRequest, identity: Mapping[str, Any], builder: Builder
+) -> str:
     """Return a digest of everything that decides the outcomes."""
-    digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().data)
     evaluation = builder.recipe.evaluation.model_dump(mode="json")
     over = {name: described(p) for name, p in builder.recipe.perturbations.items()}
-    data = builder.test_data.fingerprint()
-    facts: list[Any] = [request.model, request.seed, evaluation, over, data]
+    facts = [request.model, dict(identity), request.seed, evaluation, over]
+    facts.append(builder.test_data.fingerprint())
     if request.corrupted:
-        files = sorted((path, path.stat()) for path in request.corrupted.glob("*.npy"))
-        facts += [(str(path), found.st_size, found.st_mtime_ns) for path, found in files]
-    digest.update(json.dumps(facts, sort_keys=True).encode())
-    return digest.hexdigest()
+        facts += [(path.name, digest_of(path)) for path in sorted(request.corrupted.glob("*.npy"))]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

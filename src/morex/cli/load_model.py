@@ -62,12 +62,12 @@ class Opened(NamedTuple):
     Attributes:
         network: the model, in evaluation mode on its device.
         builder: its data and suite.
-        weights: the checksum of its weights.
+        identity: checksums of its weights and its code.
     """
 
     network: nn.Module
     builder: Builder
-    weights: str
+    identity: Mapping[str, Any]
 
 
 def open_for_evaluation(request: EvaluationRequest, say: Callable[[str], None]) -> Opened:
@@ -97,15 +97,15 @@ def open_for_evaluation(request: EvaluationRequest, say: Callable[[str], None]) 
     _check_fits(model, builder)
     if isinstance(model, FromFactory):
         _check_foreign(model.load(request.device), builder, say)
-    return Opened(network, builder, model.digest)
+    return Opened(network, builder, model.identity)
 
 
 def with_provenance(
-    request: EvaluationRequest, weights: str, content: Mapping[str, Any]
+    request: EvaluationRequest, identity: Mapping[str, Any], content: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return results with the model, its weights, seed, hardware and versions behind them."""
     made_by = provenance(request.device).content()
-    facts = {"model": request.model, "weights": weights, "seed": request.seed}
+    facts = {"model": request.model, "weights": identity["weights"], "seed": request.seed}
     return {**facts, **made_by, **content}
 
 
