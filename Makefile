@@ -4,6 +4,7 @@
 # make docs   the documentation as a site, in site/
 # make fuzz READER=model             ten minutes of changed files for a reader, with Atheris (Linux)
 # make walk   types everything that help and documentation show, in a fresh clone
+# make faults SEED=0 TIMES=1         kills, signals and damages; their table is results/faults.md
 # make mutants PATH=src/morex/models/gates.py  the changes to a file that no test notices
 # make bench  speed and memory, as ratios; MOREX_DATA or a download for the attacks on CIFAR-10
 
@@ -12,6 +13,8 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 RUN ?= runs/digits
 BENCH ?= runs/benchmarks.json
+SEED ?= 0
+TIMES ?= 1
 
 # PATH on the command line is the file to mutate; commands are then found in the usual places.
 ifeq ($(origin PATH),command line)
@@ -19,7 +22,7 @@ MUTATED := $(PATH)
 override export PATH := $(CURDIR)/$(BIN):/usr/local/bin:/usr/bin:/bin
 endif
 
-.PHONY: demo test check docs fuzz walk mutants bench format lock clean
+.PHONY: demo test check docs fuzz faults walk mutants bench format lock clean
 
 demo: .venv/runtime
 	$(BIN)/morex run digits --out $(RUN)
@@ -48,6 +51,9 @@ fuzz: .venv/development
 # Installs anew, as a new user would; the transcript is walk.txt.
 walk:
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" bash scripts/walk.sh
+
+faults: .venv/development
+	PYTHONPATH=scripts $(BIN)/python -m faults --seed $(SEED) --times $(TIMES) --out results/faults.md
 
 mutants: .venv/development
 	$(BIN)/python scripts/mutants.py $(MUTATED) $(TESTS)

@@ -14,18 +14,25 @@ from own_code import own_recipe
 from tiny import changed, raw_recipe
 
 
-def stopped(arguments: list[object], sign: Path, number: int = signal.SIGTERM) -> tuple[int, str]:
-    """Start a command, signal it once ``sign`` exists, and return exit code and standard error."""
+def stopped(
+    arguments: list[object], sign: Path, number: int = signal.SIGTERM
+) -> tuple[int, str, float]:
+    """Start a command and signal it once ``sign`` exists.
+
+    Returns:
+        Its exit code and standard error, and when the sign was written.
+    """
     command = [sys.executable, "-m", "morex.cli", *map(str, arguments)]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ, text=True
     ) as process:
-        while not [*sign.parent.glob(sign.name)] and process.poll() is None:
+        while not (found := [*sign.parents[1].glob(f"*/{sign.name}")]) and process.poll() is None:
             time.sleep(0.01)
+        written = max((path.stat().st_mtime for path in found), default=0.0)
         time.sleep(0.3)
         process.send_signal(number)
         _, err = process.communicate()
-    return process.returncode, err
+    return process.returncode, err, written
 
 
 @pytest.fixture
@@ -43,15 +50,22 @@ def test_a_run_that_is_stopped_writes_a_checkpoint(
     jobs: int, number: int, code: int, recipe: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    options = ["--out", out, "--jobs", jobs, "--checkpoint-every", 10_000]
-    found, err = stopped(["run", recipe, *options], out / "work" / "train-*", number)
+    out.mkdir()
+    (out / ".owner.json").touch()
+    (out / "report.html").write_text("of an earlier recipe")
+    options = ["--out", out, "--jobs", jobs, "--checkpoint-every", 4]
+    found, err, before = stopped(
+        ["run", recipe, *options], out / "work" / "*" / "checkpoint", number
+    )
     assert found == code, err
     assert f"stopped by {signal.Signals(number).name}" in err
     assert "run the same command to continue" in err
     assert "Traceback" not in err
+    assert "of an earlier recipe" not in (out / "report.html").read_text()
     if jobs == 1:
         assert "in train-clean" in err
-        assert [*out.glob("work/train-clean-*/checkpoint")]
+    (checkpoint,) = out.glob("work/train-clean-*/checkpoint")
+    assert checkpoint.stat().st_mtime > before
     assert not [*out.rglob("*.part")]
 
 
@@ -60,10 +74,10 @@ def test_an_evaluation_that_is_stopped_keeps_its_rows(
 ) -> None:
     rows = {f"r{i}": {"attack": "rays", "over": "linf", "queries": 200} for i in range(2000)}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump({"name": "s", "rows": rows}))
-    out = tmp_path / "x.npz"
+    out = tmp_path / "out" / "x.npz"
     options = ["--suite", tmp_path / "s.yaml", "--examples", 20, "--out", out]
-    sign = tmp_path / "x.npz.partial"
-    code, err = stopped(["evaluate", finished.folder / "models/clean", *options], sign)
+    sign = tmp_path / "out" / "x.npz.partial"
+    code, err, _ = stopped(["evaluate", finished.folder / "models/clean", *options], sign)
     assert code == 143, err
     assert "stopped by SIGTERM; run the same command to continue" in err
     assert sign.is_file()

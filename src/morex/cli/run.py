@@ -26,7 +26,7 @@ from morex.cli.table import print_table
 
 if TYPE_CHECKING:
     from morex.recipe import Recipe
-    from morex.run import Observer
+    from morex.run import Event, Observer
 
 RunOut = Annotated[
     Path | None,
@@ -106,11 +106,20 @@ def run(
 def observing(folder: Path) -> Iterator["Observer"]:
     """Yield an observer that shows the progress of a run in ``folder`` on standard error.
 
-    If the run is stopped or fails, its report page is written with the results so far.
+    If the run is stopped or fails, its report page is written with the results so far. A page of
+    earlier results is removed once a stage starts: a run that is killed writes none.
     """
     from morex.cli.progress_lines import progress_printer
+    from morex.report.page import PAGE
+    from morex.run import Started
 
-    with report_even_if_stopped(folder), progress_printer(Console(stderr=True)) as observer:
+    with report_even_if_stopped(folder), progress_printer(Console(stderr=True)) as shown:
+
+        def observer(event: "Event") -> None:
+            if isinstance(event, Started):
+                (folder / PAGE).unlink(missing_ok=True)
+            shown(event)
+
         yield observer
 
 
