@@ -69,10 +69,11 @@ def runs(page: Path) -> bool:
 def play(page: str, folder: Path, stands_for: dict[str, Path]) -> None:
     """Do the blocks of a page in ``folder``, the current one.
 
+    A block of text after commands is what they print; before any command it is a drawing.
     ``stands_for`` has recipes to run instead of shipped ones, which would take too long.
     """
     names: dict[str, Any] = {"__name__": "page"}
-    printed: list[str] = []
+    printed: list[str] | None = None
     for block in blocks(page):
         check(block)
         if block.file:
@@ -81,7 +82,7 @@ def play(page: str, folder: Path, stands_for: dict[str, Path]) -> None:
             printed = [do(words, stands_for) for words in commands(block)]
         elif block.language == "python" and block.runs:
             exec(compile(fewer(block.content), "page", "exec"), names)
-        elif block.language == "text":
+        elif block.language == "text" and printed is not None:
             check_printed(block.content, "\n".join(printed))
 
 
