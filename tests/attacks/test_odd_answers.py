@@ -18,6 +18,7 @@ from morex.attacks import (
     DeepFool,
     ExpertTransfer,
     GateSteering,
+    InTurn,
     OfLogits,
     RayS,
     Targeted,
@@ -101,6 +102,20 @@ def test_a_watch_counts_every_image_once():
         attack(model, x, y)
     assert watch.not_finite.tolist() == [False, True, False]
     assert watch.zero.tolist() == [False, False, True]
+
+
+def test_a_watch_knows_which_images_a_part_of_a_search_gets():
+    x = torch.full((3, 3, 2, 2), 0.5)
+    x[2, 0, 0, 0] = 0
+
+    def model(z: Tensor) -> Tensor:
+        m = brightness(z.sqrt())
+        return torch.cat([m, 0.1 * m], 1)
+
+    attack = InTurn((PGD(L2(0.01), steps=2, random_start=False),))
+    with watched(x) as watch:
+        attack(model, x, torch.tensor([1, 0, 0]))  # the first image is wrong already
+    assert watch.not_finite.tolist() == [False, False, True]
 
 
 def sure_where_white(x: Tensor) -> Tensor:
