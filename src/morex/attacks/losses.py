@@ -113,7 +113,7 @@ def most_likely_wrong(logits: Tensor, y: Tensor, count: int) -> Tensor:
         return logits.scatter(1, y[:, None], -torch.inf).topk(count).indices
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OfLogits:
     """A loss that needs only the model's logits.
 
@@ -122,6 +122,10 @@ class OfLogits:
     """
 
     function: Callable[[Tensor, Tensor], Tensor] = scale_free_cross_entropy
+
+    def __repr__(self) -> str:
+        """Return the name of the function, not its address, which differs between processes."""
+        return f"OfLogits({getattr(self.function, '__name__', self.function)})"
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and their loss."""
