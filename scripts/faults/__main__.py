@@ -12,6 +12,9 @@ import torch
 
 from faults.bench import bench
 from faults.damages import Damages
+from faults.full import FullDisk
+from faults.hostile import Hostile
+from faults.inputs import BadInputs
 from faults.kills import KillsAtFiles, KillsAtRandom
 from faults.kind import Kind, Verdict
 from faults.signals import Signals
@@ -23,6 +26,9 @@ KINDS: dict[str, Kind] = {
     "kills": KillsAtRandom(),
     "signals": Signals(),
     "damages": Damages(),
+    "full": FullDisk(),
+    "hostile": Hostile(),
+    "inputs": BadInputs(),
 }
 """Every kind of fault, by the name that the command line gives it."""
 

@@ -4,9 +4,11 @@ Each line of standard input is a ``Request`` as JSON. The answers are the number
 later its exit code.
 """
 
+import errno
 import fnmatch
 import json
 import os
+import resource
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -29,6 +31,9 @@ class Request:
         file: the pattern of the file at which the process kills itself; empty if it does not.
         when: ``HALF``, ``BEFORE`` or ``AFTER``.
         nth: at which of the files that match, from 1.
+        full: whether the disk is full at that file instead.
+        seconds: after which the process is killed by SIGALRM; 0 for never.
+        gib: how much memory it may have, in GiB; 0 for any.
     """
 
     arguments: list[str]
@@ -36,6 +41,9 @@ class Request:
     file: str = ""
     when: str = AFTER
     nth: int = 1
+    full: bool = False
+    seconds: int = 0
+    gib: int = 0
 
 
 @dataclass
@@ -63,6 +71,8 @@ class _Fuse:
         def fsync(fd: int) -> None:
             path = os.readlink(f"/proc/self/fd/{fd}")
             if self.burn(path, HALF):
+                if self.request.full:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
                 os.ftruncate(fd, os.fstat(fd).st_size // 2)
                 _die()
             sync(fd)
@@ -87,6 +97,9 @@ def _command(request: Request) -> int:
 
     if request.file:
         _Fuse(request).lay()
+    if request.gib:
+        resource.setrlimit(resource.RLIMIT_AS, (request.gib * 2**30, request.gib * 2**30))
+    signal.alarm(request.seconds)
     try:
         app(request.arguments, prog_name="morex")
     except SystemExit as error:

@@ -1,35 +1,26 @@
 """Bad inputs of every kind: each must end in one clear error and exit code 2.
 
-    python scripts/bad_inputs.py              # all of them, as a table by kind
-    python scripts/bad_inputs.py --every 10   # every tenth
-
-Every input is given to the command line in a fork of this process, which may take 20 seconds and
-12 GiB. What counts as a fault: a traceback, a crash, a hang, an input that is accepted, no message.
+What counts as a fault: a traceback, a crash, a hang, an input that is accepted, no message.
 """
 
-import argparse
-import contextlib
 import io
 import json
 import os
-import resource
 import signal
-import sys
-import tempfile
-import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 from PIL import Image
 
-from morex.cli.main import main as morex
+from faults.bench import Bench, Ended
+from faults.kind import Kind, Trial, Verdict
 
-SECONDS, GIB = 20, 12
+SECONDS, GIB = 30, 12
 
 RECIPE = """
 name: tiny
@@ -184,8 +175,7 @@ DESCRIPTIONS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """One bad input: its kind, and the arguments of the command line."""
 
     kind: str
@@ -193,16 +183,18 @@ class Case:
 
 
 class Place:
-    """A folder with a recipe, a finished run, and files that are not what they should be."""
+    """A folder with a recipe, a finished run, and files that are not what they should be.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: an empty folder.
+        run: a finished run of ``RECIPE``.
+    """
+
+    def __init__(self, root: Path, run: Path) -> None:
+        self.root, self.run = root, run
         self.recipe = root / "tiny.yaml"
         self.recipe.write_text(RECIPE)
-        self.run = root / "run"
-        code, said = answer(("run", str(self.recipe), "--out", str(self.run), "--jobs", "1"), 300)
-        assert code == 0, said
-        self.model = self.run / "models" / "more"
+        self.model = run / "models" / "more"
         self.odd = [*self._odd_files()]
 
     def _odd_files(self) -> Iterator[Path]:
@@ -320,87 +312,56 @@ class Place:
             yield Case("pictures", ("plan", str(path), "--data", str(folder)))
 
 
-def answer(arguments: Sequence[str], seconds: int = SECONDS) -> tuple[int, str]:
-    """Call the command line in a fork; return exit code, negative for a signal, and text."""
-    with tempfile.TemporaryFile() as said:
-        child = os.fork()
-        if not child:
-            _call(arguments, said.fileno(), seconds)
-        _, status = os.waitpid(child, 0)
-        said.seek(0)
-        return os.waitstatus_to_exitcode(status), said.read().decode(errors="replace")
+class BadInputs(Kind):
+    """One command with something that it cannot use."""
+
+    name = "bad input"
+
+    def trials(self, draw: Random, times: int) -> Iterator[Trial]:
+        """Yield every bad input once, or 200 of them for each of ``times``."""
+        numbers = [*range(_COUNT)]
+        draw.shuffle(numbers)
+        for number in sorted(numbers[: 200 * times]):
+            yield Trial(f"bad input {number}", partial(_refused, number))
 
 
-def _call(arguments: Sequence[str], out: int, seconds: int) -> None:
-    code = 70
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    try:
-        if seconds <= SECONDS:
-            resource.setrlimit(resource.RLIMIT_AS, (GIB * 2**30, GIB * 2**30))
-        signal.alarm(seconds)
-        sys.argv = ["morex", *arguments]
-        morex()
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+_COUNT = 900
+"""So many bad inputs there are at least."""
+
+_cases: dict[Path, list[Case]] = {}
+"""Those that were made in a folder."""
 
 
-def fault(code: int, said: str) -> str:
+def _refused(number: int, bench: Bench, run: Path) -> Verdict:
+    case = _made(bench)[number]
+    ended = bench.morex([*case.arguments], seconds=SECONDS, gib=GIB)
+    words = f"morex {' '.join(argument[:60] for argument in case.arguments)}"
+    if problem := fault(ended):
+        return Verdict(False, problem, f"{words}: {ended.err}")
+    return Verdict(True, f"refused ({case.kind})")
+
+
+def _made(bench: Bench) -> list[Case]:
+    if bench.folder not in _cases:
+        root = bench.folder / "inputs"
+        root.mkdir()
+        (root / "whole.yaml").write_text(RECIPE)
+        run = root / "run"
+        bench.morex(["run", str(root / "whole.yaml"), "--out", str(run), "--jobs", "1"])
+        _cases[bench.folder] = [*Place(root, run).cases()]
+    return _cases[bench.folder]
+
+
+def fault(ended: Ended) -> str:
     """Return what is wrong with an answer; nothing if it is one clear error."""
-    if code == -signal.SIGALRM:
+    if ended.code == -signal.SIGALRM:
         return "hang"
-    if code < 0:
-        return f"crash ({signal.Signals(-code).name})"
-    if "Traceback (most recent call last)" in said:
+    if ended.code < 0:
+        return f"crash ({signal.Signals(-ended.code).name})"
+    if "Traceback (most recent call last)" in ended.err:
         return "traceback"
-    if code == 0:
+    if ended.code == 0:
         return "accepted"
-    if code != 2 or not ("error:" in said.lower() or "Usage:" in said):
-        return f"unclear (code {code})"
+    if ended.code != 2 or not ("error:" in ended.err.lower() or "Usage:" in ended.err):
+        return f"unclear (code {ended.code})"
     return ""
-
-
-def campaign(every: int = 1, first: int = 0) -> tuple[Counter[str], list[str]]:
-    """Give every ``every``-th bad input to the command line.
-
-    Returns:
-        The number of inputs by kind, and the faults.
-    """
-    os.environ |= {"OMP_NUM_THREADS": "1", "MOREX_DEVICE": "cpu", "HF_HUB_OFFLINE": "1"}
-    counts: Counter[str] = Counter()
-    faults: list[str] = []
-    with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
-        for i, case in enumerate(Place(Path(place)).cases()):
-            if i % every != first:
-                continue
-            counts[case.kind] += 1
-            if problem := fault(*(found := answer(case.arguments))):
-                words = " ".join(arg[:60] for arg in case.arguments)
-                faults.append(f"{problem}: morex {words}\n    {found[1].strip()[-300:]}")
-                print(faults[-1], flush=True)
-    return counts, faults
-
-
-def main() -> None:
-    """Do the campaign and print its table; exit with 1 if there is a fault."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--every", type=int, default=1)
-    given = parser.parse_args()
-    started = time.monotonic()
-    counts, faults = campaign(given.every)
-    for kind, count in counts.items():
-        print(f"{kind:20} {count:5}")
-    print(f"{counts.total()} bad inputs, {len(faults)} faults, {time.monotonic() - started:.0f} s")
-    raise SystemExit(bool(faults))
-
-
-if __name__ == "__main__":
-    main()
