@@ -135,8 +135,13 @@ class Answers(nn.Module):
     ],
 )
 def test_answers_must_be_finite_tensors(answer: object) -> None:
-    with pytest.raises(ForeignModelError, match="expected finite floating-point logits"):
+    expected = "expected floating-point logits|are not finite .* expected finite ones"
+    with pytest.raises(ForeignModelError, match=expected):
         check_answers(Answers(answer), pixels(), 2)
+
+
+def test_an_evaluation_counts_answers_that_are_not_finite() -> None:
+    check_answers(Answers(torch.full((5, 2), torch.nan)), pixels(), 2, finite=False)
 
 
 class Threshold(nn.Module):

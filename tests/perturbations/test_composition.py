@@ -384,4 +384,5 @@ def test_a_network_may_learn_from_a_composition_that_draws(tmp_path: Path) -> No
     recipe = parse_recipe(changed(drawing, "models.clean.against", "both"))
     builder = Builder.open(recipe, torch.device("cpu"))
     (member,) = builder.objective(phase(recipe, "clean")).members
-    assert member == SearchAround(recipe.perturbations["both"], PGD(Linf(16 / 255), steps=2))
+    search = SearchAround(recipe.perturbations["both"], PGD(Linf(16 / 255), steps=2))
+    assert member == search.by_loss()

@@ -53,7 +53,8 @@ def _check_file(path: Path) -> None:
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise DataError(f"there is no such file{near_file(path)}; correct the path") from None
+        near = near_file(path) or "; correct the path"
+        raise DataError(f"there is no such file{near}") from None
     except OSError as error:
         raise DataError(f"the file cannot be read ({reason(error)}); correct the path") from None
     if stat.S_ISDIR(found.st_mode):

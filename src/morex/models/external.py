@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from morex.core.near import hint
 from morex.core.number_checks import check_numbers
+from morex.core.units import with_article
 from morex.core.user_code import UserCodeError, absolute, called, object_named
 from morex.models.hub import on_hub
 
@@ -197,8 +198,15 @@ class _Called(nn.Module):
         return self.function(x)
 
 
-def check_answers(model: nn.Module, x: Tensor, classes: int) -> None:
-    """Raise ``ForeignModelError`` unless the model gives a finite logit per class and image."""
+def check_answers(model: nn.Module, x: Tensor, classes: int, *, finite: bool = True) -> None:
+    """Raise ``ForeignModelError`` unless the model gives a logit per class and image.
+
+    Args:
+        model: the model.
+        x: some images.
+        classes: the number of classes.
+        finite: whether the logits have to be finite.
+    """
     try:
         with torch.no_grad():
             logits: Any = model(x)
@@ -212,11 +220,13 @@ def check_answers(model: nn.Module, x: Tensor, classes: int) -> None:
             f"the model returned {shape or type(logits).__name__} for {len(x)} images of {classes} "
             "classes; expected one logit for each image and class"
         )
-    if not (torch.is_tensor(logits) and logits.is_floating_point() and logits.isfinite().all()):
-        kind = logits.dtype if torch.is_tensor(logits) else f"a {type(logits).__name__}"
+    if not (torch.is_tensor(logits) and logits.is_floating_point()):
+        kind = logits.dtype if torch.is_tensor(logits) else with_article(type(logits).__name__)
+        raise ForeignModelError(f"the model returned {kind}; expected floating-point logits")
+    if finite and not logits.isfinite().all():
         raise ForeignModelError(
-            f"the model returned {kind} with other values than finite numbers for images in "
-            "[0, 1]; expected finite floating-point logits"
+            "the model returned logits that are not finite for images in [0, 1]; expected finite "
+            "ones"
         )
 
 
