@@ -48,8 +48,8 @@ class KillsAtRandom(Kind):
     name = "kill at any moment"
 
     def trials(self, draw: Random, times: int) -> Iterator[Trial]:
-        """Yield ten times ``times`` trials; every fifth has two jobs."""
-        for i in range(10 * times):
+        """Yield twenty times ``times`` trials; every fifth has two jobs."""
+        for i in range(20 * times):
             jobs = 2 if i % 5 == 4 else 1
             share = draw.uniform(0.0, 1.0)
             yield Trial(f"after {share:.0%}, {jobs} jobs", partial(_kill_after, share, jobs))
