@@ -318,10 +318,10 @@ class BadInputs(Kind):
     name = "bad input"
 
     def trials(self, draw: Random, times: int) -> Iterator[Trial]:
-        """Yield every bad input once, or 200 of them for each of ``times``."""
+        """Yield every bad input once, or 300 of them for each of ``times``."""
         numbers = [*range(_COUNT)]
         draw.shuffle(numbers)
-        for number in sorted(numbers[: 200 * times]):
+        for number in sorted(numbers[: 300 * times]):
             yield Trial(f"bad input {number}", partial(_refused, number))
 
 
