@@ -325,8 +325,8 @@ class BadInputs(Kind):
             yield Trial(f"bad input {number}", partial(_refused, number))
 
 
-_COUNT = 900
-"""So many bad inputs there are at least."""
+_COUNT = 1010
+"""How many bad inputs there are."""
 
 _cases: dict[Path, list[Case]] = {}
 """Those that were made in a folder."""
@@ -349,6 +349,7 @@ def _made(bench: Bench) -> list[Case]:
         run = root / "run"
         bench.morex(["run", str(root / "whole.yaml"), "--out", str(run), "--jobs", "1"])
         _cases[bench.folder] = [*Place(root, run).cases()]
+        assert len(_cases[bench.folder]) == _COUNT
     return _cases[bench.folder]
 
 

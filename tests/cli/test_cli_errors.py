@@ -42,6 +42,7 @@ from morex.cli.main import with_plain_errors
         (["evaluate", "cifar10-small", "--mean", "0.5"], "cifar10-small is a saved model"),
         (["evaluate", "cifar10-small", "--input-range", "0..255"], "is a saved model"),
         (["evaluate", "cifar10-small", "--suite", ""], "no suite ''"),
+        (["evaluate", "cifar10-small", "--recipe", ""], "no recipe ''"),
         (["table", "their", "--suite", ""], "--suite '': expected the name of a suite"),
         (["compare", "/dev/zero", "/dev/zero"], "/dev/zero: this is no regular file"),
         (["run", "/dev/zero"], "neither a file nor one of the shipped recipes"),

@@ -116,7 +116,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
     """Return the recipe to evaluate with, changed as the request asks."""
-    recipe = load_recipe(request.recipe) if request.recipe else _own_recipe(model)
+    recipe = _own_recipe(model) if request.recipe is None else load_recipe(request.recipe)
     data = {"folder": str(request.folder)} if request.folder else {}
     evaluation: dict[str, Any] = {"examples": request.examples} if request.examples else {}
     if request.suite is not None:
