@@ -538,3 +538,10 @@ def test_overrides_do_not_go_through_values() -> None:
 def test_a_misspelt_override_is_an_unknown_key() -> None:
     with pytest.raises(RecipeError, match=r"training\.epoch: unknown key"):
         load_recipe("digits", ["training.epoch=3"])
+
+
+@pytest.mark.parametrize("pair", [["0. 0"], [], [0]])
+def test_a_part_of_a_list_that_is_missing_is_named(pair: list[Any]) -> None:
+    raw = changed(raw_recipe("clean"), "training.schedule", [pair, [1, 0]])
+    with pytest.raises(RecipeError, match=r"training\.schedule\.0\.\d: is missing"):
+        parse_recipe(raw)

@@ -43,7 +43,7 @@ def _path(problem: Any, content: Any) -> list[str]:
     path: list[str] = []
     for position, key in enumerate(problem["loc"]):
         inside = isinstance(content, dict) and key in content
-        inside = inside or (isinstance(content, list) and isinstance(key, int))
+        inside = inside or (isinstance(content, list) and key in range(len(content)))
         if inside:
             content = content[key]
         is_missing_key = problem["type"] == "missing" and position == len(problem["loc"]) - 1
