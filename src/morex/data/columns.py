@@ -1,12 +1,12 @@
 """Which columns of a parquet file hold the images and the labels."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from morex.core.near import did_you_mean
+from morex.core.strict_json import parse_json
 from morex.data.errors import DataError
 
 
@@ -90,7 +90,7 @@ def _unique(path: Path, schema: Any, name: str) -> str:
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """Return the hub's description of every column; empty if there is none that can be read."""
     try:
-        hub = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        hub = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))
     except ValueError:  # neither JSON nor text
         return {}
     features = _object(_object(_object(hub).get("info")).get("features"))
