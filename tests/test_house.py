@@ -12,7 +12,7 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "src" / "morex"
 SOURCES = sorted(HOUSE.rglob("*.py"))
-ROOMS, LINES, BODY = 12, 350, 40
+ROOMS, LINES, BODY = 13, 350, 40
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
