@@ -10,8 +10,10 @@ from tiny import changed, raw_recipe, tiny
 
 from morex.perturbations import L2, Fog, Linf
 from morex.recipe import RecipeError, load_recipe, parse_recipe, shipped_recipes, slug
+from morex.recipe.keys import as_json
 from morex.recipe.lineage import expert_for, right_choices
 from morex.recipe.models import MixtureModel, NetworkModel
+from morex.training.config import TrainingConfig
 
 
 def mistakes(raw: dict[str, Any]) -> list[str]:
@@ -545,3 +547,19 @@ def test_a_part_of_a_list_that_is_missing_is_named(pair: list[Any]) -> None:
     raw = changed(raw_recipe("clean"), "training.schedule", [pair, [1, 0]])
     with pytest.raises(RecipeError, match=r"training\.schedule\.0\.\d: is missing"):
         parse_recipe(raw)
+
+
+# --- what is in the key of a stage
+
+
+def test_settings_that_came_later_are_in_a_key_only_where_they_are_set() -> None:
+    since = {"nesterov": True, "label_smoothing": 0.1}
+    first = {
+        *("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay"),
+        *("schedule", "clip_norm", "average", "precision", "validate_every"),
+    }
+    assert as_json(TrainingConfig()).keys() == first
+    for name, value in since.items():
+        settings = TrainingConfig(**{name: value})  # type: ignore[arg-type]
+        assert as_json(settings) == as_json(TrainingConfig()) | {name: value}
+    assert {field.name for field in dataclasses.fields(TrainingConfig)} == first | since.keys()

@@ -49,6 +49,22 @@ def test_the_class_of_an_image_is_taught_with_the_mean_cross_entropy():
     assert criterion.parameters(model) == []
 
 
+def test_smoothed_labels_give_every_class_its_share_of_the_loss():
+    model = Scores(2.0, 0.0, -1.0)
+    # logits (2, 0, -1) with label 0 and (1, 0, -1/2) with label 1, minus their mean
+    spread = (log(ONE) - 1 / 3 + log(TWO) - 1 / 6) / 2
+    plain = (-2 + log(ONE) + log(TWO)) / 2
+    smoothed = ClassOfImage().smoothed(0.3)
+    assert smoothed.loss(model, BATCH).item() == pytest.approx(0.7 * plain + 0.3 * spread)
+    assert smoothed.hits(model, BATCH).tolist() == [True, False]
+    assert ClassOfImage(0.3).smoothed(0.1) == ClassOfImage(0.3)  # what it has is more specific
+
+
+def test_the_warm_up_of_a_gate_has_no_labels_to_smooth():
+    for criterion in (ExpertForMember(((0,), (1, 2))), NewExperts(((0,), (1,)))):
+        assert criterion.smoothed(0.3) is criterion
+
+
 class Fixed(nn.Module):
     """Fixed logits."""
 

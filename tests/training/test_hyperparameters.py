@@ -86,6 +86,13 @@ def test_momentum_adds_up_what_came_before() -> None:
     assert found == pytest.approx([1 - 3 * way, -2 + 4 * way])
 
 
+def test_nesterov_steps_look_ahead_along_the_velocity() -> None:
+    speeds = (1.5, 1.75, 1.875, 1.9375)  # v <- v / 2 + 1, and the step is 1 + v / 2
+    way = 0.5 * sum(f * v for f, v in zip(FACTORS, speeds, strict=True))
+    found = descended(Slope((3, -4)), momentum=0.5, nesterov=True)
+    assert found == pytest.approx([1 - 3 * way, -2 + 4 * way])
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_weight_decay_shrinks_the_weights_in_proportion_to_the_rate(optimizer: str) -> None:
     left = math.prod(1 - 0.5 * f * 0.2 for f in FACTORS)  # 0.82
@@ -119,6 +126,28 @@ def test_averaged_weights_are_validated_and_returned_and_do_not_change_the_steps
         expected.append(pytest.approx(average))
     assert criterion.judged == expected
     assert found == expected[-1]
+
+
+def test_the_loss_of_a_training_has_smoothed_labels_and_its_validation_plain_ones(
+    few: TrainingData,
+) -> None:
+    """One step on all images at a rate of nearly 0: the history's loss is that of the start."""
+
+    def first(label_smoothing: float) -> dict[str, Any]:
+        size = len(few.train)
+        settings = config(
+            epochs=1, batch_size=size, learning_rate=1e-9, label_smoothing=label_smoothing
+        )
+        data = replace(few, augment=Augment())
+        return train(Small(), Single((CLEAN,)), data, settings).history[0]
+
+    plain, smoothed = first(0.0), first(0.25)
+    with torch.no_grad():
+        logs = Small().train()(few.train.pixels(slice(None))).log_softmax(1)
+    spread = -logs.mean().item()  # over all images and classes
+    assert plain["loss"] != pytest.approx(spread, rel=1e-2)
+    assert smoothed["loss"] == pytest.approx(0.75 * plain["loss"] + 0.25 * spread, rel=1e-4)
+    assert smoothed["validation"] == plain["validation"]
 
 
 # --- with a network
@@ -207,6 +236,9 @@ def test_a_schedule_may_jump() -> None:
         ({"learning_rate": math.nan}, "learning_rate must be a finite number, got nan"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\).*got 1\.0"),
         ({"weight_decay": -0.1}, r"weight_decay at least 0, got 0\.9 and -0\.1"),
+        ({"momentum": 0.0, "nesterov": True}, "nesterov needs a momentum above 0, got 0"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1\.0"),
+        ({"label_smoothing": -0.1}, r"label_smoothing must be in \[0, 1\), got -0\.1"),
         ({"clip_norm": 0.0}, "clip_norm must be positive, got 0.0"),
         ({"average": 1.0}, r"average must be in \(0, 1\), got 1\.0"),
         ({"schedule": ()}, "schedule must go from 0 to 1"),

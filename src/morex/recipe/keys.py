@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Any
 
@@ -48,6 +48,14 @@ def key_part(section: BaseModel, always: Collection[str] = ()) -> dict[str, Any]
     return part
 
 
+_CAME_LATER = ("nesterov", "label_smoothing")
+"""Fields of a training that are in the key only where they differ from their default."""
+
+
 def as_json(config: TrainingConfig) -> Any:
-    """Return how a model is trained as JSON values."""
-    return json.loads(json.dumps(asdict(config)))
+    """Return what the settings of a training add to the key of a stage, as JSON values."""
+    part = json.loads(json.dumps(asdict(config)))
+    for field in fields(config):
+        if field.name in _CAME_LATER and part[field.name] == field.default:
+            del part[field.name]
+    return part

@@ -18,10 +18,15 @@ class TrainingConfig:
         optimizer: SGD with momentum, or AdamW.
         learning_rate: the largest learning rate.
         momentum: the momentum of SGD.
+        nesterov: whether SGD steps along the gradient plus momentum times the velocity (Nesterov).
         weight_decay: the weight decay of either optimizer.
         schedule: points (share of the training done, factor on the learning rate), from 0 to 1,
             with straight lines between them. The default is the paper's: it rises until 40%, falls
             to a twentieth at 80%, and to zero at the end.
+        label_smoothing: the share of each label that is spread evenly over all classes, in the loss
+            of the training only: attacks and validation use plain labels, and so does the warm-up
+            of a gate, which may have several right answers. It is meant for networks trained for
+            many epochs; a mixture weights logits, which smoothing makes less sure.
         clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
         average: decay per step of an exponential moving average of the weights (EMA); if it is
             set, the averaged weights are validated and kept.
@@ -41,8 +46,10 @@ class TrainingConfig:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
+    nesterov: bool = False
     weight_decay: float = 5e-4
     schedule: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
+    label_smoothing: float = 0.0
     clip_norm: float | None = None
     average: float | None = None
     precision: Precision = "auto"
@@ -60,18 +67,26 @@ class TrainingConfig:
             object.__setattr__(self, "epochs", int(self.epochs))
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        self._check_shares()
+        times = [at for at, _ in self.schedule]
+        if not times or times[0] != 0 or times[-1] != 1 or times != sorted(times):
+            raise ValueError(f"schedule must go from 0 to 1 in order, got {self.schedule}")
+
+    def _check_shares(self) -> None:
+        """Check the numbers that have a range other than "positive"."""
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
             raise ValueError(
                 "momentum must be in [0, 1) and weight_decay at least 0, got "
                 f"{self.momentum} and {self.weight_decay}"
             )
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0, got 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
         if self.average is not None and not 0 < self.average < 1:
             raise ValueError(f"average must be in (0, 1), got {self.average}")
-        times = [at for at, _ in self.schedule]
-        if not times or times[0] != 0 or times[-1] != 1 or times != sorted(times):
-            raise ValueError(f"schedule must go from 0 to 1 in order, got {self.schedule}")
 
     def steps(self, examples: int) -> int:
         """Return the number of steps on ``examples`` images; 0 if they do not fill a batch."""

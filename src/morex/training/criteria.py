@@ -1,7 +1,7 @@
 """Criteria: what a training step teaches, and which parameters learn it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -32,17 +32,30 @@ class Criterion(ABC):
         logits, right = self.answers(model, batch)
         return F.cross_entropy(logits.float(), right)
 
+    def smoothed(self, share: float) -> "Criterion":
+        """Return the criterion with labels smoothed by ``share``; here itself, as it has none."""
+        return self
+
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return where the model gives the right answer, (N,) of bool."""
         logits, right = self.answers(model, batch)
         return ~fooled(logits, right)
 
 
+@dataclass(frozen=True)
 class ClassOfImage(Criterion):
     """Name the class of the image: all parameters that are not frozen learn.
 
-    In a mixture these are the gate and the last layers of the experts.
+    In a mixture these are the gate and the last layers of the experts. With smoothed labels
+    (Szegedy et al. 2016, section 7) the loss over K classes is
+
+        (1 - s) * -log p_y  +  s * mean_k -log p_k    s = label_smoothing
+
+    Args:
+        label_smoothing: the share of each label that is spread evenly over all classes, in [0, 1).
     """
+
+    label_smoothing: float = 0.0
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return all parameters that are not frozen."""
@@ -51,6 +64,15 @@ class ClassOfImage(Criterion):
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the model's logits and the labels."""
         return model(batch.x), batch.y
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy with smoothed labels, a scalar in float32."""
+        logits, right = self.answers(model, batch)
+        return F.cross_entropy(logits.float(), right, label_smoothing=self.label_smoothing)
+
+    def smoothed(self, share: float) -> "ClassOfImage":
+        """Return the criterion with labels smoothed by ``share``; itself if they are already."""
+        return self if self.label_smoothing else replace(self, label_smoothing=share)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ class Training:
         seed: int,
         name: str,
     ) -> None:
-        self.model, self.objective, self.criterion = model, objective, criterion
+        self.model, self.objective = model, objective
+        self.criterion = criterion.smoothed(config.label_smoothing)
         self.config, self.name = config, name
         self._fingerprint = partial(
             fingerprint, model, objective, criterion, data, config, seed=seed, name=name

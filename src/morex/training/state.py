@@ -194,6 +194,7 @@ def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.
         config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        nesterov=config.nesterov,
     )
 
 
