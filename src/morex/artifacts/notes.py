@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-What = Literal["answers not finite", "gradients not finite", "gradients zero"]
+What = Literal[
+    "answers not finite", "gradients not finite", "gradients zero", "fooled in bfloat16 only"
+]
 
 SENTENCES: dict[str, str] = {
     "answers not finite": "the answers to {} of {} images were not finite; they count as wrong",
@@ -18,6 +20,8 @@ SENTENCES: dict[str, str] = {
     "gradients zero": "the gradient of the loss was zero on {} of {} images, so the search was "
     "blind there; use attacks without gradients, or a loss that does not depend on the scale of "
     "the logits, such as the margin",
+    "fooled in bfloat16 only": "the search in bfloat16 fooled only the rounded model on {} of {} "
+    "images; these were attacked again in float32",
 }
 """What each kind of note says, with the number of images and of all images."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from morex.artifacts.schema import Schema
 from morex.core.plain import first_difference
@@ -15,6 +15,8 @@ class Origin(Schema):
         attack: the attack with all its parameters, as plain values.
         seed: of the random draws.
         batch_size: images attacked at a time, on which random draws depend.
+        search_precision: number format in which the attack saw the model, ``fp32`` or ``bf16``.
+            What it found was judged in float32.
         images: digests of the first images and their labels, by their number: 1, 2, 4, ..., and all
             of the row. So rows that cover different numbers of images can be compared.
     """
@@ -22,6 +24,7 @@ class Origin(Schema):
     attack: Any
     seed: int
     batch_size: int
+    search_precision: Literal["fp32", "bf16"] = "fp32"
     images: dict[int, str]
 
 
@@ -34,7 +37,7 @@ class Difference:
     """The first thing in which two rows of the same name differ.
 
     Attributes:
-        what: ``images``, ``attack``, ``seed`` or ``batch_size``.
+        what: ``images``, ``attack``, ``seed``, ``batch_size`` or ``search_precision``.
         words: a clause that says what differs.
     """
 
@@ -53,7 +56,7 @@ def differences(first: Origin, second: Origin) -> list[Difference]:
         found.append(
             Difference("attack", f"{place or 'the attack'} is {_short(a)} and {_short(b)}")
         )
-    for what in ("seed", "batch_size"):
+    for what in ("seed", "batch_size", "search_precision"):
         a, b = getattr(first, what), getattr(second, what)
         if a != b:
             found.append(Difference(what, f"{what} is {a} and {b}"))

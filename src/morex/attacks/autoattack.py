@@ -88,6 +88,11 @@ class AutoAttack(Attack):
         }
         return sum((costs[name] for name in self.attacks), Passes())
 
+    @property
+    def needs_float32(self) -> bool:
+        """True: its published figures are those of float32, and FAB measures small distances."""
+        return True
+
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image."""
         if not len(x):

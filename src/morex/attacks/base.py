@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.anomaly_mode import set_detect_anomaly
 
-from morex.core.precision import exact_settings, ordinary
+from morex.core.precision import Precision, autocast, exact_settings, ordinary
 from morex.core.seeding import generator_for
 from morex.models.conv_bn import ConvNorm
 from morex.models.gates import ExtendedGate
@@ -56,6 +56,16 @@ class Attack(ABC):
     def passes(self) -> Passes:
         """The highest cost per example."""
 
+    @property
+    def needs_float32(self) -> bool:
+        """Whether the search must see answers in float32, not in bfloat16.
+
+        That is so for attacks with a published protocol, and for those that draw or enumerate: an
+        evaluation repeats a search in float32 where it fooled only the rounded model, and draws for
+        some images of a batch would be other draws.
+        """
+        return False
+
     def by_loss(self) -> "Attack":
         """Return the attack that maximises the loss, whether the decision is wrong or not."""
         return self
@@ -68,7 +78,13 @@ class Attack(ABC):
         """
 
     def __call__(
-        self, model: Model, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        precision: Precision = "fp32",
     ) -> Tensor:
         """Attack ``model`` on ``x`` and return x', (N, C, H, W) in [0, 1].
 
@@ -82,6 +98,8 @@ class Attack(ABC):
             y: true labels, (N,), int64, each below K.
             generator: source of randomness, on the device of ``x``; by default one with a fixed
                 seed.
+            precision: number format of the passes through the model. With ``bf16`` an image may
+                fool the rounded model only, so judge the result in float32.
 
         Raises:
             ValueError: if ``x`` is not a float batch in [0, 1], ``y`` does not fit it, the model
@@ -95,7 +113,8 @@ class Attack(ABC):
             generator = generator_for(0, type(self).__name__, device=x.device)
         with exact_settings(x.device), set_detect_anomaly(False), frozen(model):
             x, y = ordinary(x).detach(), ordinary(y)
-            return self.search(on_copies(model), x, y, generator).detach()
+            with autocast(precision, x.device):
+                return self.search(on_copies(model), x, y, generator).detach()
 
 
 def check_batch(x: Tensor, y: Tensor) -> None:

@@ -41,6 +41,11 @@ class SearchAround(Attack):
         """The cost of the attack."""
         return self.attack.passes
 
+    @property
+    def needs_float32(self) -> bool:
+        """Whether the search in the ball needs float32."""
+        return self.attack.needs_float32
+
     def by_loss(self) -> "SearchAround":
         """Return the same for the search of the ball."""
         return replace(self, attack=self.attack.by_loss())

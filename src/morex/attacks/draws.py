@@ -58,6 +58,11 @@ class WorstOfDraws(Attack):
         return replace(self, goal="loss")
 
     @property
+    def needs_float32(self) -> bool:
+        """True: its draws are not repeated on a part of a batch."""
+        return True
+
+    @property
     def passes(self) -> Passes:
         """One forward pass per draw, and none for a single draw."""
         return Passes(forward=self.draws if self.draws > 1 else 0)
@@ -107,6 +112,11 @@ class WorstOfStrengths(Attack):
             )
 
     @property
+    def needs_float32(self) -> bool:
+        """True: its draws are not repeated on a part of a batch."""
+        return True
+
+    @property
     def passes(self) -> Passes:
         """One decision on the image itself and one on every draw."""
         return Passes(forward=1 + self.draws * len(self.strengths))
@@ -151,6 +161,11 @@ class GridSearch(Attack):
             raise ValueError(f"GridSearch needs points >= 2, got {self.points}")
 
     @property
+    def needs_float32(self) -> bool:
+        """True: the transform is computed beside the model."""
+        return True
+
+    @property
     def passes(self) -> Passes:
         """One decision on the image itself and one on every point of the grid."""
         return Passes(forward=1 + self.points**self.perturbation.parameters)
@@ -190,6 +205,11 @@ class RandomNoise(Attack):
         check_numbers(self)
         if self.draws < 1:
             raise ValueError(f"RandomNoise needs draws >= 1, got {self.draws}")
+
+    @property
+    def needs_float32(self) -> bool:
+        """True: its draws are not repeated on a part of a batch."""
+        return True
 
     @property
     def passes(self) -> Passes:

@@ -73,6 +73,11 @@ class InTurn(Attack):
         decisions = Passes(forward=1 + len(self.attacks))
         return sum((attack.passes for attack in self.attacks), decisions)
 
+    @property
+    def needs_float32(self) -> bool:
+        """Whether one of the attacks needs float32."""
+        return any(attack.needs_float32 for attack in self.attacks)
+
     def by_loss(self) -> "InTurn":
         """Return the same for every attack."""
         return InTurn(tuple(attack.by_loss() for attack in self.attacks))

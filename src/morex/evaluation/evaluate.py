@@ -6,9 +6,7 @@ it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +16,14 @@ from morex.artifacts.notes import NoteBook, What
 from morex.artifacts.origins import Origin
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
-from morex.attacks import Model, SearchAround, fooled, frozen
-from morex.attacks.gradients import Watch, watched
+from morex.attacks import Model, frozen
 from morex.core.plain import plain
-from morex.core.precision import exact_settings
-from morex.core.seeding import generator_for
+from morex.core.precision import Precision, exact_settings, resolved
 from morex.core.threads import threads_for
 from morex.data import ImageSet
 from morex.data.given import Given, images_for
-from morex.evaluation.feasibility import balls_of, check_feasible
+from morex.evaluation.attacked import Answers, Attacked, Settings, attacked
+from morex.evaluation.feasibility import balls_of
 from morex.evaluation.suite import Row, Suite, table1
 
 
@@ -37,6 +34,7 @@ def evaluate(
     *,
     seed: int = 0,
     batch_size: int = 256,
+    search_precision: Precision = "fp32",
     done: Mapping[str, BoolArray] | None = None,
     keep: Callable[[str, BoolArray], None] | None = None,
     notes: NoteBook | None = None,
@@ -57,6 +55,10 @@ def evaluate(
         suite: the attacks; ``table1()`` by default.
         seed: of all random draws; transforms get the same draws for every model.
         batch_size: images attacked at a time; random draws depend on it.
+        search_precision: number format in which attacks see the model: ``fp32``, ``bf16``, or
+            ``auto``, which is bf16 where the device is fast at it. What an attack finds is judged
+            in float32. An image that fools only the rounded model is attacked again in float32.
+            AutoAttack, draws and grids always search in float32.
         done: results of an earlier, interrupted evaluation, by row: what ``keep`` got last.
         keep: called after every batch with the name of the row and its results so far, which cover
             its first examples and finally all of them.
@@ -65,9 +67,9 @@ def evaluate(
 
     Returns:
         One boolean per row and example: True where the model is right. With them is what decided
-        them apart from the model: digests of the images, the attack, ``seed`` and ``batch_size``.
-        Notes say on how many images of a row an answer was not finite, and a gradient was not
-        finite or zero.
+        them apart from the model: digests of the images, the attack, ``seed``,
+        ``batch_size`` and ``search_precision``. Notes say on how many images of a row an answer was
+        not finite, a gradient was not finite or zero, and a second search was needed.
 
     Raises:
         ValueError: if the data cannot be used, ``batch_size`` is below 1, the model returns no
@@ -86,33 +88,34 @@ def evaluate(
     Outcomes({row.name: np.ones(1, np.bool_) for row in suite})
     right, book = dict(done or {}), NoteBook() if notes is None else notes
     _check_done(right, suite, len(data))
+    settings = Settings(seed, batch_size, resolved(search_precision, data.device))
     batch = (batch_size, *data.shape)
     with threads_for(model, batch, data.device), exact_settings(data.device), frozen(model):
-        clean = _Answers.on(model, data, batch_size)
+        clean = Answers.on(model, data, batch_size)
         for row in suite:
             known = right.get(row.name, np.zeros(0, np.bool_))
-            for so_far in _attacked(model, data, row, clean, known, seed, batch_size, book):
+            for so_far in _attacked(model, data, row, clean, known, settings, book):
                 right[row.name] = so_far
                 if keep:
                     keep(row.name, so_far)
-    origins = _origins(data, suite, seed, batch_size)
+    origins = _origins(data, suite, settings)
     names = [row.name for row in suite]
     return Outcomes({name: right[name] for name in names}, origins, book.on(names))
 
 
-def _origins(data: ImageSet, suite: Suite, seed: int, batch_size: int) -> dict[str, Origin]:
+def _origins(data: ImageSet, suite: Suite, settings: Settings) -> dict[str, Origin]:
     """Return what decides each row apart from the model."""
     counts = {row.count(len(data)) for row in suite}
     digests = {count: data.digests(count) for count in counts}
-    return {
-        row.name: Origin(
-            attack=plain(row.attack),
-            seed=seed,
-            batch_size=batch_size,
-            images=digests[row.count(len(data))],
-        )
-        for row in suite
-    }
+    return {row.name: _origin(row, settings, digests[row.count(len(data))]) for row in suite}
+
+
+def _origin(row: Row, settings: Settings, images: dict[int, str]) -> Origin:
+    """Return what decides a row apart from the model; float32 is not written down."""
+    how: dict[str, Any] = {"seed": settings.seed, "batch_size": settings.batch_size}
+    if (precision := settings.searched_in(row.attack)) != "fp32":
+        how["search_precision"] = precision
+    return Origin(attack=plain(row.attack), images=images, **how)
 
 
 def _check_done(done: Mapping[str, BoolArray], suite: Suite, images: int) -> None:
@@ -127,37 +130,10 @@ def _check_done(done: Mapping[str, BoolArray], suite: Suite, images: int) -> Non
             )
 
 
-@dataclass(frozen=True)
-class _Answers:
-    """Where a model is right, and where its answer is finite, (N,) of bool."""
-
-    right: Tensor
-    finite: Tensor
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, model: Model, x: Tensor, y: Tensor) -> Self:
-        """Ask for the answers to some images."""
-        logits = model(x)
-        return cls(~fooled(logits, y), logits.isfinite().all(1))
-
-    @classmethod
-    def on(cls, model: Model, data: ImageSet, batch_size: int) -> Self:
-        """Ask for the answers to all images as they are."""
-        starts = range(0, len(data), batch_size)
-        rows = [slice(start, start + batch_size) for start in starts]
-        parts = [cls.of(model, data.pixels(r), data.labels[r]) for r in rows]
-        return cls(torch.cat([p.right for p in parts]), torch.cat([p.finite for p in parts]))
-
-    def and_on(self, other: Self) -> Self:
-        """Return where both are right, and both are finite."""
-        return type(self)(self.right & other.right, self.finite & other.finite)
-
-
 class _Seen:
     """What is seen in a row: where the model is right, and what is worth a note, (n,) of bool."""
 
-    def __init__(self, clean: _Answers, n: int, known: BoolArray, in_balls: bool) -> None:
+    def __init__(self, clean: Answers, n: int, known: BoolArray, in_balls: bool) -> None:
         self.start = len(known)
         self.right = clean.right[:n].clone()
         self.right[: self.start] = torch.tensor(known, device=self.right.device)
@@ -167,14 +143,16 @@ class _Seen:
             "answers not finite": odd,
             "gradients not finite": torch.zeros_like(odd),
             "gradients zero": torch.zeros_like(odd),
+            "fooled in bfloat16 only": torch.zeros_like(odd),
         }
 
-    def add(self, rows: Tensor, answers: _Answers, watch: Watch) -> None:
+    def add(self, rows: Tensor, found: Attacked) -> None:
         """Add what was seen of some images."""
-        self.right[rows] = answers.right
-        self.noticed["answers not finite"][rows] = ~answers.finite
-        self.noticed["gradients not finite"][rows] = watch.not_finite
-        self.noticed["gradients zero"][rows] = watch.zero
+        self.right[rows] = found.answers.right
+        self.noticed["answers not finite"][rows] = ~found.answers.finite
+        self.noticed["gradients not finite"][rows] = found.watch.not_finite
+        self.noticed["gradients zero"][rows] = found.watch.zero
+        self.noticed["fooled in bfloat16 only"][rows] = found.again
 
     def counts(self, end: int) -> dict[What, int]:
         """Return on how many images before ``end``, which were not known before, it was noticed."""
@@ -185,10 +163,9 @@ def _attacked(
     model: Model,
     data: ImageSet,
     row: Row,
-    clean: _Answers,
+    clean: Answers,
     known: BoolArray,
-    seed: int,
-    batch_size: int,
+    settings: Settings,
     book: NoteBook,
 ) -> Iterator[BoolArray]:
     """Attack the remaining batches; after each one, yield where the model is right so far."""
@@ -196,8 +173,7 @@ def _attacked(
     balls = balls_of(row.attack.perturbation)
     seen = _Seen(clean, n, known, bool(balls))
     every = torch.arange(n, device=data.device)
-    attacked = every[clean.right[:n]] if balls else every
-    batches = torch.split(attacked, batch_size)
+    batches = torch.split(every[clean.right[:n]] if balls else every, settings.batch_size)
     # a batch covers all images up to the first one of the next batch
     ends = [*(int(following[0]) for following in batches[1:]), n]
     before = {what: book.count(row.name, what) for what in seen.noticed}
@@ -205,43 +181,8 @@ def _attacked(
         if end <= len(known):
             continue
         if len(rows):  # else no image is left to attack; some models cannot take an empty batch
-            _attack(model, data, row, rows, seen, seed, batch)
+            seen.add(rows, attacked(model, data, row, rows, settings, batch))
         for what, count in seen.counts(end).items():
             book.write(row.name, what, before[what] + count, n)
         so_far: BoolArray = seen.right[:end].cpu().numpy()
         yield so_far
-
-
-def _attack(
-    model: Model,
-    data: ImageSet,
-    row: Row,
-    rows: Tensor,
-    seen: _Seen,
-    seed: int,
-    batch: int,
-) -> None:
-    """Attack one batch and add what is seen; its number decides the random draws."""
-    x, y = data.pixels(rows), data.labels[rows]
-    draw = partial(generator_for, seed, "evaluation", row.name, batch, device=data.device)
-    with watched(x) as watch:
-        moved = row.attack(model, x, y, generator=draw())
-    # pixels are read again: the attack may have changed the images that it was given
-    seen.add(rows, _judged(model, row, data.pixels(rows), y, moved, draw()), watch)
-
-
-def _judged(
-    model: Model, row: Row, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
-) -> _Answers:
-    """Check x' and return the model's answers to it.
-
-    In a composition the centre of the ball is the transformed x, drawn again from a generator equal
-    to the attack's. The centre is in the ball too, so the model must be right about it as well.
-    """
-    attack = row.attack
-    if not isinstance(attack, SearchAround):
-        check_feasible(attack.perturbation, x, moved, row.name)
-        return _Answers.of(model, moved, y)
-    centres = attack.centres(x, generator)
-    check_feasible(attack.perturbation.ball, centres, moved, row.name)
-    return _Answers.of(model, moved, y).and_on(_Answers.of(model, centres, y))
