@@ -7,6 +7,7 @@
 ``mixture``      f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
 ``answers``      what the experts and the gate of a model answer, each by itself
 ``extend``       adds experts to a trained mixture, or removes some
+``compiled``     the networks of a model, compiled in place for a while
 ``external``     classifiers that morex did not make
 ``in_place``     copies of images for networks that may change them
 ``made_by``      modules of the user in a model that is saved
