@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import changed, raw_recipe, tiny
 
+from morex.attacks import PGD, NoisyFGSM
 from morex.perturbations import L2, Fog, Linf
 from morex.recipe import RecipeError, load_recipe, parse_recipe, shipped_recipes, slug
-from morex.recipe.keys import as_json
+from morex.recipe.fields import InnerSearch
+from morex.recipe.keys import as_json, key_part
 from morex.recipe.lineage import expert_for, right_choices
 from morex.recipe.models import MixtureModel, NetworkModel
 from morex.training.config import TrainingConfig
@@ -549,7 +551,43 @@ def test_a_part_of_a_list_that_is_missing_is_named(pair: list[Any]) -> None:
         parse_recipe(raw)
 
 
+# --- single steps
+
+
+def test_a_single_step_trains_and_the_pgd_beside_it_validates() -> None:
+    raw = changed(raw_recipe(), "models.Minf.inner", {"steps": 7, "single_step": {"noise": 1.5}})
+    inner = parse_recipe(raw).models["Minf"].inner  # type: ignore[union-attr]
+    pgd = PGD(Linf(0.1), steps=7)
+    assert inner.attack(Linf(0.1)) == NoisyFGSM(Linf(0.1), 1.5, pgd)
+    assert inner.attack(Linf(0.1)).judge == pgd.by_loss()
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("models.MSD.inner", "models.MSD: msd takes steps of PGD; remove inner.single_step"),
+        ("models.MoRE.robust_gate.inner", "a gate learns under PGD; remove single_step"),
+    ],
+)
+def test_where_a_search_has_to_be_pgd_a_single_step_is_refused(path: str, problem: str) -> None:
+    assert problem in only_mistake(path, {"single_step": {}})
+
+
+def test_a_single_step_does_not_steer() -> None:
+    problem = only_mistake("models.MoRE.inner", {"single_step": {}, "push": 1.0})
+    assert "push: steering needs PGD; remove single_step" in problem
+
+
 # --- what is in the key of a stage
+
+
+def test_an_inner_search_without_a_single_step_has_the_key_that_it_had() -> None:
+    searches = InnerSearch(), InnerSearch.model_validate({"single_step": {}})
+    assert [*map(key_part, searches)] == [
+        {"steps": 10, "relative_step": 2.5, "random_start": True, "restarts": 1},
+        {"steps": 10, "relative_step": 2.5, "random_start": True, "restarts": 1}
+        | {"single_step": {"noise": 2.0}},
+    ]
 
 
 def test_settings_that_came_later_are_in_a_key_only_where_they_are_set() -> None:

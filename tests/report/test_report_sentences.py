@@ -277,6 +277,20 @@ def judged(run: Path, histories: dict[str, list[tuple[float, float | None]]]) ->
         path.write_text(json.dumps(json.loads(path.read_text()) | {"history": history}))
 
 
+def test_a_training_that_overfitted_its_single_step_is_named(run: Path) -> None:
+    path = run / "stages/train-AVG.json"
+    history = [
+        {"epoch": n, "loss": 1.0, "learning_rate": 0.1, "score": pgd}
+        | {"validation": [0.5, pgd], "single_step": [0.5, single]}
+        for n, (pgd, single) in enumerate([(0.4, 0.5), (0.0, 0.9)], 1)
+    ]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"history": history}))
+    section = training_section(read_material(run))
+    assert section
+    assert " AVG: catastrophic overfitting in epoch 2: " in section.intro
+    assert "MoRE: catastrophic" not in section.intro
+
+
 def test_trainings_at_their_best_and_falling_losses_are_counted(run: Path) -> None:
     judged(
         run,

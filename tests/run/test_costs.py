@@ -62,6 +62,12 @@ def counting(work: Callable[..., Any], counters: list[Counter]) -> Callable[...,
 
 def recipe() -> Recipe:
     raw = raw_recipe()
+    raw["models"]["one step"] = {
+        "objective": "average",
+        "against": ["linf", "fog"],
+        "inner": {"steps": 3, "single_step": {"noise": 2}},
+    }
+    raw["columns"] += ["one step"]
     # whole turns of the members, for which the mean cost per step is exact
     return parse_recipe(changed(raw, "models.MoRE (in turn).training.epochs", 2))
 
@@ -86,7 +92,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[StageCo
     }
 
 
-TRAININGS = ("clean", "minf", "mfog", "max", "msd", "drawn", "more", "more-in-turn")
+TRAININGS = ("clean", "minf", "mfog", "max", "msd", "drawn", "more", "more-in-turn", "one-step")
 
 
 @pytest.mark.parametrize("stage", [*(f"train-{name}" for name in TRAININGS), "gate-more"])

@@ -19,7 +19,10 @@ from small_training import (
 )
 from torch import Tensor, nn
 
-from morex.attacks import Model, WorstOfDraws
+from morex.attacks import PGD, Model, NoisyFGSM, WorstOfDraws
+from morex.attacks.base import frozen
+from morex.core.seeding import generator_for
+from morex.perturbations import Linf
 from morex.training import TrainingData, train
 from morex.training.criteria import ClassOfImage
 from morex.training.objectives import Average, Batch, Single
@@ -120,3 +123,34 @@ def test_without_validation_the_last_weights_are_kept_averaged_if_they_are_avera
     fit = train(last, STOCHASTIC, few, replace(once, validate_every=None))
     assert not any("score" in entry or "validation" in entry for entry in fit.history)
     assert same(state(last), state(chosen))
+
+
+def test_single_steps_are_validated_with_pgd_and_both_are_in_the_history(
+    digits: TrainingData,
+) -> None:
+    ball = Linf(0.15)
+    pgd = PGD(ball, steps=5)
+    model, data = Small(), TrainingData(digits.train.sample(200, 0), digits.validation)
+    settings = config(epochs=2, learning_rate=0.05)
+    fit = train(model, Single((NoisyFGSM(ball, judged_by=pgd),)), data, settings, name="n")
+    scores = [entry["score"] for entry in fit.history]
+    x, y = data.validation.pixels(slice(None)), data.validation.labels
+
+    def under(attack: PGD | NoisyFGSM) -> float:
+        right = 0.0
+        generator = generator_for(0, "n", "validation", 0)
+        with frozen(model):
+            for start in range(0, len(y), 2 * settings.batch_size):
+                rows = slice(start, start + 2 * settings.batch_size)
+                moved = attack.search(model, x[rows], y[rows], generator)
+                right += (model(moved).argmax(1) == y[rows]).sum().item()
+        return right / len(y)
+
+    best = scores.index(max(scores))
+    assert under(pgd.by_loss()) == pytest.approx(max(scores), abs=0.01)
+    assert under(NoisyFGSM(ball)) == pytest.approx(fit.history[best]["single_step"][0], abs=0.01)
+    for entry in fit.history:
+        assert entry["validation"] == [entry["score"]]
+        assert len(entry["single_step"]) == 1
+    plain = train(Small(), Single((pgd,)), data, settings)
+    assert all("single_step" not in entry for entry in plain.history)

@@ -10,6 +10,7 @@ None of them needs torch.
 ``results``            ``results.json``: settings, rows, models, costs and stages
 ``gate_usage``         how a gate spreads its weight over the experts
 ``records``            ``stages/STAGE.json``: keys, files, cost and history of a stage
+``overfitting``        trainings with single steps that failed suddenly
 ``labels``             ``test-labels.json``: classes and labels of the test images
 ``findings``           verdicts of the masking audit
 ``illustration``       answers, curves and pictures of a model on a few images

@@ -19,6 +19,8 @@ class Epoch(Schema):
         learning_rate: that of its last step.
         validation: accuracy under each member of the objective; empty if it was not validated.
         score: mean of ``validation``.
+        single_step: the same accuracies under the searches of the training, if one of them takes a
+            single step and is therefore validated with PGD.
     """
 
     epoch: int
@@ -26,6 +28,7 @@ class Epoch(Schema):
     learning_rate: float
     validation: tuple[float, ...] = ()
     score: float | None = None
+    single_step: tuple[float, ...] = ()
 
 
 class Passes(Schema):

@@ -6,6 +6,7 @@
 ``best``           the best image found so far
 ``losses``         what PGD maximises
 ``gradients``      finite gradients, and how many were not
+``noisy_fgsm``     one step from a noisy image, for fast training
 ``targeted``       PGD towards one wrong class
 ``batched``        several PGD searches at once
 ``deepfool``       the walk to the nearest decision boundary
@@ -29,6 +30,7 @@ from morex.attacks.draws import GridSearch, RandomNoise, WorstOfDraws, WorstOfSt
 from morex.attacks.gate_losses import AwayFromChoices
 from morex.attacks.gate_steering import DrawnSteering, GateSteering
 from morex.attacks.losses import Loss, OfLogits, PerExample, cross_entropy
+from morex.attacks.noisy_fgsm import NoisyFGSM
 from morex.attacks.pgd import PGD, Keep
 from morex.attacks.rays import RayS
 from morex.attacks.sequence import InTurn
@@ -50,6 +52,7 @@ __all__ = [
     "Keep",
     "Loss",
     "Model",
+    "NoisyFGSM",
     "OfLogits",
     "Passes",
     "PerExample",

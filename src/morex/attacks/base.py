@@ -66,6 +66,11 @@ class Attack(ABC):
         """
         return False
 
+    @property
+    def judge(self) -> "Attack":
+        """The search that validates a training on this one; itself, unless it is too weak."""
+        return self
+
     def by_loss(self) -> "Attack":
         """Return the attack that maximises the loss, whether the decision is wrong or not."""
         return self

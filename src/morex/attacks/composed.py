@@ -46,6 +46,12 @@ class SearchAround(Attack):
         """Whether the search in the ball needs float32."""
         return self.attack.needs_float32
 
+    @property
+    def judge(self) -> "SearchAround":
+        """The same with the judge of the search of the ball."""
+        judge = self.attack.judge
+        return self if judge is self.attack else replace(self, attack=judge)
+
     def by_loss(self) -> "SearchAround":
         """Return the same for the search of the ball."""
         return replace(self, attack=self.attack.by_loss())

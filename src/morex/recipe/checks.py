@@ -12,6 +12,7 @@ from morex.core.near import hint, not_among
 from morex.core.units import with_article
 from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
+from morex.recipe.fields import InnerSearch
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
 from morex.recipe.models import AnyModel, MixtureModel, RobustGate, TrainedModel
 from morex.recipe.schema import Recipe, slug
@@ -82,6 +83,8 @@ def _wrong_training(recipe: Recipe, key: str, model: TrainedModel) -> list[str]:
         problems.append(f"models.{key}: single trains on one perturbation, got {model.against}")
     if model.objective == "msd" and not all(isinstance(m, Ball) for m in members):
         problems.append(f"models.{key}: msd takes balls only, got {model.against}")
+    if model.objective == "msd" and model.inner.single_step:
+        problems.append(f"models.{key}: msd takes steps of PGD; remove inner.single_step")
     return problems + (_wrong_shares(key, model) if model.shares else [])
 
 
@@ -119,8 +122,7 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
             f"{path}: the gate of the warm start goes on, and names only new experts; remove start "
             "and experts"
         )
-    if gate.inner.push:
-        problems.append(f"{path}.inner.push: this search attacks only the gate; remove push")
+    problems += _wrong_gate_search(f"{path}.inner", gate.inner)
     if gate.start and gate.start not in model.experts:
         problems.append(f"{path}.start: {gate.start!r} is not in experts")
     elif gate.start and gate.start not in recipe.networks:
@@ -136,6 +138,16 @@ def _wrong_gate(recipe: Recipe, path: str, model: MixtureModel, gate: RobustGate
         problems += [
             f"{path}.experts.{name}: {_not_in('experts', s, model.experts)}" for s in strangers
         ]
+    return problems
+
+
+def _wrong_gate_search(path: str, inner: InnerSearch) -> list[str]:
+    """Return what is wrong with the search that attacks a gate."""
+    problems = []
+    if inner.push:
+        problems.append(f"{path}.push: this search attacks only the gate; remove push")
+    if inner.single_step:
+        problems.append(f"{path}.single_step: a gate learns under PGD; remove single_step")
     return problems
 
 

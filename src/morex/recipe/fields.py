@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from morex.attacks import PGD, Attack, DrawnSteering, Keep
+from morex.attacks import PGD, Attack, DrawnSteering, Keep, NoisyFGSM
 from morex.perturbations import Ball
 from morex.recipe.keys import InKey
 from morex.recipe.numbers_as_text import with_strict_numbers
@@ -63,6 +63,16 @@ Shares = dict[str, Annotated[int, Field(ge=1)]]
 """Parts of a batch by name."""
 
 
+class SingleStep(Strict):
+    """Training with one step from a noisy image (``NoisyFGSM``) instead of PGD.
+
+    Args:
+        noise: the radius of the noise, in radii of the ball.
+    """
+
+    noise: float = Field(default=2.0, gt=0)
+
+
 class InnerSearch(Strict):
     """The PGD of training and validation in every ball; transforms are drawn once.
 
@@ -70,6 +80,8 @@ class InnerSearch(Strict):
         steps, relative_step, random_start, restarts, keep: as for ``PGD``.
         push: if positive, each example also steers the gate of a mixture, to an expert that is
             drawn for it (``DrawnSteering``).
+        single_step: if it is set, the training takes a single step, and PGD with the budget above
+            only validates.
     """
 
     steps: int = Field(default=10, ge=1)
@@ -78,11 +90,14 @@ class InnerSearch(Strict):
     restarts: int = Field(default=1, ge=1)
     push: Annotated[float, Field(ge=0), InKey.IF_CHANGED] = 0
     keep: Annotated[Keep, InKey.IF_CHANGED] = "best"
+    single_step: Annotated[SingleStep | None, InKey.IF_CHANGED] = None
 
     @model_validator(mode="after")
     def _can_steer(self) -> "InnerSearch":
         if self.push and not (self.random_start and self.restarts == 1):
             raise ValueError("push: steering needs random_start: true and restarts: 1")
+        if self.push and self.single_step:
+            raise ValueError("push: steering needs PGD; remove single_step")
         if self.push and self.keep != "best":
             raise ValueError("push: steering keeps the best iterate; remove keep")
         return self
@@ -96,10 +111,11 @@ class InnerSearch(Strict):
     @property
     def budget(self) -> dict[str, Any]:
         """The arguments of a plain ``PGD``."""
-        return self.model_dump(exclude={"push"})
+        return self.model_dump(exclude={"push", "single_step"})
 
     def attack(self, ball: Ball) -> Attack:
         """Return the search of a ball."""
         if self.push:
             return DrawnSteering(ball, self.steps, self.relative_step, self.push)
-        return PGD(ball, **self.budget)
+        pgd = PGD(ball, **self.budget)
+        return NoisyFGSM(ball, self.single_step.noise, pgd) if self.single_step else pgd

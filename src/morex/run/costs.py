@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from morex.attacks import Passes
+from morex.attacks import Attack, Passes
 from morex.evaluation.suite import Suite
 from morex.evaluation.workload import most_passes
 from morex.recipe.illustrated import in_pictures
@@ -13,6 +13,7 @@ from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
 from morex.run.stages import Stage
 from morex.training.config import TrainingConfig
+from morex.training.objectives import Objective
 
 _ENDS_EARLY = 5
 """How many times fewer passes an evaluation usually takes than its bound (measured: 3 to 7)."""
@@ -44,9 +45,16 @@ def stage_passes(builder: Builder, stage: Stage) -> StageCost:
         return StageCost(0, 0)
     objective = builder.objective(phase)
     training = objective.passes * examples(builder, phase.training)
-    judged = sum((m.passes + Passes(forward=1) for m in objective.members), Passes())
+    judged = sum((m.passes + Passes(forward=1) for m in _judges(objective)), Passes())
     total = training + judged * _judged(builder, phase.training)
     return StageCost(total.forward, total.backward)
+
+
+def _judges(objective: Objective) -> list[Attack]:
+    """Return the searches of a validation: what judges each member, and single steps."""
+    judges = [member.judge for member in objective.members]
+    alike = all(judge is m for judge, m in zip(judges, objective.members, strict=True))
+    return judges if alike else [*judges, *objective.members]
 
 
 def _judged(builder: Builder, config: TrainingConfig) -> int:
@@ -85,7 +93,7 @@ def gate_passes(builder: Builder, stage: Stage) -> StageCost:
         return stage_passes(builder, stage)
     objective = builder.objective(phase)
     taught = objective.updates * examples(builder, phase.training)
-    judged = len(objective.members) * _judged(builder, phase.training)
+    judged = len(_judges(objective)) * _judged(builder, phase.training)
     return StageCost(taught + judged, taught)
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from morex.artifacts.notes import sentences
 from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.overfitting import overfitted
 from morex.artifacts.records import Epoch, Passes, StageRecord
 from morex.artifacts.statistics import BoolArray
 from morex.core.files import digest_of
@@ -170,6 +171,8 @@ class StageRunner:
             fitted = fit()
         passes = network_passes(self.builder, stage)
         history = tuple(map(Epoch.model_validate, fitted.history))
+        if failed := overfitted(history):
+            self._notice(f"{stage.model}: {failed}")
         scores = [epoch.score for epoch in history if epoch.score is not None]
         return {
             "seconds": fitted.seconds,

@@ -47,9 +47,10 @@ def train(
     """Train ``model`` in place; leave it in evaluation mode, with its best weights on validation.
 
     The best weights are those with the largest mean accuracy over the members of the objective,
-    attacked as in training. Settings of PyTorch at the place of the call, such as autocast and
-    inference mode, do not reach the training; its number format is ``config.precision``. A small
-    model on a CPU trains with one thread, unless you chose a number (``morex.core.threads``).
+    attacked as in training, or with PGD if the training takes a single step. Settings of PyTorch at
+    the place of the call, such as autocast and inference mode, do not reach the training; its
+    number format is ``config.precision``. A small model on a CPU trains with one thread, unless you
+    chose a number (``morex.core.threads``).
 
     Args:
         model: on the device of the data; parameters that must not learn have ``requires_grad`` off.
@@ -216,6 +217,8 @@ class Training:
                 accuracies = self.validation.accuracies(self.model)
                 entry["validation"] = accuracies
                 entry["score"] = sum(accuracies) / len(accuracies)
+                if single := self.validation.under_single_steps(self.model):
+                    entry["single_step"] = single
                 state.keep_if_best(entry["score"])
         elif last:
             with state.averaged():

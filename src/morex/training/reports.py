@@ -22,8 +22,9 @@ class Fit:
 
     ``history`` has one entry per epoch: ``epoch``, ``loss`` (mean) and ``learning_rate``; epochs
     that were validated also have ``validation`` (accuracy under each member of the objective) and
-    ``score`` (their mean). ``seconds`` is the time from the first step on, including the time
-    before interruptions, but not the loading of data and libraries.
+    ``score`` (their mean), and ``single_step`` (accuracy under the single step) if the training
+    takes one and is validated with PGD. ``seconds`` is the time from the first step on, including
+    the time before interruptions, but not the loading of data and libraries.
     """
 
     history: list[dict[str, Any]]

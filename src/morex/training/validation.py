@@ -17,7 +17,10 @@ from morex.training.objectives import Batch
 
 @dataclass(frozen=True)
 class Validation:
-    """Measures a model under each member of its objective, attacked as in training.
+    """Measures a model under each member of its objective.
+
+    Members are attacked as in training, unless that search is too weak to judge by: then by the
+    ``judge`` of the attack.
 
     The random draws are the same every time, so that scores of different epochs can be compared.
 
@@ -41,9 +44,17 @@ class Validation:
 
     def accuracies(self, model: nn.Module) -> list[float]:
         """Return the accuracy under each member, in [0, 1]."""
-        return [self._accuracy(model, which) for which in range(len(self.members))]
+        return [
+            self._accuracy(model, member.judge, which) for which, member in enumerate(self.members)
+        ]
 
-    def _accuracy(self, model: nn.Module, which: int) -> float:
+    def under_single_steps(self, model: nn.Module) -> list[float]:
+        """Return the accuracy under each member as in training; empty if all judge themselves."""
+        if all(member.judge is member for member in self.members):
+            return []
+        return [self._accuracy(model, member, which) for which, member in enumerate(self.members)]
+
+    def _accuracy(self, model: nn.Module, attack: Attack, which: int) -> float:
         device = self.images.device
         hits = torch.zeros((), dtype=torch.int64, device=device)
         generator = generator_for(self.seed, self.name, "validation", which, device=device)
@@ -51,7 +62,7 @@ class Validation:
             for start in range(0, len(self.images), self.batch_size):
                 rows = slice(start, start + self.batch_size)
                 x, y = channels_last(self.images.pixels(rows)), self.images.labels[rows]
-                moved = self.members[which].search(model, x, y, generator)
+                moved = attack.search(model, x, y, generator)
                 batch = Batch(moved, y, torch.full_like(y, which))
                 with torch.no_grad():
                     hits += self.criterion.hits(model, batch).sum()

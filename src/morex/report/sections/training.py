@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from morex.artifacts.overfitting import overfitted
 from morex.core.units import percent, plural
 from morex.report.charts import (
     Cell,
@@ -25,6 +26,8 @@ def training_section(material: Material) -> Section | None:
     if not figures:
         return None
     intro = "Models are selected on validation images, which are held out of the training set."
+    failed = ((t, overfitted(t.epochs)) for t in material.trainings)
+    intro += "".join(f" {_name(training)}: {why}." for training, why in failed if why)
     return Section("training", "Training", intro, figures)
 
 

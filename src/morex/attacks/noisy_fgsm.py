@@ -1,0 +1,74 @@
+"""N-FGSM: a search of one step from a noisy image, for fast adversarial training.
+
+    x' = clip(z + step(grad_x L(f(z), y)), 0, 1),   z = clip(x + noise, 0, 1)
+
+The noise is uniform in a ball of k times the radius, the steepest step has the length eps, and x'
+is not projected on the ball of x (de Jorge et al. 2022, "Make Some Noise", Algorithm 1). So x' may
+be outside of the ball: train on it, but never evaluate with it. One step costs one forward and one
+backward pass, where PGD-10 costs ten of each. It may fail suddenly: in *catastrophic overfitting* a
+network learns to resist the step and nothing else. So a training with it is validated with PGD.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.gradients import input_gradient
+from morex.attacks.losses import CROSS_ENTROPY
+from morex.attacks.pgd import PGD
+from morex.core.number_checks import check_numbers
+from morex.perturbations import Ball
+
+
+@dataclass(frozen=True)
+class NoisyFGSM(Attack):
+    """One steepest step of length eps from a noisy image; only for training.
+
+    Args:
+        perturbation: the ball; the method was studied for Linf.
+        noise: the radius k of the noise, in radii of the ball.
+        judged_by: the search of the same ball that validates the training; PGD-10 by default.
+
+    Raises:
+        ValueError: if ``noise`` is not positive, the perturbation is no ball, or ``judged_by``
+            searches another one.
+    """
+
+    perturbation: Ball
+    noise: float = 2.0
+    judged_by: PGD | None = None
+
+    def __post_init__(self) -> None:
+        """Check the noise and the judge."""
+        check_numbers(self)
+        if not isinstance(self.perturbation, Ball):
+            raise ValueError(f"NoisyFGSM takes a step in a ball, got {self.perturbation}")
+        if not self.noise > 0:
+            raise ValueError(f"NoisyFGSM needs noise > 0, got {self.noise}")
+        if self.judged_by and self.judged_by.perturbation != self.perturbation:
+            raise ValueError(
+                f"NoisyFGSM: judged_by searches {self.judged_by.perturbation}, expected "
+                f"{self.perturbation}"
+            )
+
+    @property
+    def passes(self) -> Passes:
+        """One forward and one backward pass."""
+        return Passes(1, 1)
+
+    @property
+    def judge(self) -> Attack:
+        """The search that validates the training."""
+        return (self.judged_by or PGD(self.perturbation, steps=10)).by_loss()
+
+    def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the images after the step, which may be outside of the ball of ``x``."""
+        ball = self.perturbation
+        noisy = ball.scaled(self.noise).random_start(x, generator).detach().requires_grad_()
+        with torch.enable_grad():
+            _, losses = CROSS_ENTROPY(model, noisy, y)
+            gradient = input_gradient(losses.sum(), noisy)
+        with torch.no_grad():
+            return (noisy + ball.steepest_step(gradient, ball.eps, noisy)).clamp(0, 1).to(x.dtype)
