@@ -215,7 +215,7 @@ def test_a_mixture_costs_as_much_as_its_networks() -> None:
 
 def warm_up(builder: Builder, stage: Stage, mixture: Mixture) -> None:
     its = phase(builder.recipe, stage.model, "gate")
-    criterion, objective = builder.criterion(its), builder.objective(its)
+    criterion, objective = builder.criterion(its, builder.network), builder.objective(its)
     train(mixture, objective, builder.training_data, its.training, criterion=criterion)
 
 

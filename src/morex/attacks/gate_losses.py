@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Model
-from morex.attacks.losses import NotOfClasses, PerExample, cross_entropy
+from morex.attacks.losses import NotOfClasses, PerExample, cross_entropy, scale_free_cross_entropy
+from morex.models.mixture import Mixture
 
 _LEAST = 1e-30
 """Smaller weights are raised to this, so that their logarithm is finite."""
@@ -103,6 +104,29 @@ class AwayFromChoices(NotOfClasses):
         weights = model.choice_weights(x)
         check_choices([self.right], weights.shape[1])
         return weights, -_log(torch.stack([weights[:, j] for j in self.right]).sum(0))
+
+
+@dataclass(frozen=True)
+class EveryExpertAsked:
+    """The cross-entropy of a sparse mixture as if every expert were asked.
+
+    Routing hides the gradient of the experts that are not asked, and with a single expert that of
+    the gate. The mixture without routing hides nothing. Its gradient leads the search, and the
+    sparse mixture alone decides what is fooled.
+    """
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the model, and the cross-entropy of the mixture without routing."""
+        if not isinstance(model, Mixture):
+            raise TypeError(f"{type(model).__name__} sends no image to a part of its experts")
+        with torch.no_grad():
+            logits = model(x)
+        return logits, scale_free_cross_entropy(model.dense_logits(x), y)
+
+
+def is_sparse(model: Model) -> bool:
+    """Return whether a model asks only some of its experts for an image."""
+    return isinstance(model, Mixture) and model.routing is not None
 
 
 def check_choices(right: Iterable[Collection[int]], count: int) -> None:

@@ -1,17 +1,19 @@
 """Transfer: images that fool a part of a mixture are tried on the whole mixture.
 
-x' is found on every single expert and on the mean of the experts' logits. It counts where it fools
-f itself. A white-box attack that is weaker than this has been misled by the gate.
+x' is found on every single expert and on the mean of the experts' logits; for a sparse mixture also
+with the gradients of the mixture in which every expert is asked. It counts where it fools f itself.
+A white-box attack that is weaker than this has been misled by the gate.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.gate_losses import EveryExpertAsked, is_sparse
 from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools
 from morex.core.number_checks import check_numbers
@@ -30,6 +32,8 @@ def experts_of(model: Model) -> list[Model]:
 @dataclass(frozen=True)
 class ExpertTransfer(Attack):
     """PGD on every expert and on their mean, judged by the whole model.
+
+    A sparse mixture is also searched with the gradients that its routing hides.
 
     A model without ``experts`` is attacked by plain PGD, so that networks and mixtures can be
     compared in one row.
@@ -54,7 +58,10 @@ class ExpertTransfer(Attack):
 
     @property
     def passes(self) -> Passes:
-        """Twice PGD: on all experts together and on their mean, each about one PGD on the whole."""
+        """Twice PGD: on all experts together and on their mean, each about one PGD on the whole.
+
+        For a sparse mixture there is a third one.
+        """
         return self._attack().passes * 2
 
     def _attack(self) -> PGD:
@@ -65,11 +72,16 @@ class ExpertTransfer(Attack):
         experts = experts_of(model)
         if not experts:
             return self._attack().search(model, x, y, generator)
-        return first_that_fools(model, x, y, self._searches(experts, generator))
+        return first_that_fools(model, x, y, self._searches(model, experts, generator))
 
-    def _searches(self, experts: list[Model], generator: torch.Generator) -> Iterator[Search]:
+    def _searches(
+        self, model: Model, experts: list[Model], generator: torch.Generator
+    ) -> Iterator[Search]:
         def mean(x: Tensor) -> Tensor:
             return torch.stack([expert(x) for expert in experts]).float().mean(0)
 
         for part in (*experts, mean):
             yield partial(self._attack().search, part, generator=generator)
+        if is_sparse(model):
+            through = replace(self._attack(), loss=EveryExpertAsked())
+            yield partial(through.search, model, generator=generator)

@@ -6,6 +6,7 @@
 ``run``              ``morex run``: train and evaluate everything in a recipe
 ``plan``             ``morex plan``: what a run would take
 ``extend``           ``morex extend`` and ``morex shrink``: a mixture with more, or fewer, experts
+``sparse``           ``morex sparse``: a mixture that asks only the experts that carry weight
 ``listings``         ``morex recipes`` and ``morex models``
 ``table``            ``morex table``: a run's Table 1
 ``report``           ``morex report``: the page of a run, or of several

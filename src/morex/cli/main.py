@@ -23,6 +23,7 @@ from morex.cli.plan import plan
 from morex.cli.predict import predict
 from morex.cli.report import report
 from morex.cli.run import run
+from morex.cli.sparse import sparse
 from morex.cli.table import table
 from morex.core.file_errors import in_words
 from morex.core.stopping import ExitedError, Stopped, no_exit, stopped_by_signals
@@ -37,6 +38,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     plan,
     extend,
     shrink,
+    sparse,
     recipes,
     models,
     table,

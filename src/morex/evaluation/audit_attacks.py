@@ -18,7 +18,7 @@ from morex.attacks import (
     cross_entropy,
 )
 from morex.attacks.autoattack import is_installed
-from morex.attacks.gate_losses import Gated
+from morex.attacks.gate_losses import EveryExpertAsked, Gated, is_sparse
 from morex.attacks.losses import margin
 from morex.attacks.transfer import experts_of
 from morex.perturbations import Ball, Linf
@@ -99,4 +99,7 @@ def _on_parts(ball: Ball, model: nn.Module, steps: int) -> dict[str, Attack]:
         attacks["steering"] = GateSteering(ball, steps, relative_step=5)
     if experts_of(model):
         attacks["transfer"] = ExpertTransfer(ball, steps, relative_step=5)
+    if is_sparse(model):
+        through = PGD(ball, steps, 5, stop_when_fooled=True, loss=EveryExpertAsked())
+        attacks["all experts"] = through
     return attacks

@@ -12,6 +12,7 @@ from morex.artifacts.findings import Finding
 from morex.attacks import cross_entropy
 from morex.attacks.gate_losses import Gated
 from morex.evaluation.audit_basis import Audited, percent
+from morex.models.mixture import Mixture
 
 _PATHS, _POINTS, _HALVINGS = 32, 33, 12
 """The search for jumps: paths, points on each, halvings of the interval that changes most."""
@@ -101,8 +102,14 @@ def _are_probabilities(logits: Tensor) -> bool:
 
 
 def _is_hard(model: nn.Module, x: Tensor) -> bool:
-    """Return whether a gate gives all its weight to one expert, exactly and for every image."""
-    if not isinstance(model, Gated):
+    """Return whether a gate gives all its weight to one expert, exactly and for every image.
+
+    Then no gradient says how another expert would get the image.
+    """
+    if isinstance(model, Mixture):
+        weights = model.routed_weights(x)
+    elif isinstance(model, Gated):
+        weights = model.gate_weights(x)
+    else:
         return False
-    weights = model.gate_weights(x)
     return weights.shape[1] > 1 and bool(((weights == 0) | (weights == 1)).all())

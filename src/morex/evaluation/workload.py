@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from morex.attacks import Attack, DeepFool, GateSteering, Passes, SearchAround
-from morex.attacks.gate_losses import Gated
+from morex.attacks import Attack, DeepFool, ExpertTransfer, GateSteering, Passes, SearchAround
+from morex.attacks.gate_losses import Gated, is_sparse
 from morex.attacks.transfer import experts_of
 
 Report = Callable[[float, str], None]
@@ -24,25 +24,32 @@ _BACKWARD = 2.0
 """Forward passes that take as long as a backward pass."""
 
 
-def most_passes(attack: Attack, gated_experts: int, classes: int) -> Passes:
+def most_passes(
+    attack: Attack, gated_experts: int, classes: int, *, sparse: bool = False
+) -> Passes:
     """Return the most passes per image of an attack, with the decision at its end.
 
     Args:
         attack: any attack.
         gated_experts: how many experts the model's gate chooses among; 0 without a gate.
         classes: of the images.
+        sparse: whether the gate sends an image to some of them only.
     """
     attack = attack.attack if isinstance(attack, SearchAround) else attack
     if isinstance(attack, DeepFool) and attack.candidates is None:
         attack = replace(attack, candidates=max(2, classes))
-    steered = isinstance(attack, GateSteering) and gated_experts
-    return attack.passes * (gated_experts if steered else 1) + Passes(forward=1)
+    times = 1.0
+    if isinstance(attack, GateSteering) and gated_experts:
+        times = gated_experts
+    elif isinstance(attack, ExpertTransfer) and sparse:
+        times = 1.5  # the third search is through the mixture in which every expert is asked
+    return attack.passes * times + Passes(forward=1)
 
 
 def most_work(attack: Attack, model: nn.Module, images: int, classes: int) -> float:
     """Return the most work that an attack on some images is."""
     experts = len(experts_of(model)) if isinstance(model, Gated) else 0
-    passes = most_passes(attack, experts, classes)
+    passes = most_passes(attack, experts, classes, sparse=is_sparse(model))
     return images * (passes.forward + _BACKWARD * passes.backward)
 
 

@@ -5,6 +5,7 @@
 ``conv_bn``      a convolution and its BatchNorm, folded while nothing learns
 ``gates``        the gate of a mixture that experts have joined
 ``mixture``      f(x) = sum_i softmax(g(x))_i E_i(x), and mixtures without a gate
+``routing``      sparse mixtures: which experts an image is sent to
 ``answers``      what the experts and the gate of a model answer, each by itself
 ``extend``       adds experts to a trained mixture, or removes some
 ``compiled``     the networks of a model, compiled in place for a while
@@ -30,6 +31,7 @@ from morex.models.extend import regrouped
 from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
 from morex.models.named import NamedModel, load_model, open_model
 from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.routing import Routing, sparse
 from morex.models.save import save_model
 
 __all__ = [
@@ -41,8 +43,10 @@ __all__ = [
     "NamedModel",
     "NetworkConfig",
     "ResNet",
+    "Routing",
     "load_model",
     "open_model",
     "regrouped",
     "save_model",
+    "sparse",
 ]

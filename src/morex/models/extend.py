@@ -62,7 +62,9 @@ def regrouped(
         gate = regrouped_gate(mixture, names, gate_layer=gate_layer)
     experts = {name: old[name] if name in old else new[name] for name in names}
     device = next(gate.parameters()).device
-    result = Mixture(experts, gate, last_layers=layers, combine=mixture.combine)
+    result = Mixture(
+        experts, gate, last_layers=layers, combine=mixture.combine, routing=mixture.routing
+    )
     return result.to(device).train(mixture.training)
 
 

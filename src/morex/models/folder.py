@@ -97,6 +97,16 @@ class ModelFolder:
         text = text_to_sign(self.content)
         return is_signed(text, code_named(self.content), self.description.signature)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The widest type of its floating-point weights.
+
+        Raises:
+            ModelError: if the file of the weights is missing or damaged.
+        """
+        types = {t.dtype for t in self._all_weights().values() if t.is_floating_point()}
+        return max(types, key=lambda dtype: dtype.itemsize, default=torch.float32)
+
     def build(self, *, trust_code: bool) -> nn.Module:
         """Return the model with its weights, in evaluation mode on the CPU.
 

@@ -18,6 +18,7 @@ from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.in_place import images_for
 from morex.models.resnet import LAST_LAYER
+from morex.models.routing import Routing, log_shares, logits_of_asked, shares
 
 Combine = Literal["logits", "probabilities"]
 """What the gate's weights multiply."""
@@ -130,6 +131,7 @@ class Mixture(Ensemble):
         gate: a network from images in [0, 1] to one output per expert.
         last_layers: as for ``Ensemble``.
         combine: what the weights multiply: ``logits`` as in the paper, or ``probabilities``.
+        routing: which experts each image is sent to; None for all of them (``sparse``).
 
     Raises:
         ValueError: as ``Ensemble``, or if ``combine`` is neither.
@@ -142,21 +144,33 @@ class Mixture(Ensemble):
         *,
         last_layers: str | Mapping[str, str] | None = None,
         combine: Combine = "logits",
+        routing: Routing | None = None,
     ) -> None:
         super().__init__(experts, last_layers=last_layers)
         if combine not in get_args(Combine):
             raise ValueError(f"combine: expected {' or '.join(get_args(Combine))}, got {combine!r}")
         self.combine = combine
+        self.routing = routing
         self.gate = gate
         self.train(gate.training)
 
     def gate_weights(self, x: Tensor) -> Tensor:
         """Return softmax(g(x)), one weight per expert, summing to 1: (N, C, H, W) -> (N, m).
 
+        A sparse mixture has ``routed_weights`` besides, with which it combines its experts.
+
         Raises:
             ValueError: if the gate does not have one output per expert.
         """
         return torch.softmax(self._scores(x), dim=1)
+
+    def routed_weights(self, x: Tensor) -> Tensor:
+        """Return the weights with which the experts are combined: 0 for those that are not asked.
+
+        Without routing these are the ``gate_weights``: (N, C, H, W) -> (N, m).
+        """
+        weights = self.gate_weights(x)
+        return weights if self.routing is None else shares(weights, self.routing.asked(weights))
 
     def choices(self, x: Tensor) -> Tensor:
         """Return the scores of what the gate chooses among, in float32: (N, C, H, W) -> (N, n).
@@ -184,17 +198,35 @@ class Mixture(Ensemble):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sum_i w_i E_i(x), or log sum_i w_i softmax(E_i(x))."""
+        if self.routing is None:
+            return self.dense_logits(x)
+        scores = self._scores(x)
+        asked = self.routing.asked(torch.softmax(scores, dim=1))
+        return self._combined(
+            scores, logits_of_asked([*self.experts], x, asked, self.classes), asked
+        )
+
+    def dense_logits(self, x: Tensor) -> Tensor:
+        """Return the logits when every expert is asked, whatever the routing is: (N, K)."""
+        return self._combined(self._scores(x), self.expert_logits(x).float())
+
+    def _combined(self, scores: Tensor, answers: Tensor, asked: Tensor | None = None) -> Tensor:
+        """Return the mean of answers (N, m, K), weighted as the scores of the gate (N, m) say."""
         if self.combine == "probabilities":
-            weights = torch.log_softmax(self._scores(x), dim=1)
-            answers = torch.log_softmax(self.expert_logits(x).float(), dim=2)
-            return torch.logsumexp(weights.unsqueeze(2) + answers, dim=1)
+            logs = torch.log_softmax(scores, dim=1)
+            logs = logs if asked is None else log_shares(logs, asked)
+            return torch.logsumexp(logs.unsqueeze(2) + torch.log_softmax(answers, dim=2), dim=1)
+        weights = torch.softmax(scores, dim=1)
+        weights = weights if asked is None else shares(weights, asked)
         # not einsum, which autocast would run, and round, in bfloat16
-        return (self.gate_weights(x).unsqueeze(2) * self.expert_logits(x).float()).sum(1)
+        return (weights.unsqueeze(2) * answers).sum(1)
 
     def to_json(self, describe: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
-        """Return the experts by name, the gate, and ``combine`` unless it is ``logits``."""
-        combine = {} if self.combine == "logits" else {"combine": self.combine}
-        return super().to_json(describe) | {"gate": describe(self.gate)} | combine
+        """Return the experts by name, the gate, and what differs from the paper's mixture."""
+        form = super().to_json(describe) | {"gate": describe(self.gate)}
+        if self.combine != "logits":
+            form["combine"] = self.combine
+        return form if self.routing is None else form | {"routing": self.routing.to_json()}
 
     @classmethod
     def from_json(
@@ -202,7 +234,8 @@ class Mixture(Ensemble):
     ) -> Self:
         """Return a mixture of the experts and the gate."""
         combine = form.get("combine", "logits")
-        return cls(_parts(form, build), build(form["gate"]), combine=combine)
+        routing = Routing.from_json(form.get("routing"))
+        return cls(_parts(form, build), build(form["gate"]), combine=combine, routing=routing)
 
 
 class MeanOfExperts(Ensemble):

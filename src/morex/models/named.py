@@ -123,9 +123,11 @@ class FromFolder(NamedModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The checksum of all weights, and of the code of factories that make a part of it."""
+        """The checksum of all weights and of the code of factories, and the routing if any."""
         code = {name: executed_sources(name).version for name in self.code}
-        return {"weights": self.digest} | ({"code": code} if code else {})
+        routing = self._files.content["model"].get("routing")
+        found = {"code": code, "routing": routing}
+        return {"weights": self.digest} | {key: value for key, value in found.items() if value}
 
     @property
     def code(self) -> tuple[str, ...]:

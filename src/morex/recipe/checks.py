@@ -14,7 +14,14 @@ from morex.perturbations import Ball
 from morex.recipe.errors import RecipeError
 from morex.recipe.fields import InnerSearch
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
-from morex.recipe.models import AnyModel, MixtureModel, RobustGate, TrainedModel
+from morex.recipe.models import (
+    AnyModel,
+    MixtureModel,
+    NetworkModel,
+    RobustGate,
+    SparseModel,
+    TrainedModel,
+)
 from morex.recipe.schema import Recipe, slug
 
 
@@ -168,16 +175,38 @@ def _wrong_parents(recipe: Recipe, key: str, model: AnyModel) -> list[str]:
 
     Experts are networks. A network starts from a network, and a mixture from a mixture.
     """
+    if isinstance(model, SparseModel):
+        return _wrong_sparse(recipe, key, model)
     problems = []
     for parent in model.parents:
         found = recipe.models.get(parent)
+        if isinstance(model, NetworkModel) and parent != model.warm_start:
+            continue  # the teacher: any model can teach
         is_start = model.has_gate and parent not in model.experts
         if found and not (found.has_gate if is_start else found.can_be_expert):
             wanted = "mixture" if is_start else "network"
-            kind = with_article(found.kind)
+            kind = _named(found)
             problems.append(f"models.{key}: {parent!r} is {kind}, expected a {wanted}")
     mixture = recipe.mixtures.get(key)
     return problems + (_wrong_start(recipe, key, mixture) if mixture else [])
+
+
+def _named(model: AnyModel) -> str:
+    """Return the kind of a model with its article."""
+    nouns = {"distilled": "distilled network", "sparse": "sparse mixture"}
+    return with_article(nouns.get(model.kind, model.kind))
+
+
+def _wrong_sparse(recipe: Recipe, key: str, model: SparseModel) -> list[str]:
+    """Return why a sparse mixture cannot be made of its mixture."""
+    found = recipe.models.get(model.of)
+    if not found:
+        return []
+    if not isinstance(found, MixtureModel):
+        return [f"models.{key}.of: {model.of!r} is {_named(found)}, expected a mixture"]
+    if model.top and model.top > len(found.experts):
+        return [f"models.{key}.top: {model.of!r} has {len(found.experts)} experts, got {model.top}"]
+    return []
 
 
 def _wrong_start(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
 """The sections of a recipe that models inherit, and the sections of a model that inherit them."""
 
-_NOT_TRAINED = ("saved", "mean-of-experts", "largest-logit")
+_NOT_TRAINED = ("saved", "sparse", "mean-of-experts", "largest-logit")
 """Kinds of models that inherit nothing."""
 
 

@@ -1,6 +1,6 @@
 """What a mixture goes on from, and what its gate learns to tell apart."""
 
-from morex.recipe.models import MixtureModel
+from morex.recipe.models import MixtureModel, SparseModel
 from morex.recipe.schema import Recipe
 
 
@@ -43,11 +43,23 @@ def joined_experts(recipe: Recipe, model: MixtureModel) -> tuple[str, ...]:
 def networks_of(recipe: Recipe, name: str) -> int:
     """Return through how many single networks an image goes in a model.
 
-    In a mixture these are its experts and its gate; a gate that experts joined is two networks.
+    In a mixture these are its experts and its gate; a gate that experts joined is two networks. In
+    a sparse mixture an image goes through some of them only.
     """
+    model = recipe.models[name]
+    if isinstance(model, SparseModel):
+        return networks_of(recipe, model.of)
     mixture = recipe.mixtures.get(name)
     joined = bool(mixture and joined_experts(recipe, mixture))
-    return recipe.models[name].networks + joined
+    return model.networks + joined
+
+
+def weighted_experts(recipe: Recipe, name: str) -> tuple[str, ...]:
+    """Return the experts that the gate of a model weights; none without a gate."""
+    model = recipe.models[name]
+    if isinstance(model, SparseModel):
+        return weighted_experts(recipe, model.of)
+    return model.experts if model.has_gate else ()
 
 
 def expert_for(recipe: Recipe, model: MixtureModel, perturbation: str) -> int | None:

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from morex.models.mixture import Combine
 from morex.models.named import NamedModel, open_model
+from morex.models.routing import Routing
 from morex.recipe.fields import AnyNames, InnerSearch, Names, Shares, Strict, Training
 from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part
 from morex.recipe.kind import Model, Setting, Step
@@ -20,11 +21,14 @@ ObjectiveName = Literal["single", "max", "average", "msd", "one-drawn", "alterna
 class NetworkModel(Model):
     """One network trained by one objective: an expert, or a baseline such as MAX.
 
+    With the kind ``distilled`` it learns the answers of another model instead of the labels.
+
     Args:
         objective: how the perturbations in ``against`` make a batch.
         against: the perturbations that it trains on.
         shares: parts of a batch for members of ``against``; by default one each.
         warm_start: a network to start from.
+        teacher: the model whose answers a distilled network learns, such as a mixture.
         inner: the search of the training.
         training: how long and how fast it trains.
     """
@@ -32,18 +36,27 @@ class NetworkModel(Model):
     can_be_expert: ClassVar[bool] = True
     experts: ClassVar[tuple[str, ...]] = ()
 
-    kind: Literal["network"] = "network"
+    kind: Literal["network", "distilled"] = "network"
     objective: ObjectiveName = "single"
     against: Annotated[Names, InKey.NEVER]
     shares: Annotated[Shares, InKey.NEVER] = Field(default_factory=dict)
     warm_start: str | None = None
+    teacher: Annotated[str | None, InKey.IF_CHANGED] = None
     inner: InnerSearch
     training: Annotated[Training, InKey.NEVER]
 
+    @model_validator(mode="after")
+    def _taught(self) -> "NetworkModel":
+        if self.kind == "distilled" and not self.teacher:
+            raise ValueError("a distilled network needs a teacher, the name of another model")
+        if self.kind == "network" and self.teacher:
+            raise ValueError(f"a network has no teacher; write kind: distilled, got {self.kind}")
+        return self
+
     @property
     def parents(self) -> tuple[str, ...]:
-        """The network that it starts from, if any."""
-        return (self.warm_start,) if self.warm_start else ()
+        """The network that it starts from, and its teacher, if any."""
+        return tuple(filter(None, (self.warm_start, self.teacher)))
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -175,6 +188,42 @@ class UngatedModel(Model):
         return key_part(self) | setting.saving
 
 
+class SparseModel(Model):
+    """A mixture of the recipe that asks only the experts that carry weight; nothing trains.
+
+    Args:
+        of: the mixture.
+        threshold, top: which experts are asked, as for ``Routing``; set one of the two.
+    """
+
+    against: ClassVar[tuple[str, ...]] = ()
+    experts: ClassVar[tuple[str, ...]] = ()
+
+    kind: Literal["sparse"]
+    of: str
+    threshold: float | None = None
+    top: int | None = None
+
+    @model_validator(mode="after")
+    def _can_route(self) -> "SparseModel":
+        assert self.routing  # raises ValueError if it cannot be made
+        return self
+
+    @property
+    def routing(self) -> Routing:
+        """Which experts an image is sent to."""
+        return Routing(self.threshold, self.top)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The mixture."""
+        return (self.of,)
+
+    def decided_by(self, step: Step, setting: Setting) -> dict[str, Any]:
+        """Return its mixture and its routing."""
+        return key_part(self) | setting.saving
+
+
 class SavedModel(Model):
     """A network that was trained elsewhere, to be used as an expert.
 
@@ -254,6 +303,8 @@ def _kind(value: Any) -> str:
     kind = value.kind if isinstance(value, AnyModel) else "network"
     if isinstance(value, dict):
         kind = value.get("kind", kind)
+    if kind == "distilled":
+        return "network"
     return "ungated" if kind in ("mean-of-experts", "largest-logit") else str(kind)
 
 
@@ -261,13 +312,14 @@ ModelSpec = Annotated[
     Annotated[NetworkModel, Tag("network")]
     | Annotated[MixtureModel, Tag("mixture")]
     | Annotated[SavedModel, Tag("saved")]
-    | Annotated[UngatedModel, Tag("ungated")],
+    | Annotated[UngatedModel, Tag("ungated")]
+    | Annotated[SparseModel, Tag("sparse")],
     Discriminator(
         _kind,
         custom_error_type="unknown_kind",
-        custom_error_message="Kind should be network, mixture, saved, mean-of-experts or "
-        "largest-logit",
+        custom_error_message="Kind should be network, distilled, mixture, sparse, saved, "
+        "mean-of-experts or largest-logit",
     ),
 ]
 TrainedModel = NetworkModel | MixtureModel
-AnyModel = NetworkModel | MixtureModel | SavedModel | UngatedModel
+AnyModel = NetworkModel | MixtureModel | SavedModel | UngatedModel | SparseModel

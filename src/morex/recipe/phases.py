@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from morex.perturbations import Ball
 from morex.recipe.fields import InnerSearch
 from morex.recipe.lineage import known_and_new, right_choices
-from morex.recipe.models import MixtureModel, ObjectiveName, batch_shares
+from morex.recipe.models import MixtureModel, NetworkModel, ObjectiveName, batch_shares
 from morex.recipe.schema import Recipe
 from morex.training.config import TrainingConfig
 
@@ -36,6 +36,7 @@ class Phase:
         shares: the parts of a batch that each of them has; empty if the objective decides.
         inner: the search for balls.
         gate: what the gate learns; None where the model learns the class.
+        teacher: the model whose answers it learns instead of the class, if any.
     """
 
     training: TrainingConfig
@@ -44,6 +45,7 @@ class Phase:
     shares: tuple[int, ...]
     inner: InnerSearch
     gate: GateLesson | None = None
+    teacher: str | None = None
 
 
 def phase_of(recipe: Recipe, name: str, kind: str) -> Phase | None:
@@ -64,7 +66,10 @@ def phase_of(recipe: Recipe, name: str, kind: str) -> Phase | None:
     if not model or not model.training or kind != "train":
         return None
     shares = batch_shares(model)
-    return Phase(model.training, model.objective, model.against, shares, model.inner)
+    teacher = model.teacher if isinstance(model, NetworkModel) else None
+    return Phase(
+        model.training, model.objective, model.against, shares, model.inner, teacher=teacher
+    )
 
 
 def _warm_up(recipe: Recipe, model: MixtureModel) -> Phase | None:

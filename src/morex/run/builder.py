@@ -20,16 +20,24 @@ from morex.models.external import Foreign, check_answers
 from morex.models.mixture import UNGATED, Mixture, last_linear
 from morex.models.named import FromFactory
 from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.routing import routed
 from morex.perturbations import Ball
 from morex.recipe import Recipe
 from morex.recipe.components import AttackSpec
 from morex.recipe.lineage import joined_experts
-from morex.recipe.models import MixtureModel, NetworkModel, SavedModel, UngatedModel
+from morex.recipe.models import (
+    MixtureModel,
+    NetworkModel,
+    SavedModel,
+    SparseModel,
+    UngatedModel,
+)
 from morex.recipe.phases import Phase
 from morex.recipe.schema import NetworkSpec
 from morex.run.stages import Opener, Stage, plan_stages
 from morex.training.batches import TrainingData
 from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember, NewExperts
+from morex.training.distillation import AnswersOfTeacher
 from morex.training.objectives import (
     Alternate,
     Average,
@@ -147,7 +155,7 @@ class Builder:
 
         Args:
             name: its name in the recipe.
-            expert: returns its experts, by name.
+            expert: returns what it is made from, by name.
 
         Raises:
             ModelError, ForeignModelError, ValueError: as ``from_elsewhere``.
@@ -161,6 +169,8 @@ class Builder:
                 return self.mixture(name, model, {n: expert(n) for n in model.experts})
             case UngatedModel() as model:
                 return UNGATED[model.kind]({n: expert(n) for n in model.experts})
+            case SparseModel() as model:
+                return routed(expert(model.of), model.routing)
 
     def network(self, name: str) -> ResNet:
         """Return a network with new weights for the model ``name``."""
@@ -233,8 +243,15 @@ class Builder:
             for perturbation, right in zip(perturbations, phase.gate.right, strict=True)
         )
 
-    def criterion(self, phase: Phase) -> Criterion:
-        """Return what a training teaches: the class, or which expert is for a perturbation."""
+    def criterion(self, phase: Phase, model: Callable[[str], nn.Module]) -> Criterion:
+        """Return what a training teaches: a class, a teacher's answers, or the expert to choose.
+
+        Args:
+            phase: the training.
+            model: returns a finished model of the recipe, by name.
+        """
+        if phase.teacher:
+            return AnswersOfTeacher(self.ready(model(phase.teacher)))
         if not phase.gate:
             return ClassOfImage()
         kind = NewExperts if phase.gate.joined else ExpertForMember

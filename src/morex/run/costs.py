@@ -7,8 +7,8 @@ from morex.attacks import Attack, Passes
 from morex.evaluation.suite import Suite
 from morex.evaluation.workload import most_passes
 from morex.recipe.illustrated import in_pictures
-from morex.recipe.lineage import networks_of
-from morex.recipe.models import AnyModel
+from morex.recipe.lineage import networks_of, weighted_experts
+from morex.recipe.models import SparseModel
 from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
 from morex.run.stages import Stage
@@ -34,13 +34,12 @@ class StageCost:
 
 def stage_passes(builder: Builder, stage: Stage) -> StageCost:
     """Return the largest number of images that a stage sends through its model."""
-    spec = builder.recipe.models[stage.model]
     if stage.kind == "evaluate":
         n = len(builder.test_data)
-        searched = _suite_passes(builder, spec, builder.suite(stage.suite), n)
+        searched = _suite_passes(builder, stage.model, builder.suite(stage.suite), n)
         return StageCost(searched.forward + n, searched.backward)
     if stage.kind == "illustrate":
-        return _illustration_passes(builder, spec, stage)
+        return _illustration_passes(builder, stage)
     if not (phase := phase_of(builder.recipe, stage.model, stage.kind)):
         return StageCost(0, 0)
     objective = builder.objective(phase)
@@ -74,14 +73,25 @@ def network_passes(builder: Builder, stage: Stage) -> StageCost:
     """Return the largest number of images that a stage sends through single networks.
 
     What goes through a mixture goes through each of its experts and its gate, unless only the gate
-    is asked. A gate that experts joined is two networks; its warm-up asks only one of them.
+    is asked. A gate that experts joined is two networks; its warm-up asks only one of them. The
+    answers of a teacher count as well.
     """
     cost, alone = stage_passes(builder, stage), gate_passes(builder, stage)
     networks = networks_of(builder.recipe, stage.model)
+    taught = teacher_passes(builder, stage)
     return StageCost(
-        networks * (cost.forward - alone.forward) + alone.forward,
+        networks * (cost.forward - alone.forward) + alone.forward + taught,
         networks * (cost.backward - alone.backward) + alone.backward,
     )
+
+
+def teacher_passes(builder: Builder, stage: Stage) -> float:
+    """Return how many images a stage sends through the networks of a teacher."""
+    phase = phase_of(builder.recipe, stage.model, stage.kind)
+    if not phase or not phase.teacher:
+        return 0
+    updates = builder.objective(phase).updates * examples(builder, phase.training)
+    return networks_of(builder.recipe, phase.teacher) * updates
 
 
 def gate_passes(builder: Builder, stage: Stage) -> StageCost:
@@ -103,22 +113,23 @@ def stage_work(builder: Builder, stage: Stage) -> float:
     return work if stage.makes_a_model else work / _ENDS_EARLY
 
 
-def _illustration_passes(builder: Builder, spec: AnyModel, stage: Stage) -> StageCost:
+def _illustration_passes(builder: Builder, stage: Stage) -> StageCost:
     draws = builder.illustrator()
     curves = tuple(row for _, suite in draws.curve_suites().values() for row in suite)
     n = min(draws.examples, len(builder.test_data))
-    total = _suite_passes(builder, spec, (*draws.answered, *curves), n)
+    total = _suite_passes(builder, stage.model, (*draws.answered, *curves), n)
     # each curve first finds the images that are right unattacked
     total += Passes(forward=n * len(draws.curve_suites()))
     if stage.model == in_pictures(builder.recipe):
-        total += _suite_passes(builder, spec, draws.shown, min(draws.pictures, n))
+        total += _suite_passes(builder, stage.model, draws.shown, min(draws.pictures, n))
     return StageCost(total.forward, total.backward)
 
 
-def _suite_passes(builder: Builder, spec: AnyModel, suite: Suite, n: int) -> Passes:
+def _suite_passes(builder: Builder, name: str, suite: Suite, n: int) -> Passes:
     """Return the largest number of images that a suite sends through a model, for ``n`` images."""
-    experts, classes = len(spec.experts) if spec.has_gate else 0, len(builder.test_data.classes)
+    experts, classes = len(weighted_experts(builder.recipe, name)), len(builder.test_data.classes)
+    sparse = isinstance(builder.recipe.models[name], SparseModel)
     total = Passes()
     for row in suite:
-        total += most_passes(row.attack, experts, classes) * row.count(n)
+        total += most_passes(row.attack, experts, classes, sparse=sparse) * row.count(n)
     return total

@@ -137,12 +137,21 @@ def _of_stage(timer: _Timer, model: nn.Module, stage: Stage, its: _Conditions) -
     seconds += (cost.backward - alone.backward) * searched.backward
     seconds += alone.backward * taught.backward
     seconds += its.updates * (taught.update - taught.forward - taught.backward)
+    seconds += its.updates * _seconds_of_teacher(timer, stage, its)
     weights = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in ClassOfImage().parameters(model))
     # float32; parameters that learn also have a gradient, momentum, an average and a best copy
     tensors = 4 * (weights + (4 * learning if its.updates else 0))
     attack, update = its.batch * searched.attack_bytes, its.updates_per_step * taught.update_bytes
     return Estimate(stage, weights, cost, max(seconds, 0.0), round(tensors + max(attack, update)))
+
+
+def _seconds_of_teacher(timer: _Timer, stage: Stage, its: _Conditions) -> float:
+    """Return how long a teacher takes to answer one image; 0 without one."""
+    phase = phase_of(timer.builder.recipe, stage.model, stage.kind)
+    if not phase or not phase.teacher:
+        return 0
+    return timer.speed(_example(timer.builder, phase.teacher), its).forward
 
 
 def _conditions(builder: Builder, stage: Stage) -> _Conditions:

@@ -138,7 +138,7 @@ class StageRunner:
         about: dict[str, Any] = {}
         text = ""
         if phase := phase_of(self.recipe, stage.model, stage.kind):
-            about = self._fit(stage, phase, model, work)
+            about = self._fit(stage, phase, model, saved, work)
             judged, loss = about["validation"], about["history"][-1].loss
             text = f"loss {loss:.3f}" if judged is None else f"validation {percent(judged)}"
         folder = self.directory.root / stage.folder
@@ -149,7 +149,9 @@ class StageRunner:
         save_model(model.eval(), folder, about=label, dtype=dtype)
         return about, text
 
-    def _fit(self, stage: Stage, phase: Phase, model: nn.Module, work: Path) -> dict[str, Any]:
+    def _fit(
+        self, stage: Stage, phase: Phase, model: nn.Module, saved: SavedModels, work: Path
+    ) -> dict[str, Any]:
         """Train a model and return what its record says about the training."""
         checkpoint = FileCheckpoint(work, self.checkpoint_every, self._notice)
         fit = partial(
@@ -160,7 +162,7 @@ class StageRunner:
             phase.training,
             seed=self.recipe.seed,
             name=stage.id,
-            criterion=self.builder.criterion(phase),
+            criterion=self.builder.criterion(phase, saved.model),
             checkpoint=checkpoint,
             report=partial(self._report, stage),
         )

@@ -12,7 +12,7 @@ from morex.recipe import Recipe, slug
 from morex.recipe.components import AttackSpec, described
 from morex.recipe.illustrated import illustrated, in_pictures
 from morex.recipe.kind import Setting
-from morex.recipe.models import AnyModel, SavedModel
+from morex.recipe.models import AnyModel, SavedModel, SparseModel
 
 FORMAT = 1
 """Increased whenever the same inputs would give a different result, so that stages are redone.
@@ -187,12 +187,13 @@ def _setting(recipe: Recipe, fingerprint: str, opened: Opener) -> Setting:
 def _code_of(model: AnyModel, known: Mapping[str, list[Any]], setting: Setting) -> list[Any]:
     """Return what identifies the code of factories that make a model or what it is made from.
 
-    Weights alone do not tell what it computes.
+    Weights alone do not tell what it computes; for a sparse mixture they do not tell its routing.
     """
     if isinstance(model, SavedModel):
         code = {key: value for key, value in setting.identity(model).items() if key != "weights"}
         return [code] if code else []
-    return _together(known, model.parents)
+    routing = [model.routing.to_json()] if isinstance(model, SparseModel) else []
+    return _together(known, model.parents) + routing
 
 
 def _together(known: Mapping[str, list[Any]], models: Iterable[str]) -> list[Any]:
