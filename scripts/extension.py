@@ -14,6 +14,7 @@ interrupted call resumes where it stopped.
 
 import argparse
 import json
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,9 @@ def validated(builder: Builder, run: Path, name: str) -> dict[str, BoolArray]:
     """Return the outcomes of a model on validation images; rows that are done are read."""
     recipe, images = builder.recipe, builder.training_data.validation
     suite = tuple(r for r in builder.suite() if isinstance(r.attack, PGD | WorstOfDraws))
-    stages = {s.id: s for s in plan_stages(recipe, "", images.fingerprint())}
+    stages = {
+        s.id: s for s in plan_stages(recipe, "", images.fingerprint(), settings=builder.settings)
+    }
     stage, folder = stages[stage_id("evaluate", name)], run / model_folder(name)
     keys = stage.row_keys(digest_of(folder / WEIGHTS))
     path = run / "validation" / f"{slug(name)}.npz"
@@ -128,8 +131,7 @@ def validated(builder: Builder, run: Path, name: str) -> dict[str, BoolArray]:
             builder.ready(load_model(folder)).eval(),
             images,
             suite,
-            seed=recipe.seed,
-            batch_size=recipe.evaluation.batch_size,
+            **asdict(builder.settings),
             done=dict(kept.done),
             keep=lambda row, right: kept.keep(row, right, whole=len(right) == counts[row]),
         )

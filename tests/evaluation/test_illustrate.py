@@ -17,6 +17,7 @@ from morex.data import load_data
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.feasibility import check_feasible
 from morex.evaluation.illustrate import Illustrator, drawn_half_and_half
+from morex.evaluation.settings import Settings
 from morex.evaluation.strength_curves import curve_suite, possible
 from morex.evaluation.suite import Row, Suite
 from morex.models.mixture import MeanOfExperts, Mixture
@@ -59,7 +60,8 @@ def mixture() -> Mixture:
 
 @pytest.fixture(scope="module")
 def illustrator() -> Illustrator:
-    return Illustrator(SUITE, OVER, (0.0, 1.0, 2.0), EXAMPLES, pictures=4, steps=3, batch_size=8)
+    settings = Settings(0, 8, "fp32")
+    return Illustrator(SUITE, OVER, (0.0, 1.0, 2.0), EXAMPLES, 4, 3, settings)
 
 
 @pytest.fixture(scope="module")

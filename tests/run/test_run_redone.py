@@ -10,7 +10,9 @@ import yaml
 from pictures import pictures
 from tiny import CPU, FEW, changed, phase, raw_recipe, rerun, results_of, tiny
 
+from morex.artifacts.outcomes import Outcomes
 from morex.attacks import PGD
+from morex.core.precision import has_fast_bf16
 from morex.models.mixture import Mixture
 from morex.models.named import load_model
 from morex.recipe import parse_recipe
@@ -49,6 +51,8 @@ def test_a_changed_suite_redoes_the_evaluations_only(out: Path) -> None:
     [
         ("evaluation.examples", 20),
         ("evaluation.batch_size", 20),
+        ("evaluation.batch_size", "auto"),
+        ("evaluation.search_precision", "bf16"),
         ("evaluation.rows.rays-linf.examples", 10),
         ("perturbations.l2.eps", 0.4),  # only a row uses it
     ],
@@ -56,6 +60,22 @@ def test_a_changed_suite_redoes_the_evaluations_only(out: Path) -> None:
 def test_everything_that_decides_outcomes_redoes_them(path: str, value: object, out: Path) -> None:
     spy = rerun(out, changed(raw_recipe(*FEW), path, value))
     assert {*spy.done} == {f"evaluate-{name.lower()}" for name in FEW}
+
+
+def test_what_the_device_decides_is_in_the_keys_as_if_it_was_written(out: Path) -> None:
+    written = changed(raw_recipe(*FEW), "evaluation.batch_size", 256)
+    assert rerun(out, written).done
+    left = changed(raw_recipe(*FEW), "evaluation.batch_size", "auto")
+    assert not rerun(out, left).done  # 256 on a CPU
+    assert not rerun(out, changed(written, "evaluation.search_precision", "fp32")).done
+    coarse = changed(written, "evaluation.search_precision", "bf16")
+    assert rerun(out, coarse).done
+    origins = Outcomes.load(out / "outcomes/minf.npz").origins
+    searched = {row: origin.search_precision for row, origin in origins.items()}
+    drawn = {"clean": "fp32", "fog": "fp32"}
+    assert searched == drawn | dict.fromkeys(["pgd-linf", "deepfool-l2", "rays-linf"], "bf16")
+    spy = rerun(out, changed(written, "evaluation.search_precision", "auto"))
+    assert bool(spy.done) != has_fast_bf16(CPU)
 
 
 MORE = {"gate-more", "train-more", "evaluate-more"}

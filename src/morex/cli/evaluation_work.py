@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from morex.evaluation.suite import Row, Suite
 from morex.evaluation.workload import Workload, most_work
 from morex.perturbations import Clean
 from morex.recipe.components import described
+from morex.recipe.keys import key_part
 from morex.run import Builder
 from morex.run.partial_results import PartialRows
 
@@ -110,8 +111,7 @@ def do_work(
 
     parts = list[Outcomes]()
     notes = kept.notes if kept else NoteBook()
-    batch_size = builder.recipe.evaluation.batch_size
-    attack = partial(evaluate, seed=seed, batch_size=batch_size, keep=keep, notes=notes)
+    settings = asdict(replace(builder.settings, seed=seed))
     with (
         threads(builder.recipe.threads),
         kept_first() if kept else nullcontext(),
@@ -120,7 +120,10 @@ def do_work(
     ):
         for part in work:
             done = dict(kept.done) if kept else None
-            parts.append(attack(network, part.read(), part.suite, done=done))
+            found = evaluate(
+                network, part.read(), part.suite, done=done, keep=keep, notes=notes, **settings
+            )
+            parts.append(found)
     return Outcomes.joined(parts)
 
 
@@ -152,7 +155,10 @@ def _settings_digest(
     request: EvaluationRequest, identity: Mapping[str, Any], builder: Builder
 ) -> str:
     """Return a digest of everything that decides the outcomes."""
-    evaluation = builder.recipe.evaluation.model_dump(mode="json")
+    evaluation = key_part(builder.recipe.evaluation)
+    evaluation["batch_size"] = builder.settings.batch_size
+    if "search_precision" in evaluation:
+        evaluation["search_precision"] = builder.settings.search_precision
     over = {name: described(p) for name, p in builder.recipe.perturbations.items()}
     facts = [request.model, dict(identity), request.seed, evaluation, over]
     facts.append(builder.test_data.fingerprint())

@@ -4,6 +4,7 @@
 ``workload``         how much work attacks are, and how much is done
 ``suite``            which attacks, on how many images; the paper's Table 1
 ``evaluate``         one boolean per attack and image
+``settings``         batch size and precision of a search, also by the device
 ``attacked``         one batch: attacked in any precision, judged in float32
 ``clean_answers``    how often a model predicts each class
 ``feasibility``      checks that an attack returned an image that it may return

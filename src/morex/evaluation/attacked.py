@@ -8,7 +8,7 @@ float32.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -19,29 +19,8 @@ from morex.core.precision import autocast
 from morex.core.seeding import generator_for
 from morex.data import ImageSet
 from morex.evaluation.feasibility import check_feasible
+from morex.evaluation.settings import SearchPrecision, Settings
 from morex.evaluation.suite import Row
-
-SearchPrecision = Literal["fp32", "bf16"]
-"""In which number format attacks see the model."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a model is evaluated.
-
-    Args:
-        seed: of all random draws.
-        batch_size: images attacked at a time.
-        search_precision: in which number format attacks see the model.
-    """
-
-    seed: int
-    batch_size: int
-    search_precision: SearchPrecision
-
-    def searched_in(self, attack: Attack) -> SearchPrecision:
-        """Return in which number format an attack sees the model."""
-        return "fp32" if attack.needs_float32 else self.search_precision
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from morex.core.precision import Precision, exact_settings, resolved
 from morex.core.threads import threads_for
 from morex.data import ImageSet
 from morex.data.given import Given, images_for
-from morex.evaluation.attacked import Answers, Attacked, Settings, attacked
+from morex.evaluation.attacked import Answers, Attacked, attacked
 from morex.evaluation.feasibility import balls_of
+from morex.evaluation.settings import Settings
 from morex.evaluation.suite import Row, Suite, table1
 
 

@@ -1,7 +1,8 @@
 """Illustrations for the report: a model's answers, curves and pictures on a few test images."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from morex.core.seeding import generator_for
 from morex.data import ImageSet
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.gate_usage import moved_batches, one_run
+from morex.evaluation.settings import Settings
 from morex.evaluation.strength_curves import curve_suite, possible
 from morex.evaluation.suite import Row, Suite
 from morex.models.answers import ExpertAnswers, expert_answers
@@ -34,8 +36,8 @@ class Illustrator:
         examples: how many of the first test images answers and curves use.
         pictures: how many of those are shown.
         steps: of PGD in the curves.
-        seed: of all attacks, and of the choice of pictures.
-        batch_size: images attacked at a time.
+        settings: the seed of all attacks and of the choice of pictures, the batch size, and the
+            number format in which the attacks of the curves see the model.
     """
 
     suite: Suite
@@ -44,8 +46,7 @@ class Illustrator:
     examples: int
     pictures: int
     steps: int
-    seed: int = 0
-    batch_size: int = 256
+    settings: Settings = field(default_factory=partial(Settings, 0, 256, "fp32"))
 
     @property
     def answered(self) -> Suite:
@@ -93,17 +94,14 @@ class Illustrator:
     @torch.no_grad()
     def _answers(self, model: nn.Module, images: ImageSet, row: Row) -> Tensor:
         """Return the classes that a model predicts under one attack, (n,)."""
-        place = ("illustration", row.name)
-        moved = moved_batches(model, images, row.attack, place, self.seed, self.batch_size)
+        moved = self._moved(model, images, row, "illustration")
         return torch.cat([model(x).argmax(1) for x in moved])
 
     def _curves(self, model: nn.Module, images: ImageSet) -> dict[str, Curve]:
         curves = {}
         for name, (factors, suite) in self.curve_suites().items():
             if suite:
-                found = evaluate(
-                    model, images, suite, seed=self.seed, batch_size=self.batch_size
-                ).right
+                found = evaluate(model, images, suite, **asdict(self.settings)).right
                 right = np.stack([found[row.name] for row in suite])
                 curves[name] = Curve(np.array(factors), right)
         return curves
@@ -112,7 +110,7 @@ class Illustrator:
         self, model: nn.Module, images: ImageSet, answers: Mapping[str, Tensor]
     ) -> Pictures | None:
         right = torch.stack([said == images.labels for said in answers.values()]).all(0)
-        chosen = drawn_half_and_half(right.cpu(), self.pictures, self.seed)
+        chosen = drawn_half_and_half(right.cpu(), self.pictures, self.settings.seed)
         return self._pictures(model, images.take(chosen), chosen) if len(chosen) else None
 
     @torch.no_grad()
@@ -137,11 +135,16 @@ class Illustrator:
         self, model: nn.Module, images: ImageSet, row: Row
     ) -> tuple[tuple[Tensor, ...], ExpertAnswers]:
         """Return the attacked images, and what the model and its experts predict for them."""
-        place = ("pictures", row.name)
-        batches = moved_batches(model, images, row.attack, place, self.seed, self.batch_size)
-        moved = torch.cat([*batches])
+        moved = torch.cat([*self._moved(model, images, row, "pictures")])
         confidence, said = torch.softmax(model(moved).float(), 1).max(1)
         return (moved, said, confidence), expert_answers(model, moved)
+
+    def _moved(
+        self, model: nn.Module, images: ImageSet, row: Row, purpose: str
+    ) -> Iterator[Tensor]:
+        """Yield the attacked images, batch by batch; draws depend on the purpose and the row."""
+        seed, size = self.settings.seed, self.settings.batch_size
+        return moved_batches(model, images, row.attack, (purpose, row.name), seed, size)
 
 
 def drawn_half_and_half(right: Tensor, count: int, seed: int) -> Tensor:

@@ -3,14 +3,25 @@
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+import torch
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from morex.artifacts.schema import FolderName
 from morex.core.near import not_among
+from morex.core.precision import Precision
+from morex.evaluation.settings import Settings, settings_on
 from morex.models.resnet import ARCHITECTURES
 from morex.perturbations import Perturbation
 from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, named_parts
 from morex.recipe.fields import InnerSearch, Names, Strict, Training
+from morex.recipe.keys import InKey
 from morex.recipe.models import MixtureModel, ModelSpec, NetworkModel, TrainedModel
 from morex.recipe.suites import load_suite
 from morex.training.config import TrainingConfig
@@ -56,18 +67,48 @@ class SuiteUse(Strict):
     file: str | None = None
 
 
-class Evaluation(Strict):
-    """The attacks of the table, by row, and the number of test images.
+def _word_or_number(value: object) -> str:
+    """Return the tag of what a batch size is written as."""
+    return "word" if isinstance(value, str) else "number"
 
-    ``suites`` names more suites over the same perturbations, each with a separate table.
+
+def _only_auto(word: object) -> object:
+    if word != "auto":
+        raise ValueError(f"expected a whole number or auto, got {word!r}")
+    return word
+
+
+_BatchSize = Annotated[
+    Annotated[int, Field(ge=1), Tag("number")]
+    | Annotated[Literal["auto"], BeforeValidator(_only_auto), Tag("word")],
+    Discriminator(_word_or_number),
+]
+
+
+class Evaluation(Strict):
+    """The attacks of the table, by row, and how they are run.
+
+    Args:
+        examples: the number of test images; None for all.
+        batch_size: images attacked at a time; ``auto`` leaves the number to the device.
+        search_precision: number format in which attacks see the model: ``fp32``, ``bf16``, or
+            ``auto``, which is bf16 where the device is fast at it. What they find is always judged
+            in float32.
+        rows: the attacks.
+        suites: more suites over the same perturbations, each with a separate table.
     """
 
     examples: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: _BatchSize = 256
+    search_precision: Annotated[Precision, InKey.IF_CHANGED] = "fp32"
     rows: dict[str, AnyAttack] = Field(min_length=1)
     suites: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")], SuiteUse] = Field(
         default_factory=dict
     )
+
+    def settings(self, seed: int, device: torch.device, image_size: tuple[int, int]) -> Settings:
+        """Return batch size and precision, those of the device where it decides them."""
+        return settings_on(device, image_size, seed, self.batch_size, self.search_precision)
 
 
 class Report(Strict):

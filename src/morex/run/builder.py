@@ -13,6 +13,7 @@ from morex.core.seeding import derived_seed, generator_for
 from morex.core.units import with_article
 from morex.data import Augment, Data, ImageSet, load_data
 from morex.evaluation.illustrate import Illustrator
+from morex.evaluation.settings import Settings
 from morex.evaluation.suite import Row, Suite
 from morex.models.errors import ModelError
 from morex.models.extend import regrouped
@@ -115,6 +116,12 @@ class Builder:
         return self.data.test.take(self.test_rows).to(self.device)
 
     @cached_property
+    def settings(self) -> Settings:
+        """The settings of evaluations, with what the recipe leaves to the device."""
+        _, height, width = self.data.train.shape
+        return self.recipe.evaluation.settings(self.recipe.seed, self.device, (height, width))
+
+    @cached_property
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of the training pixels per channel, from counts of bytes."""
         images = self.data.train.images
@@ -141,7 +148,9 @@ class Builder:
     @cached_property
     def stages(self) -> dict[str, Stage]:
         """The stages of the run by id, in an order in which each finds what it needs."""
-        planned = plan_stages(self.recipe, *self.fingerprints, self.opened, self.rows)
+        planned = plan_stages(
+            self.recipe, *self.fingerprints, self.opened, self.rows, self.settings
+        )
         return {stage.id: stage for stage in planned}
 
     def network_config(self, spec: NetworkSpec, outputs: int) -> NetworkConfig:
@@ -283,8 +292,7 @@ class Builder:
             self.suite(),
             recipe.attacked(),
             **wanted.model_dump(exclude={"models"}),
-            seed=recipe.seed,
-            batch_size=recipe.evaluation.batch_size,
+            settings=self.settings,
         )
 
     def ready(self, model: nn.Module) -> nn.Module:

@@ -72,7 +72,7 @@ def estimate(recipe: Recipe, device: torch.device, report: Report = _silent) -> 
     report(0.0, "reading the data")
     builder = Builder.open(recipe, device)
     with threads(recipe.threads):
-        stages = plan_stages(recipe, "", "", builder.opened)
+        stages = plan_stages(recipe, "", "", builder.opened, settings=builder.settings)
         timer, found = _Timer(builder), dict[str, Estimate]()
         names = list(dict.fromkeys(stage.model for stage in stages))
         for number, name in enumerate(names):
@@ -156,7 +156,8 @@ def _seconds_of_teacher(timer: _Timer, stage: Stage, its: _Conditions) -> float:
 
 def _conditions(builder: Builder, stage: Stage) -> _Conditions:
     if not (phase := phase_of(builder.recipe, stage.model, stage.kind)):
-        return _Conditions(builder.recipe.evaluation.batch_size, "fp32")
+        settings = builder.settings
+        return _Conditions(settings.batch_size, settings.search_precision)
     updates, config = builder.objective(phase).updates, phase.training
     return _Conditions(
         config.batch_size,

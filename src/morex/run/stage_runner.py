@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -219,13 +219,12 @@ class StageRunner:
             self.observer(Progressed(stage, shares.share, text))
 
         self.observer(Progressed(stage, shares.share, ""))
-        model = self._ready(stage)
+        model, settings = self._ready(stage), self.builder.settings
         outcomes = evaluate(
             model,
             data,
             suite,
-            seed=self.recipe.seed,
-            batch_size=self.recipe.evaluation.batch_size,
+            **asdict(settings),
             done=dict(rows.done),
             keep=keep,
             notes=rows.notes,
@@ -236,7 +235,7 @@ class StageRunner:
         path.parent.mkdir(parents=True, exist_ok=True)
         outcomes.save(path)
         has_gate = isinstance(model, Mixture) and not stage.suite
-        answers = answers_per_class(model, data, batch_size=self.recipe.evaluation.batch_size)
+        answers = answers_per_class(model, data, batch_size=settings.batch_size)
         about = {"rows": keys, "answers": answers} | (self._gate_usage(model) if has_gate else {})
         return (
             about,
@@ -280,12 +279,7 @@ class StageRunner:
 
     def _gate_usage(self, model: nn.Module) -> dict[str, Any]:
         assert isinstance(model, Mixture)
-        recipe, data = self.recipe, self.builder.test_data
-        use = gate_usage(
-            model,
-            data,
-            self.builder.suite(),
-            seed=recipe.seed,
-            batch_size=recipe.evaluation.batch_size,
-        )
+        data, settings = self.builder.test_data, self.builder.settings
+        seed, batch_size = settings.seed, settings.batch_size
+        use = gate_usage(model, data, self.builder.suite(), seed=seed, batch_size=batch_size)
         return {"gate": use}

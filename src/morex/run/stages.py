@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import torch
+
+from morex.evaluation.settings import Settings
 from morex.models.named import NamedModel
 from morex.recipe import Recipe, slug
 from morex.recipe.components import AttackSpec, described
@@ -127,6 +130,7 @@ def plan_stages(
     test_fingerprint: str,
     opened: Opener = SavedModel.open,
     rows: Rows | None = None,
+    settings: Settings | None = None,
 ) -> list[Stage]:
     """Return the stages of a recipe in an order in which each finds what it needs.
 
@@ -139,12 +143,16 @@ def plan_stages(
         test_fingerprint: a checksum of the test data.
         opened: opens the models that were trained elsewhere; by default each one anew.
         rows: returns the rows of a suite; by default its file is read.
+        settings: of the evaluations; by default those of a CPU.
     """
     stages: dict[str, Stage] = {}
     setting = _setting(recipe, train_fingerprint, opened)
     suites = ("", *recipe.evaluation.suites)
     rows = rows or recipe.rows
-    attacks = {suite: _evaluation(recipe, test_fingerprint, rows(suite)) for suite in suites}
+    settings = settings or recipe.evaluation.settings(recipe.seed, torch.device("cpu"), (1, 1))
+    attacks = {
+        suite: _evaluation(recipe, test_fingerprint, rows(suite), settings) for suite in suites
+    }
     shown = {*illustrated(recipe)}
     code: dict[str, list[Any]] = {}
 
@@ -230,18 +238,22 @@ def _evaluation_stages(
     ]
 
 
-def _evaluation(recipe: Recipe, fingerprint: str, rows: Mapping[str, AttackSpec]) -> dict[str, Any]:
+def _evaluation(
+    recipe: Recipe, fingerprint: str, rows: Mapping[str, AttackSpec], settings: Settings
+) -> dict[str, Any]:
     """Return what decides the evaluations with the rows of a suite, besides the model."""
     attacked = {
         key: row.model_dump() | {"perturbation": described(recipe.perturbations[row.perturbation])}
         for key, row in rows.items()
     }
+    precision = settings.search_precision
     return {
         "seed": recipe.seed,
         "threads": recipe.threads,
         "data": fingerprint,
         "examples": recipe.evaluation.examples,
-        "batch_size": recipe.evaluation.batch_size,
+        "batch_size": settings.batch_size,
+        **({} if precision == "fp32" else {"search_precision": precision}),
         "rows": attacked,
     }
 
