@@ -11,7 +11,7 @@ import torch
 from calling import FinishedRun, call
 from PIL import Image
 
-from morex.cli import classify
+from morex.deploy import classify
 from morex.data import load_data
 from morex.models import load_model
 

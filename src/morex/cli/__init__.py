@@ -18,7 +18,6 @@
 ``predict``          ``morex predict``: classify pictures
 ``load_model``       the model that a user names, with data and attacks for it
 ``evaluation_work``  the rows of ``morex evaluate``, and the images of each
-``classify``         what a model predicts for pictures
 ``extension``        what the options of ``morex extend`` stand for
 ``output``           lines for people, or one JSON object for programs
 ``broken_pipe``      the end of a command whose output nobody reads any more

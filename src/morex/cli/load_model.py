@@ -116,7 +116,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
     """Return the recipe to evaluate with, changed as the request asks."""
-    recipe = _own_recipe(model) if request.recipe is None else load_recipe(request.recipe)
+    recipe = own_recipe(model) if request.recipe is None else load_recipe(request.recipe)
     data = {"folder": str(request.folder)} if request.folder else {}
     evaluation: dict[str, Any] = {"examples": request.examples} if request.examples else {}
     if request.suite is not None:
@@ -168,9 +168,9 @@ def _check_foreign(network: Foreign, builder: Builder, say: Callable[[str], None
         say(f"warning: --input-range looks wrong: {better}")
 
 
-def _own_recipe(model: NamedModel) -> Recipe:
+def own_recipe(model: NamedModel) -> Recipe:
     """Return the recipe of the run that contains a model, or the model's own."""
-    if isinstance(model, FromFolder) and (path := _recipe_of_run(model.folder)):
+    if isinstance(model, FromFolder) and (path := recipe_of_run(model.folder)):
         return load_recipe(str(path), trust_code=model.trust_code)
     if model.recipe is None:
         raise ValueError(
@@ -187,7 +187,7 @@ def _own_recipe(model: NamedModel) -> Recipe:
     return parse_recipe(recipe, f"the recipe in {model.name}", trust_code=model.trusts_recipe)
 
 
-def _recipe_of_run(folder: Path) -> Path | None:
+def recipe_of_run(folder: Path) -> Path | None:
     """Return the recipe of the run whose model is in ``folder``; None if it is in no run."""
     models = folder.resolve().parent
     path = models.parent / "recipe.yaml"

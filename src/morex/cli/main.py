@@ -23,6 +23,7 @@ from morex.cli.plan import plan
 from morex.cli.predict import predict
 from morex.cli.report import report
 from morex.cli.run import run
+from morex.cli.serve import serve
 from morex.cli.sparse import sparse
 from morex.cli.table import table
 from morex.core.file_errors import in_words
@@ -49,6 +50,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare,
     audit,
     predict,
+    serve,
 )
 """Every command, in the order in which the help lists them."""
 

@@ -10,7 +10,7 @@ from morex.cli.options import SAVED_MODEL, Device, TrustCode, read_device
 from morex.cli.output import AsJson, lines_beside, print_json, say_aside
 
 if TYPE_CHECKING:
-    from morex.cli.classify import Classifier
+    from morex.deploy.classify import Classifier
     from morex.report.predictions import Prediction
 
 _MOST = 5
@@ -51,7 +51,7 @@ def predict(
 
     Example: `morex predict --model cifar10-small picture.png`
     """
-    from morex.cli.classify import Classifier, in_json, in_words
+    from morex.deploy.classify import Classifier, in_json, in_words
     from morex.models.named import FromFolder
     from morex.report.predictions import write_predictions
 

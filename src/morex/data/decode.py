@@ -65,16 +65,24 @@ def decode_all(pictures: Iterable[Picture], count: int, image_size: int | None) 
     return images
 
 
-def decode(content: bytes | Path | None, image_size: int | None) -> Tensor:
+def decode(
+    content: bytes | Path | None, image_size: int | None, *, most: int | None = None
+) -> Tensor:
     """Decode one picture to uint8 RGB, (3, H, W); see ``decode_all``.
 
+    Args:
+        content: the encoded picture, or its file; None if it is absent.
+        image_size: as for ``decode_all``.
+        most: the most pixels that the picture may have, if that is less than is read anyway.
+
     Raises:
+        UnknownFormatError, TooLargeError: as ``opened_picture``.
         DataError: if it is absent or cannot be decoded. The message does not say where it is.
     """
     if content is None:
         raise DataError("there are no image bytes; add them or remove the row")
     try:
-        with opened_picture(content, resized=image_size is not None) as opened:
+        with opened_picture(content, resized=image_size is not None, most=most) as opened:
             return torch.from_numpy(np.array(upright_rgb(opened, image_size))).permute(2, 0, 1)
     except DataError:
         raise

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from morex.core.file_errors import near_file, reason
 from morex.core.files import NOT_REGULAR
-from morex.data.errors import DataError
+from morex.data.errors import DataError, TooLargeError, UnknownFormatError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """The formats that are read, as Pillow names them. PGM and PBM are read by PPM."""
@@ -28,15 +28,20 @@ MOST_KEPT = 2**24
 
 
 @contextmanager
-def opened_picture(content: bytes | Path, *, resized: bool) -> Iterator[Image.Image]:
+def opened_picture(
+    content: bytes | Path, *, resized: bool, most: int | None = None
+) -> Iterator[Image.Image]:
     """Yield the opened picture; nothing is decoded yet.
 
     Args:
         content: the encoded picture, or its file.
         resized: whether it is going to be resized, which decides how large it may be.
+        most: the most pixels that it may have, if that is less than is read anyway.
 
     Raises:
-        DataError: if it is not a regular file, not of one of the ``FORMATS``, or too large.
+        UnknownFormatError: if it is not of one of the ``FORMATS``.
+        TooLargeError: if it has too many pixels.
+        DataError: if it is not a regular file.
     """
     if isinstance(content, Path):
         _check_file(content)
@@ -44,7 +49,7 @@ def opened_picture(content: bytes | Path, *, resized: bool) -> Iterator[Image.Im
         # Pillow's own limit lies close to MOST_DECODED, which is checked here
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with _identified(content) as image:
-            _check_size(image.size, resized=resized)
+            _check_size(image.size, resized=resized, most=most)
             yield image
 
 
@@ -76,24 +81,24 @@ def _identified(content: bytes | Path) -> Image.Image:
             io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS
         )
     except UnidentifiedImageError:
-        raise DataError(
+        raise UnknownFormatError(
             f"the image cannot be decoded (it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}); "
             "replace it, convert it or remove it"
         ) from None
     except Image.DecompressionBombError:
-        raise DataError(
+        raise TooLargeError(
             f"the image has more than {MOST_DECODED / 1e6:.0f} megapixels, the most that is "
             "decoded; make it smaller"
         ) from None
 
 
-def _check_size(size: tuple[int, int], *, resized: bool) -> None:
+def _check_size(size: tuple[int, int], *, resized: bool, most: int | None) -> None:
     width, height = size
-    most = MOST_DECODED if resized else MOST_KEPT
-    if width * height > most:
-        repair = "make it smaller" if resized else RESIZE
-        raise DataError(
-            f"the image is {height}x{width}, more than {most / 1e6:.0f} megapixels; {repair}"
+    limit = min(MOST_DECODED if resized else MOST_KEPT, most or MOST_DECODED)
+    if width * height > limit:
+        repair = "make it smaller" if resized or most else RESIZE
+        raise TooLargeError(
+            f"the image is {height}x{width}, more than {limit / 1e6:.0f} megapixels; {repair}"
         )
 
 

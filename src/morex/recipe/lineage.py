@@ -107,3 +107,18 @@ def right_choices(recipe: Recipe, model: MixtureModel, perturbation: str) -> tup
         return tuple(model.experts.index(name) for name in right if name in model.experts)
     single = expert_for(recipe, model, perturbation)
     return () if single is None else (single,)
+
+
+def right_experts(recipe: Recipe, model: MixtureModel) -> dict[str, tuple[str, ...]]:
+    """Return, for each perturbation, the experts among which a gate should choose for it.
+
+    Empty for a gate without a warm-up: nothing has told it which expert is for what.
+    """
+    if not model.gate_warmup:
+        return {}
+    chosen = {name: right_choices(recipe, model, name) for name in model.against}
+    joined = joined_experts(recipe, model) if model.warm_start else ()
+    known = tuple(name for name in model.experts if name not in joined)
+    choices = [known, *((name,) for name in joined)] if model.warm_start else None
+    options = choices or [(name,) for name in model.experts]
+    return {name: tuple(e for k in found for e in options[k]) for name, found in chosen.items()}

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,28 @@ _LARGEST = 64
 
 def data_address(pixels: NDArray[np.floating]) -> str:
     """Return an image (3, H, W) with values in [0, 1] as a ``data:`` address, at most 64 x 64."""
-    rounded = np.clip(np.rint(np.moveaxis(pixels, 0, -1) * 255.0), 0, 255).astype(np.uint8)
-    picture = Image.fromarray(rounded)
-    buffer = io.BytesIO()
+    picture = _rounded(pixels)
     if max(picture.size) <= _EXACT:
-        picture.save(buffer, "PNG", optimize=True)
-        kind = "png"
-    else:
-        picture.thumbnail((_LARGEST, _LARGEST))
-        picture.save(buffer, "WEBP", quality=82)
-        kind = "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        return _address(picture, "PNG", optimize=True)
+    picture.thumbnail((_LARGEST, _LARGEST))
+    return _address(picture, "WEBP", quality=82)
+
+
+def exact_address(pixels: NDArray[np.floating]) -> str:
+    """Return an image (3, H, W) with values in [0, 1] as a ``data:`` address, lossless, 8 bits."""
+    return _address(_rounded(pixels), "PNG")
+
+
+def _rounded(pixels: NDArray[np.floating]) -> Image.Image:
+    values = np.clip(np.rint(np.moveaxis(pixels, 0, -1) * 255.0), 0, 255)
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def _address(picture: Image.Image, kind: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{content}"
 
 
 def magnification(differences: NDArray[np.floating]) -> int:

@@ -75,7 +75,7 @@ def render(*, sections: Sequence[Section], template: str = "page.html", **contex
     return (
         _environment()
         .get_template(template)
-        .render(sections=shown, style=_asset("style.css"), script=_asset("page.js"), **context)
+        .render(sections=shown, style=asset("style.css"), script=asset("page.js"), **context)
     )
 
 
@@ -90,7 +90,7 @@ def _environment() -> Environment:
     )
 
 
-def _asset(name: str) -> Markup:
-    """Return a template that goes into the page unescaped."""
+def asset(name: str) -> Markup:
+    """Return a style sheet or a script of the page, which goes into it unescaped."""
     text = files("morex.report").joinpath("templates", name).read_text(encoding="utf-8")
     return Markup(text)

@@ -66,16 +66,28 @@ class Classifier:
         for start in range(0, len(pictures), step):
             read = [*self._read(pictures[start : start + step], refuse)]
             if read:
-                x = torch.stack([pixels for _, pixels in read]) / 255
-                yield from self._predictions([path for path, _ in read], x)
+                paths, pixels = zip(*read, strict=True)
+                yield from self.predictions([str(path) for path in paths], torch.stack(pixels))
 
     def _read(self, pictures: Sequence[Path], refuse: Refuse) -> Iterator[tuple[Path, Tensor]]:
-        square = self.size[0] if len(set(self.size)) == 1 else None
         for path in pictures:
             try:
-                yield path, self._fitting(decode(path, square))
+                yield path, self.prepared(path)
             except DataError as error:
                 refuse(path, str(error))
+
+    def prepared(self, content: bytes | Path, most: int | None = None) -> Tensor:
+        """Return a picture as the model sees it, uint8 (3, H, W).
+
+        Args:
+            content: the encoded picture, or its file.
+            most: the most pixels that it may have, if that is less than is read anyway.
+
+        Raises:
+            UnknownFormatError, TooLargeError, DataError: if it cannot be used.
+        """
+        square = self.size[0] if len(set(self.size)) == 1 else None
+        return self._fitting(decode(content, square, most=most))
 
     def _fitting(self, pixels: Tensor) -> Tensor:
         """Return the pixels (3, H, W) of a picture; raise if the model needs another size."""
@@ -88,17 +100,25 @@ class Classifier:
         return pixels
 
     @torch.no_grad()
-    def _predictions(self, paths: Sequence[Path], x: Tensor) -> Iterator[Prediction]:
+    def predictions(self, sources: Sequence[str], pixels: Tensor) -> list[Prediction]:
+        """Return the predictions for prepared pictures.
+
+        Args:
+            sources: what the pictures are called.
+            pixels: uint8 (N, 3, H, W).
+        """
+        x = pixels / 255
         with threads_for(self.network, tuple(x.shape), self.device):
             images = x.to(self.device)
             logits = self.network(images).float().cpu()
             answers = expert_answers(self.network, images)
         names = self.classes or tuple(map(str, range(logits.shape[1])))
         experts = _said(answers, names)
-        for path, pixels, shares, said in zip(
-            paths, x.numpy(), logits.softmax(1), experts, strict=True
-        ):
-            yield Prediction(str(path), pixels, self._probable(shares, names), said)
+        rows = zip(sources, x.numpy(), logits.softmax(1), experts, strict=True)
+        return [
+            Prediction(source, picture, self._probable(shares, names), said)
+            for source, picture, shares, said in rows
+        ]
 
     def _probable(self, shares: Tensor, names: Sequence[str]) -> tuple[tuple[str, float], ...]:
         top = shares.topk(min(self.top, len(shares)))
