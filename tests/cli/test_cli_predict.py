@@ -11,8 +11,8 @@ import torch
 from calling import FinishedRun, call
 from PIL import Image
 
-from morex.deploy import classify
 from morex.data import load_data
+from morex.deploy import classify
 from morex.models import load_model
 
 

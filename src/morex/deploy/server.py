@@ -21,21 +21,24 @@ def bound(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(family, kind, protocol)
     except OSError as error:
         raise ValueError(
-            f"--host {host}: {reason(error)}; give an address of this machine"
+            f"--host {host}: {_words(error)}; give an address of this machine"
         ) from None
+    made = socket.socket(family, kind, protocol)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
     except OSError as error:
         made.close()
         raise ValueError(
-            f"cannot listen at {host}, port {port}: {(error.strerror or str(error)).lower()}; choose "
-            "another with --port"
+            f"cannot listen at {host}, port {port}: {_words(error)}; choose another --port"
         ) from None
     return made
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def address_of(listening: socket.socket) -> str:
