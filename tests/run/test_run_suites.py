@@ -38,3 +38,19 @@ def test_a_recipe_may_use_a_suite_from_a_file(out: Path, tmp_path: Path) -> None
 def test_a_suite_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"evaluation\.suites\.nothing: no suite 'nothing'"):
         parse_recipe(with_suites(nothing={}))
+
+
+def test_a_suite_may_be_for_some_columns_only(out: Path) -> None:
+    use = {"examples": 12, "columns": ["MoRE", "Minf"]}
+    spy = rerun(out, with_suites(quick=use))
+    assert sorted(spy.done) == ["evaluate-minf@quick", "evaluate-more@quick"]
+    results = read_results(out, "quick")
+    assert make_table(results).columns == ("Minf", "MoRE")  # in the order of the table
+    assert results.file.missing == ()
+    assert make_table(read_results(out)).columns == FEW
+
+
+def test_a_suite_for_a_column_that_does_not_exist_is_refused() -> None:
+    wrong = r"evaluation\.suites\.quick\.columns: no column 'Mor'; did you mean 'MoRE'"
+    with pytest.raises(ValueError, match=wrong):
+        parse_recipe(with_suites(quick={"columns": ["Mor"]}))

@@ -29,6 +29,7 @@ def problems_of(recipe: Recipe) -> list[str]:
     """Return everything that is wrong with a recipe, one line for each problem."""
     checks = (
         _unknown_names,
+        _unknown_columns,
         _wrong_uses,
         _wrong_rows,
         _wrong_suites,
@@ -53,8 +54,6 @@ def _unknown_names(recipe: Recipe) -> list[str]:
             check(f"models.{key}.against", name, recipe.perturbations, "perturbation")
     for key in recipe.columns:
         check("columns", key, recipe.models, "model")
-    for key in (recipe.report and recipe.report.models) or ():
-        check("report.models", key, dict.fromkeys(recipe.columns), "column")
     for key, row in recipe.rows().items():
         check(
             f"evaluation.rows.{key}.perturbation",
@@ -63,6 +62,19 @@ def _unknown_names(recipe: Recipe) -> list[str]:
             "perturbation",
         )
     return problems
+
+
+def _unknown_columns(recipe: Recipe) -> list[str]:
+    """Return which names of columns refer to nothing, in suites and in the report."""
+    uses = recipe.evaluation.suites.items()
+    chosen = {f"evaluation.suites.{suite}.columns": use.columns for suite, use in uses}
+    chosen["report.models"] = recipe.report.models if recipe.report else None
+    return [
+        f"{path}: {not_among('column', name, recipe.columns)}"
+        for path, names in chosen.items()
+        for name in names or ()
+        if name not in recipe.columns
+    ]
 
 
 def _wrong_uses(recipe: Recipe) -> list[str]:

@@ -61,10 +61,17 @@ class NetworkSpec(Strict):
 
 
 class SuiteUse(Strict):
-    """One more suite: its number of test images, and its file unless it is a shipped one."""
+    """One more suite.
+
+    Args:
+        examples: the number of test images; by default that of the recipe.
+        file: its file, unless it is a shipped suite.
+        columns: the columns that it attacks; by default all.
+    """
 
     examples: int | None = Field(default=None, ge=1)
     file: str | None = None
+    columns: Names | None = None
 
 
 def _word_or_number(value: object) -> str:
@@ -209,6 +216,11 @@ class Recipe(Strict):
         rows = load_suite(use.file or suite, self.attacked())
         few = {"examples": use.examples}
         return {k: r if r.examples else r.model_copy(update=few) for k, r in rows.items()}
+
+    def columns_under(self, suite: str = "") -> tuple[str, ...]:
+        """Return the columns that a suite attacks; those of the table if the name is empty."""
+        chosen = self.evaluation.suites[suite].columns if suite else None
+        return tuple(name for name in self.columns if chosen is None or name in chosen)
 
     def attacked(self) -> dict[str, Perturbation]:
         """Return the perturbations that the rows of the table are about."""

@@ -67,6 +67,7 @@ class ResultsFiles:
         recipe = self.builder.recipe
         done = [s for s in self.stages if s.id in records]
         evaluated = {s.model: s for s in done if s.kind == "evaluate" and s.suite == suite}
+        columns = recipe.columns_under(suite)
         return ResultsFile(
             format=FORMAT,
             name=f"{recipe.name}, suite {suite}" if suite else recipe.name,
@@ -76,11 +77,11 @@ class ResultsFiles:
             perturbations=self._perturbations,
             columns={
                 name: self._column(evaluated[name], records)
-                for name in recipe.columns
+                for name in columns
                 if name in evaluated
             },
             illustrations={s.model: s.output for s in done if s.kind == "illustrate"},
-            missing=tuple(name for name in recipe.columns if name not in evaluated),
+            missing=tuple(name for name in columns if name not in evaluated),
             stages={s.id: self._entry(s, records[s.id]) for s in done},
             provenance=provenance(self.builder.device),
         )

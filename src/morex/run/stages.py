@@ -164,7 +164,8 @@ def plan_stages(
         code[name] = _code_of(recipe.models[name], code, setting)
         found = _training_stages(recipe, name, setting, code)
         if name in recipe.columns:
-            found += _evaluation_stages(name, attacks, code[name])
+            its = {s: rows for s, rows in attacks.items() if name in recipe.columns_under(s)}
+            found += _evaluation_stages(name, its, code[name])
         if name in shown:
             found.append(_illustration_stage(recipe, name, attacks[""], code[name]))
         stages.update({stage.id: stage for stage in found})
