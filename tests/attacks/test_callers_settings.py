@@ -1,7 +1,7 @@
 """Settings of PyTorch at the place of a call reach neither attacks nor evaluations."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -10,6 +10,8 @@ from linear import random_linear
 from torch import Tensor, nn
 
 from morex import Mixture, NetworkConfig, ResNet, evaluate
+from morex.artifacts.findings import Audit
+from morex.artifacts.gate_usage import GateUsage
 from morex.attacks import (
     PGD,
     Attack,
@@ -73,41 +75,72 @@ def images(model: nn.Module, count: int = 12) -> ImageSet:
     return ImageSet(drawn, labels, ("a", "b", "c", "d"))
 
 
+@cache
+def found_under_default_settings(attack: Attack) -> Tensor:
+    model = mixture()
+    data = images(model)
+    return attack(model, data.pixels(slice(None)), data.labels)
+
+
 @every_attack
 @every_setting
 def test_an_attack_does_not_depend_on_the_settings_around_it(setting: str, attack: Attack) -> None:
     model = mixture()
     data = images(model)
     x, y = data.pixels(slice(None)), data.labels
-    expected = attack(model, x, y)
+    expected = found_under_default_settings(attack)
     with SETTINGS[setting]():
         found = attack(model, x, y)
     assert torch.equal(found, expected)
     assert not found.is_inference()
 
 
-@some_settings
-def test_an_evaluation_does_not_depend_on_the_settings_around_it(setting: str) -> None:
-    model = mixture()
+def evaluated(model: Mixture, data: ImageSet) -> dict[str, list[bool]]:
     suite = tuple(Row(f"row-{i}", attack) for i, attack in enumerate(ATTACKS))
-    data = images(model)
-    expected = evaluate(model, data, suite).right
-    with SETTINGS[setting]():
-        found = evaluate(model, data, suite).right
-    for name, right in expected.items():
-        assert right.tolist() == found[name].tolist(), name
+    right = evaluate(model, data, suite).right
+    return {name: row.tolist() for name, row in right.items()}
 
 
-@some_settings
-def test_an_audit_and_gate_usage_do_not_depend_on_the_settings_around_them(setting: str) -> None:
+def audited(model: Mixture, data: ImageSet) -> tuple[Audit, GateUsage]:
+    suite = (Row("fog", WorstOfDraws(Fog(0.0, 0.5))),)
+    audit = audit_model(model, data, [Linf(0.02)], steps=1, queries=9)
+    return audit, gate_usage(model, data, suite)
+
+
+@pytest.fixture(scope="module")
+def evaluated_under_default_settings() -> dict[str, list[bool]]:
+    model = mixture()
+    return evaluated(model, images(model))
+
+
+@pytest.fixture(scope="module")
+def audited_under_default_settings() -> tuple[Audit, GateUsage]:
     pytest.importorskip("pyautoattack")
     model = mixture()
-    data, suite = images(model, 4), (Row("fog", WorstOfDraws(Fog(0.0, 0.5))),)
-    expected = audit_model(model, data, [Linf(0.02)], steps=1, queries=9)
-    used = gate_usage(model, data, suite)
+    return audited(model, images(model, 4))
+
+
+@some_settings
+def test_an_evaluation_does_not_depend_on_the_settings_around_it(
+    setting: str, evaluated_under_default_settings: dict[str, list[bool]]
+) -> None:
+    model = mixture()
+    data = images(model)
     with SETTINGS[setting]():
-        assert audit_model(model, data, [Linf(0.02)], steps=1, queries=9) == expected
-        assert gate_usage(model, data, suite) == used
+        found = evaluated(model, data)
+    for name, right in evaluated_under_default_settings.items():
+        assert right == found[name], name
+
+
+@some_settings
+def test_an_audit_and_gate_usage_do_not_depend_on_the_settings_around_them(
+    setting: str, audited_under_default_settings: tuple[Audit, GateUsage]
+) -> None:
+    model = mixture()
+    data = images(model, 4)
+    with SETTINGS[setting]():
+        found = audited(model, data)
+    assert found == audited_under_default_settings
 
 
 @every_attack
