@@ -23,7 +23,7 @@ def test_audit_prints_and_writes_its_findings(finished: FinishedRun, tmp_path: P
     assert "5. gradients, outputs and continuity" in said
     code, printed, aside = call("audit", model, *budget[:-2], "--json")
     assert Audit.model_validate_json(printed) == made
-    assert aside.splitlines() == said.splitlines()
+    assert [*aside.splitlines(), f"findings are in {out}"] == said.splitlines()
 
 
 FLAGGED = Finding.of(2, "L2(eps=1)", "flag", {"eps 9": 80.0}, "a huge ball leaves images right", 40)

@@ -46,7 +46,16 @@ def edit_seconds(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [cut, edit_seconds, write(b""), write(b"[]"), write(b"null"), write(b"{}"), write(b"\xff")],
+    [
+        cut,
+        edit_seconds,
+        write(b""),
+        write(b"[]"),
+        write(b"null"),
+        write(b"{}"),
+        write(b"\xff"),
+        write(b"[" * 100_000),
+    ],
 )
 def test_a_damaged_record_is_named_and_its_stage_redone(
     damage: Callable[[Path], None], out: Path

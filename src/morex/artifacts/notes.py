@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from morex.core.strict_json import parse_json
+
 What = Literal[
     "answers not finite", "gradients not finite", "gradients zero", "fooled in bfloat16 only"
 ]
@@ -107,4 +109,4 @@ def from_json(text: bytes) -> tuple[Note, ...]:
     Raises:
         ValueError, TypeError: if the text is something else.
     """
-    return tuple(Note(**entry) for entry in json.loads(text))
+    return tuple(Note(**entry) for entry in parse_json(text))

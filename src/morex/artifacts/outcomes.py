@@ -19,6 +19,7 @@ from morex.artifacts.origins import Origin, Origins
 from morex.artifacts.statistics import BoolArray, Proportion
 from morex.core.files import check_unpacked_size, read_file, write_atomically
 from morex.core.near import did_you_mean
+from morex.core.strict_json import parse_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _ORIGINS, _NOTES = "_origins", "_notes"  # JSON in bytes; no row can have these names
@@ -174,6 +175,6 @@ def _content(
         raise ValueError("expected a .npz archive of boolean arrays, got a single array")
     with archive:
         right = {name: archive[name] for name in archive[_INDEX].tolist()}
-        origins = json.loads(archive[_ORIGINS].tobytes()) if _ORIGINS in archive else {}
+        origins = parse_json(archive[_ORIGINS].tobytes()) if _ORIGINS in archive else {}
         notes = from_json(archive[_NOTES].tobytes()) if _NOTES in archive else ()
     return right, {row: Origin.model_validate(o) for row, o in origins.items()}, notes

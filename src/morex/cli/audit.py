@@ -145,6 +145,7 @@ def do_audit(
     found = with_provenance(request, identity, made.content())
     if request.out:
         write_json(request.out, found)
+        say(f"findings are in {request.out}")
     return found, made.passes
 
 

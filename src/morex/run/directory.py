@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from morex.artifacts.records import StageRecord
 from morex.core.file_errors import reason
 from morex.core.files import digest_of, read_file, write_atomically
+from morex.core.strict_json import parse_json
 from morex.recipe import RecipeError
 from morex.recipe.read_yaml import as_mapping, read_yaml
 from morex.run.stages import Stage
@@ -136,9 +137,9 @@ class RunDirectory:
     def _owner(self) -> str:
         """Return which process holds the lock, for a message."""
         try:
-            owner = json.loads(read_file(self.root / _MARK))
+            owner = parse_json(read_file(self.root / _MARK))
             return f"process {owner['pid']} on {owner['host']}"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, TypeError):
             return "another process"
 
     def record(self, stage_id: str) -> StageRecord | None:
@@ -250,7 +251,7 @@ def _read(path: Path) -> StageRecord:
         content = json.loads(read_file(path))
         checksum = content.pop("checksum")
         record = StageRecord.model_validate(content)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path} is damaged") from None
     if checksum != _checksum(content):
         raise ValueError(f"{path} is damaged")
@@ -265,7 +266,7 @@ def _checksum(record: Mapping[str, Any]) -> str:
 def _is_ours(path: Path) -> bool:
     """Return whether a JSON file is results or the record of a stage."""
     try:
-        content = json.loads(read_file(path))
+        content = parse_json(read_file(path))
     except (OSError, ValueError):
         return False
     keys = content.keys() if isinstance(content, dict) else set()
