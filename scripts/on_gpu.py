@@ -1,0 +1,318 @@
+"""Everything that needs a GPU, in one command: tests, benchmarks, a run, its suites and audits.
+
+    python scripts/on_gpu.py --data FOLDER --out FOLDER [--wheels FOLDER] [--minutes 60]
+
+Each part has a time limit, and is stopped as Ctrl-C stops it. A second call with the same ``--out``
+skips the parts that are done with the same code and continues the others. Whatever happens,
+FOLDER/on_gpu.tar.gz holds what there is: tables, outcomes, records, report and logs, in at most
+16 MB. It is written after every part and at the end. Weights stay in FOLDER/run.
+
+The machine needs Python with PyTorch, and no network. ``--wheels`` is a folder with the packages
+that it lacks; they are installed into FOLDER/site, and nothing else changes. Make it on a machine
+with a network:
+
+    grep -iE '^(annotated-types|pydantic|pydantic_core|rich|typer|typing-inspection)==' \\
+        requirements.lock > missing.txt
+    pip download --no-deps --only-binary=:all: --python-version 3.12 \\
+        --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \\
+        --platform manylinux2014_x86_64 -d wheels -r missing.txt
+
+On a CPU, ``--device cpu --recipe cifar10-smoke --tiny --tests tests/core`` rehearses it.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+
+from on_gpu_archive import write_archive, write_summary
+
+HOME = Path(__file__).parents[1]
+CODE = ("src", "tests", "benchmarks", "scripts")
+NEEDED = (
+    *("filelock", "huggingface-hub", "jinja2", "markupsafe", "numpy", "pillow", "pyarrow"),
+    *("pydantic", "pyyaml", "rich", "safetensors", "scikit-learn", "torch", "typer", "pytest"),
+)
+ADAPTIVE = ("MAX (all)", "AVG (all)", "MoRE (all)", "MoRE+ (all)")
+AUDITED = ("MoRE+ (all)", "MoRE (all)", "MAX (all)")
+_GRACE = 40.0
+"""Seconds that a part has to write its checkpoint when it is stopped."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command with a time limit.
+
+    Args:
+        name: its name, and that of its log.
+        minutes: its time limit.
+        command: what is executed.
+        good: the exit codes of a part that is done; an audit that flags something returns 1.
+        output: where its standard output goes, apart from its log.
+    """
+
+    name: str
+    minutes: float
+    command: tuple[str, ...]
+    good: tuple[int, ...] = (0,)
+    output: str = ""
+
+
+class StoppedError(Exception):
+    """The process is asked to end."""
+
+
+def main() -> int:
+    """Do the parts that are not done; return 0 if all are."""
+    options = _options()
+    out: Path = options.out.resolve()
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    ends = time.monotonic() + 60 * options.minutes
+    for received in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(received, _stop)
+    try:
+        environment = _environment(options, out)
+        state = State(out / "state.json", _digest_of_code())
+        for part in _parts(options, out):
+            if options.only and part.name.partition("-")[0] not in options.only:
+                continue
+            _do(part, state, environment, out, ends)
+            _pack(out, state)
+        return 0 if all(state.is_done(p) for p in _parts(options, out)) else 1
+    except StoppedError as why:
+        print(f"stopped: {why}; the same command continues", flush=True)
+        return 130
+    finally:
+        _pack(out, State(out / "state.json", _digest_of_code()))
+
+
+def _pack(out: Path, state: "State") -> None:
+    write_summary(out, state.entries)
+    left_out = write_archive(out)
+    size = (out / "on_gpu.tar.gz").stat().st_size / 2**20
+    print(f"{out / 'on_gpu.tar.gz'}: {size:.1f} MB, {len(left_out)} files left out", flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="a folder with the data set")
+    parser.add_argument("--out", type=Path, required=True, help="where everything goes")
+    parser.add_argument("--wheels", type=Path, help="a folder with the packages that are missing")
+    parser.add_argument("--minutes", type=float, default=60, help="stop after this time")
+    parser.add_argument("--recipe", default="cifar10-fast")
+    parser.add_argument("--device", default="cuda", help="cpu for a rehearsal")
+    parser.add_argument("--tests", nargs="+", default=["tests"], help="paths of tests")
+    parser.add_argument("--tiny", action="store_true", help="benchmarks at a tiny size")
+    parser.add_argument("--images", type=int, default=200, help="images of suites and audits")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help="do only these parts")
+    return parser.parse_args()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise StoppedError(signal.Signals(number).name)
+
+
+def _parts(options: argparse.Namespace, out: Path) -> Iterator[Part]:
+    """Yield the parts in their order; those after the run depend on what it has made."""
+    python, run = sys.executable, str(out / "run")
+    morex = (python, "-m", "morex.cli")
+    data, device = ("--data", str(options.data)), ("--device", options.device)
+    tests = (python, "-m", "pytest", "-p", "no:benchmark", "-p", "no:cacheprovider", "-q")
+    yield Part("gpu", 3, (*tests, "tests/test_gpu.py"))
+    yield Part("plan", 4, (*morex, "plan", options.recipe, *data, "--json"), output="plan.json")
+    yield Part("run", 30, (*morex, "run", options.recipe, *data, "--out", run, *device))
+    size = ("--tiny",) if options.tiny else ()
+    bench = (python, "-m", "benchmarks.gpu", *device, *size, "--out", str(out / "bench.json"))
+    yield Part("bench", 8, bench, output="bench.md")
+    yield Part("tests", 15, (*tests, *options.tests))
+    if not (columns := _columns(out)):
+        return
+    yield Part("table", 1, (*morex, "table", run, "--format", "markdown"), output="table.md")
+    chosen = [name for name in ADAPTIVE if name in columns]
+    use = json.dumps({"examples": options.images, "columns": chosen})
+    more = (f"evaluation.suites.adaptive={use}", *data, "--out", run, *device)
+    yield Part("suite", 12, (*morex, "run", options.recipe, *more))
+    for name in (name for name in AUDITED if name in columns):
+        slug = columns[name]
+        command = (*morex, "audit", f"{run}/models/{slug}", *data, *device)
+        found = ("--examples", str(options.images), "--out", f"{run}/audits/{slug}.json")
+        yield Part(f"audit-{slug}", 5, (*command, *found), good=(0, 1))
+
+
+def _columns(out: Path) -> dict[str, str]:
+    """Return the folder of every model that the run has evaluated."""
+    try:
+        found = json.loads((out / "run/results.json").read_text())["columns"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {name: Path(column["outcomes"]).stem for name, column in found.items()}
+
+
+class State:
+    """Which parts are done, with which code; kept in a file."""
+
+    def __init__(self, path: Path, code: str) -> None:
+        self.path, self.code = path, code
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        self.entries: dict[str, dict[str, object]] = known
+
+    def is_done(self, part: Part) -> bool:
+        """Return whether the part was done by the same command and the same code."""
+        entry = self.entries.get(part.name, {})
+        same = entry.get("code") == self.code and entry.get("command") == [*part.command]
+        return same and entry.get("status") == "done"
+
+    def set(self, part: Part, status: str, seconds: float) -> None:
+        """Write down how a part ended; its seconds add up over several calls."""
+        before = self.entries.get(part.name, {})
+        same = before.get("code") == self.code and before.get("status") != "done"
+        spent = seconds + (float(str(before.get("seconds", 0))) if same else 0)
+        self.entries[part.name] = {
+            "status": status,
+            "seconds": round(spent, 1),
+            "code": self.code,
+            "command": [*part.command],
+        }
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(self.entries, indent=1))
+        new.replace(self.path)
+
+
+def _digest_of_code() -> str:
+    """Return a checksum of everything that decides what the parts do."""
+    files = (file for folder in CODE for file in sorted((HOME / folder).rglob("*")))
+    digest = hashlib.sha256()
+    for file in files:
+        if file.suffix in (".py", ".yaml") and file.is_file():
+            digest.update(f"{file.relative_to(HOME)}".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _do(part: Part, state: State, environment: dict[str, str], out: Path, ends: float) -> None:
+    """Do a part unless it is done, within its limit and the time that is left."""
+    if state.is_done(part):
+        print(f"{part.name}: done before", flush=True)
+        return
+    limit = min(60 * part.minutes, ends - time.monotonic() - _GRACE)
+    if limit <= 0:
+        print(f"{part.name}: no time is left", flush=True)
+        return
+    started = time.monotonic()
+    print(f"{part.name}: at most {limit:.0f} s", flush=True)
+    status = "stopped"
+    try:
+        code = _execute(part, environment, out, limit)
+        status = "done" if code in part.good else f"failed with exit code {code}"
+    except subprocess.TimeoutExpired:
+        status = "out of time"
+    finally:
+        seconds = time.monotonic() - started
+        state.set(part, status, seconds)
+        print(f"{part.name}: {status} after {seconds:.0f} s", flush=True)
+
+
+def _execute(part: Part, environment: dict[str, str], out: Path, limit: float) -> int:
+    """Run a command and return its exit code; stop it if this process is stopped.
+
+    Raises:
+        subprocess.TimeoutExpired: if it takes longer than ``limit`` seconds.
+    """
+    with (out / "logs" / f"{part.name}.log").open("a") as log:
+        print(f"# {time.ctime()}: {' '.join(part.command)}", file=log, flush=True)
+        where = (out / part.output).open("w") if part.output else log
+        with where, _process(part, environment, where, log) as process:
+            return process.wait(limit)
+
+
+@contextmanager
+def _process(
+    part: Part, environment: dict[str, str], output: object, log: object
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command, and end it and its children at the end of the ``with`` block."""
+    process = subprocess.Popen(
+        part.command,
+        cwd=HOME,
+        env=environment,
+        stdout=output,  # type: ignore[call-overload]
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=_end_with_parent,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(_GRACE - 10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process if the one that started it is killed."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _environment(options: argparse.Namespace, out: Path) -> dict[str, str]:
+    """Return the environment of the parts, after a check of packages and device."""
+    if not options.data.is_dir():
+        raise SystemExit(f"--data {options.data}: there is no such folder")
+    paths = [str(HOME / "src"), str(HOME), str(out / "site"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "MOREX_DATA": str(options.data.resolve()),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if options.wheels:
+        _install(options.wheels, out / "site")
+    sys.path.append(str(out / "site"))
+    if missing := [name for name in NEEDED if not _is_installed(name)]:
+        raise SystemExit(
+            f"these packages are missing: {', '.join(missing)}; put their wheels into a folder and "
+            f"name it with --wheels ({Path(__file__).name} begins with the command)"
+        )
+    if options.device != "cpu" and not _has_gpu():
+        raise SystemExit("PyTorch finds no GPU here; --device cpu is for a rehearsal")
+    return environment
+
+
+def _has_gpu() -> bool:
+    """Ask in another process: PyTorch would keep memory of the GPU in this one."""
+    look = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
+
+
+def _install(wheels: Path, site: Path) -> None:
+    """Install the wheels of packages that are missing into a folder, without their needs."""
+    found = {file.name.partition("-")[0]: file for file in sorted(wheels.glob("*.whl"))}
+    sys.path.append(str(site))
+    files = [str(file) for name, file in found.items() if not _is_installed(name)]
+    if files:
+        pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps")
+        subprocess.run([*pip, "--no-compile", "--target", str(site), *files], check=True)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
