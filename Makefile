@@ -6,7 +6,8 @@
 # make walk   types everything that help and documentation show, in a fresh clone
 # make faults SEED=0 TIMES=1         kills, signals and damages; their table is results/faults.md
 # make mutants PATH=src/morex/models/gates.py  the changes to a file that no test notices
-# make bench  speed and memory, as ratios; MOREX_DATA or a download for the attacks on CIFAR-10
+# make bench  speed and memory, as ratios; MOREX_DATA or a download for the attacks on CIFAR-10;
+#             on a GPU also training steps against bare captured ones
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -60,6 +61,7 @@ mutants: .venv/development
 
 bench: .venv/development
 	$(BIN)/python -m benchmarks --out $(BENCH)
+	$(BIN)/python -m benchmarks.gpu --out $(BENCH:.json=-gpu.json)
 
 format: .venv/development
 	$(BIN)/ruff format .
