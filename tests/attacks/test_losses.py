@@ -5,7 +5,13 @@ from math import exp, log
 import pytest
 import torch
 
-from morex.attacks.losses import OfLogits, cross_entropy, margin, most_likely_wrong
+from morex.attacks.losses import (
+    OfLogits,
+    cross_entropy,
+    margin,
+    most_likely_wrong,
+    scale_free_cross_entropy,
+)
 
 LOGITS = torch.tensor([[1.0, 4.0, 2.5], [3.0, -1.0, 0.0], [-2.0, -3.0, -5.0]])
 Y = torch.tensor([1, 2, 1])
@@ -21,6 +27,24 @@ def test_the_cross_entropy_is_minus_the_logarithm_of_the_softmax():
         for row, label in zip(LOGITS.tolist(), Y.tolist(), strict=True)
     ]
     assert cross_entropy(LOGITS, Y).tolist() == pytest.approx(expected)
+
+
+def test_usual_and_unusual_examples_of_a_batch_get_what_each_gets_alone():
+    logits, y = torch.cat([LOGITS, 1e-4 * LOGITS[:1]]), torch.cat([Y, Y[:1]])
+
+    def with_gradient(rows, loss=scale_free_cross_entropy):
+        given = logits[rows].requires_grad_()
+        values = loss(given, y[rows])
+        return values, torch.autograd.grad(values.sum(), given)[0]
+
+    usual, unusual = slice(0, 3), slice(3, 4)
+    for together, *alone in zip(
+        with_gradient(slice(0, 4)), with_gradient(usual), with_gradient(unusual), strict=True
+    ):
+        assert torch.equal(together, torch.cat(alone))
+    plain = with_gradient(slice(0, 4), cross_entropy)[1]
+    assert torch.equal(with_gradient(usual)[1], plain[usual])
+    assert not torch.allclose(with_gradient(unusual)[1], plain[unusual])
 
 
 @pytest.mark.parametrize("loss", [margin, cross_entropy])

@@ -24,6 +24,7 @@ from morex.training.objectives import (
 )
 
 PIXELS = (3, 4, 4)
+LABELS = torch.tensor([3, 0, 7, 4, 1, 8])
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,29 @@ def test_the_mean_loss_of_average_is_the_mean_of_the_members_losses() -> None:
     batch = Average(DETERMINISTIC).build(net, x, y, 0, generator_for(0))
     losses = [cross_entropy(net(member(net, x, y)), y).mean() for member in DETERMINISTIC]
     torch.testing.assert_close(F.cross_entropy(net(batch.x), batch.y), torch.stack(losses).mean())
+
+
+@pytest.mark.parametrize(("kind", "calls"), [(Max, [12] * 5 + [24]), (Average, [12] * 5)])
+def test_balls_of_max_and_average_are_searched_together(
+    kind: type[Objective], calls: list[int]
+) -> None:
+    members = (*(PGD(ball, steps=4) for ball in (L2(0.5), Linf(0.1))), WorstOfDraws(Snow(2.0)), FOG)
+    torch.manual_seed(0)
+    net, (x, y) = nn.Sequential(nn.Flatten(), nn.Linear(48, 10)), (torch.rand(6, *PIXELS), LABELS)
+    asked: list[int] = []
+
+    def model(images: Tensor) -> Tensor:
+        asked.append(len(images))
+        logits: Tensor = net(images)
+        return logits
+
+    objective = kind(members)
+    batch = objective.build(model, x, y, 0, generator_for(5))
+    assert asked == calls  # four steps and the last iterate; MAX then judges all candidates
+    draws = generator_for(5)
+    alone = torch.stack([m.search(model, x, y, draws) for m in objective.members])
+    picked = torch.arange(6).repeat(len(batch.y) // 6)
+    torch.testing.assert_close(batch.x, alone[batch.member, picked], rtol=0, atol=1e-5)
 
 
 def test_msd_is_single_over_one_pgd_with_several_balls() -> None:

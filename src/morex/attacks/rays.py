@@ -97,7 +97,7 @@ class _Rays:
         self.gap = tolerance / unit
         self.rounding = torch.finfo(x.dtype).eps * unit  # of a length in the ball's norm
         self.enough = max(ball.eps - self.rounding, 0.0)
-        self.pixel = torch.arange(pixels, device=x.device)
+        self.pixel = torch.arange(pixels, device=x.device, dtype=self.x.dtype)
         self.signs = torch.ones_like(self.x).flatten(1)
         self.radius = self.x.new_full((len(x),), torch.inf)
         self.block = torch.zeros(len(x), dtype=torch.int64, device=x.device)
@@ -106,9 +106,11 @@ class _Rays:
 
     def ask(self) -> Tensor:
         """Return the images (N, C, H, W) of each example's next query."""
-        first, last = self.blocks[self.block].unsqueeze(2).unbind(1)
-        flipped = (first <= self.pixel) & (self.pixel < last)
-        self.tried = torch.where(flipped, -self.signs, self.signs)
+        first, last = self.blocks[self.block].to(self.pixel.dtype).unsqueeze(2).unbind(1)
+        # whole numbers as floats: 1 inside [first, last) and 0 outside; far faster than booleans
+        since = (self.pixel - (first - 1)).clamp_(0, 1)
+        flipped = (last - self.pixel).clamp_(0, 1).mul_(since)
+        self.tried = torch.addcmul(self.signs, self.signs, flipped, value=-2)
         # A radius of eps is enough: a bisection tries it before anything smaller.
         goal = torch.where(self.bisecting, self.enough, self.radius)
         reach, middle = self._stride(self.tried, goal), (self.low + self.high) / 2
@@ -152,12 +154,16 @@ class _Rays:
         if isinstance(self.ball, Linf):
             return radius.clamp(max=1)
         x = self.x.flatten(1)
-        room = torch.where(signs > 0, 1 - x, x)
-        squares, stride = room.square(), torch.zeros_like(radius)
+        room = signs.clamp(min=0).sub_(x).abs_()  # 1 - x upwards, x downwards
+        squares, square, stride = room.square(), radius.square(), torch.zeros_like(radius)
         for _ in range(_SATURATIONS):
-            free = room > stride[:, None]
-            rest = (radius.square() - squares.masked_fill(free, 0).sum(1)).clamp(min=0)
-            stride = torch.maximum(stride, (rest / free.sum(1).clamp(min=1)).sqrt())
+            before = stride
+            free = (room - stride[:, None]).sign_().clamp_(min=0)  # 1 with room left, else 0
+            spent = torch.addcmul(squares, squares, free, value=-1).sum(1)
+            rest = (square - spent).clamp_(min=0)
+            stride = torch.maximum(stride, (rest / free.sum(1).clamp_(min=1)).sqrt_())
+            if stride.device.type == "cpu" and torch.equal(stride, before):
+                break  # on an accelerator the check costs more than the remaining rounds
         return stride.clamp(max=1)
 
 

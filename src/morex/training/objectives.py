@@ -95,6 +95,13 @@ class Objective(ABC):
         moved = self.members[which].search(model, x, y, generator)
         return Batch(moved, y, torch.full_like(y, which))
 
+    def _found_by_all(
+        self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator
+    ) -> list[Tensor]:
+        """Return what every member makes of the whole batch, with one search for all balls."""
+        count = len(self.members)
+        return search_slices(self.members, model, [x] * count, [y] * count, generator)
+
 
 class Single(Objective):
     """Train on what the only member makes of the batch."""
@@ -124,11 +131,11 @@ class Max(Objective):
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
         """Return, per example, the x' with the largest cross-entropy."""
-        moved = torch.stack([m.search(model, x, y, generator) for m in self.members])
+        moved = torch.cat(self._found_by_all(model, x, y, generator))
         with torch.no_grad():
-            losses = torch.stack([cross_entropy(model(candidate), y) for candidate in moved])
-        worst = losses.argmax(0)
-        return Batch(moved[worst, torch.arange(len(y), device=y.device)], y, worst)
+            losses = cross_entropy(model(moved), y.repeat(len(self.members)))
+        worst = losses.view(-1, len(y)).argmax(0)
+        return Batch(moved[worst * len(y) + torch.arange(len(y), device=y.device)], y, worst)
 
     @property
     def passes(self) -> Passes:
@@ -143,8 +150,8 @@ class Average(Objective):
         self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
     ) -> Batch:
         """Return the x' of all members: (members * N, C, H, W). Its mean loss is that of AVG."""
-        parts = [self._changed_by(i, model, x, y, generator) for i in range(len(self.members))]
-        return _joined(parts)
+        found = self._found_by_all(model, x, y, generator)
+        return _joined([Batch(x, y, torch.full_like(y, i)) for i, x in enumerate(found)])
 
     @property
     def updates(self) -> int:
