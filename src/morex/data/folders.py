@@ -9,7 +9,7 @@ from morex.data.decode import decode_all
 from morex.data.errors import DataError
 from morex.data.hidden import is_hidden
 from morex.data.images import ImageSet
-from morex.data.splits import TEST_NAMES, TRAIN
+from morex.data.splits import TEST_NAMES, TRAIN, test_order
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -48,12 +48,34 @@ def read_class_folders(
     return _read_split(train, classes, image_size), _read_split(test, classes, image_size)
 
 
+def read_few_of_folders(
+    train: Path, test: Path, count: int, *, image_size: int | None = None
+) -> tuple[torch.Tensor, ImageSet]:
+    """Return the first ``count`` test images in the order of tests, and their places.
+
+    No others are decoded.
+
+    Raises:
+        DataError: as for ``read_class_folders``.
+    """
+    classes = _class_names(train)
+    numbered = _numbered(test, classes)
+    rows = test_order(len(numbered))[:count]
+    chosen = [numbered[row] for row in rows.tolist()]
+    return rows, _decoded(chosen, classes, image_size)
+
+
 def _class_names(split: Path) -> tuple[str, ...]:
     folders = (path for path in split.iterdir() if path.is_dir() and not is_hidden(path, split))
     return tuple(sorted(path.name for path in folders))
 
 
 def _read_split(split: Path, classes: tuple[str, ...], image_size: int | None) -> ImageSet:
+    return _decoded(_numbered(split, classes), classes, image_size)
+
+
+def _numbered(split: Path, classes: tuple[str, ...]) -> list[tuple[int, int, Path]]:
+    """Return the pictures of a split in their order: place in the class, label, file."""
     numbered = [
         (place, label, path)
         for label, name in enumerate(classes)
@@ -64,7 +86,12 @@ def _read_split(split: Path, classes: tuple[str, ...], image_size: int | None) -
             f"{split}: no pictures in its class folders; expected files with the suffixes "
             f"{', '.join(sorted(SUFFIXES))}"
         )
-    numbered.sort()
+    return sorted(numbered)
+
+
+def _decoded(
+    numbered: list[tuple[int, int, Path]], classes: tuple[str, ...], image_size: int | None
+) -> ImageSet:
     images = decode_all(((str(path), path) for *_, path in numbered), len(numbered), image_size)
     return ImageSet(images, torch.tensor([label for _, label, _ in numbered]), classes)
 

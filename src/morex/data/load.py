@@ -11,12 +11,12 @@ from morex.core.near import did_you_mean
 from morex.data.digits import load_digits
 from morex.data.download import KNOWN, download
 from morex.data.errors import DataError
-from morex.data.folders import find_class_folders, read_class_folders
+from morex.data.folders import find_class_folders, read_class_folders, read_few_of_folders
 from morex.data.images import ImageSet
 from morex.data.opened import RESIZE
-from morex.data.parquet import read_shards
+from morex.data.parquet import read_few, read_shards
 from morex.data.shards import find_shards, parquet_files
-from morex.data.splits import TEST_NAMES, TRAIN, choose_test
+from morex.data.splits import TEST_NAMES, TRAIN, choose_test, test_order
 
 EMBEDDED = "digits"
 ENVIRONMENT = "MOREX_DATA"
@@ -92,6 +92,47 @@ def load_data(
     return data
 
 
+def few_test_images(
+    name: str,
+    count: int,
+    folder: Path | None = None,
+    *,
+    image_size: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> tuple[list[int], ImageSet]:
+    """Return the first ``count`` test images in the order of tests, with their places in the data.
+
+    The other images are not decoded, and training images are not read at all. Nothing is
+    downloaded.
+
+    Args:
+        name, folder, image_size, image_column, label_column: as for ``load_data``.
+        count: how many; all if there are fewer.
+
+    Raises:
+        DataError: if there is no such data set, or these images cannot be used.
+    """
+    if name == EMBEDDED:
+        _, test = load_digits()
+        rows = test_order(len(test))[:count]
+        return rows.tolist(), test.take(rows)
+    found = _find_folder(name, folder, download_it=False)
+    wanted = KNOWN[name].test_names if name in KNOWN else TEST_NAMES
+    if shards := find_shards(found):
+        columns = {"image_column": image_column, "label_column": label_column}
+        test_files = shards[choose_test(shards, found, wanted)]
+        rows, images = read_few(test_files, count, image_size=image_size, **columns)
+    elif folders := find_class_folders(found):
+        test_folder = folders[choose_test(folders, found, wanted)]
+        rows, images = read_few_of_folders(
+            folders[TRAIN], test_folder, count, image_size=image_size
+        )
+    else:
+        raise _no_data(found)
+    return rows.tolist(), images
+
+
 def _refuse(options: Mapping[str, object], because: str) -> None:
     """Raise if an option is set that has no effect here."""
     useless = [name for name, value in options.items() if value is not None]
@@ -99,7 +140,7 @@ def _refuse(options: Mapping[str, object], because: str) -> None:
         raise DataError(f"{because}: remove the option(s) {', '.join(useless)}")
 
 
-def _find_folder(name: str, folder: Path | None) -> Path:
+def _find_folder(name: str, folder: Path | None, *, download_it: bool = True) -> Path:
     if folder is not None:
         place = _existing(folder.expanduser(), f"the folder of {name!r}")
         return place / name if (place / name).is_dir() else place
@@ -110,7 +151,7 @@ def _find_folder(name: str, folder: Path | None) -> Path:
         # find_shards looks two folders down, where another data set may be
         if [*place.glob("*.parquet"), *place.glob("data/*.parquet")] or find_class_folders(place):
             return place
-    if name in KNOWN:
+    if name in KNOWN and download_it:
         return download(name)
     known = [EMBEDDED, *KNOWN]
     raise DataError(
@@ -151,7 +192,11 @@ def _read(
         _refuse(columns, f"{folder} holds class folders, which have no columns")
         test = choose_test(folders, folder, test_names)
         return read_class_folders(folders[TRAIN], folders[test], image_size=image_size)
-    raise DataError(
+    raise _no_data(folder)
+
+
+def _no_data(folder: Path) -> DataError:
+    return DataError(
         f"{folder}: expected train.parquet and test.parquet (or numbered shards such as "
         "train-00000-of-00002.parquet), or pictures in train/<class>/ and test/<class>/; found "
         f"{_other_parquet(folder)}; rename the files or correct the path"

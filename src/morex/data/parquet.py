@@ -16,6 +16,7 @@ from morex.data.decode import Picture, decode_all
 from morex.data.errors import DataError
 from morex.data.images import ImageSet
 from morex.data.opened import require_regular
+from morex.data.splits import test_order
 
 _BATCH = 1000  # rows whose encoded pictures are held in memory at a time
 
@@ -44,6 +45,31 @@ def read_shards(
         ImageSet(_images(train, columns, len(labels), image_size), labels, classes),
         ImageSet(_images(test, columns, len(test_labels), image_size), test_labels, classes),
     )
+
+
+def read_few(
+    test: list[Path],
+    count: int,
+    *,
+    image_size: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> tuple[torch.Tensor, ImageSet]:
+    """Return the first ``count`` test images in the order of tests, and their rows.
+
+    No others are decoded.
+
+    Raises:
+        DataError: as for ``read_shards``.
+    """
+    columns = _common_columns(test, image_column, label_column)
+    labels = _labels(test, columns, len(columns.classes) if columns.classes else _rows(test))
+    classes = columns.classes or tuple(map(str, range(int(labels.max()) + 1)))
+    rows = test_order(len(labels))[:count]
+    wanted = {*rows.tolist()}
+    found = {row: p for row, p in enumerate(_pictures(test, columns)) if row in wanted}
+    images = decode_all((found[row] for row in rows.tolist()), len(rows), image_size)
+    return rows, ImageSet(images, labels[rows], classes)
 
 
 @contextmanager

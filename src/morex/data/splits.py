@@ -3,6 +3,10 @@
 from collections.abc import Collection
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from morex.core.seeding import generator_for
 from morex.data.errors import DataError
 
 TRAIN = "train"
@@ -31,3 +35,11 @@ def choose_test(found: Collection[str], folder: Path, wanted: tuple[str, ...] = 
     raise DataError(
         f"{folder}: no split to test on, found {there}; add one called {' or '.join(wanted)}"
     )
+
+
+def test_order(count: int) -> Tensor:
+    """Return the order in which ``count`` test images are used, the same in all runs: (count,).
+
+    It is random, so that every prefix is a random sample.
+    """
+    return torch.randperm(count, generator=generator_for(0, "test order"))

@@ -15,10 +15,9 @@ from morex.artifacts.labels import FILE as TEST_IMAGES
 from morex.artifacts.labels import TestImages
 from morex.core.files import read_file
 from morex.data import DataError
-from morex.data.load import EMBEDDED, ENVIRONMENT
+from morex.data.load import EMBEDDED, ENVIRONMENT, few_test_images
 from morex.models.named import FromFolder
 from morex.recipe import Recipe
-from morex.run import Builder
 
 MOST = 12
 """How many pictures are offered."""
@@ -72,14 +71,18 @@ def _illustrated(run: Path) -> Iterator[Sample]:
 
 def _tested(recipe: Recipe, environment: dict[str, str]) -> Iterator[Sample]:
     """Yield the first test images of a recipe's data, if it is here: nothing is downloaded."""
-    name = recipe.data.name
-    if name != EMBEDDED and not recipe.data.folder and not environment.get(ENVIRONMENT):
+    spec = recipe.data
+    if spec.name != EMBEDDED and not spec.folder and not environment.get(ENVIRONMENT):
         return
     with suppress(DataError, OSError):
-        builder = Builder.open(recipe, torch.device("cpu"))
-        rows, images = builder.test_rows[:MOST].tolist(), builder.test_data.first(MOST)
-        if images.images.dtype != torch.uint8:
-            return
+        rows, images = few_test_images(
+            spec.name,
+            MOST,
+            Path(spec.folder) if spec.folder else None,
+            image_size=spec.image_size,
+            image_column=spec.image_column,
+            label_column=spec.label_column,
+        )
         for row, pixels, label in zip(rows, images.images, images.labels.tolist(), strict=True):
             yield Sample(f"Test image {row}", pixels, label)
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from morex.attacks import PGD, Attack, AwayFromChoices, search_of
-from morex.core.seeding import derived_seed, generator_for
+from morex.core.seeding import derived_seed
 from morex.core.units import with_article
 from morex.data import Augment, Data, ImageSet, load_data
+from morex.data.splits import test_order
 from morex.evaluation.illustrate import Illustrator
 from morex.evaluation.settings import Settings
 from morex.evaluation.suite import Row, Suite
@@ -107,7 +108,7 @@ class Builder:
 
         The order is random, so that every prefix is a random sample.
         """
-        order = torch.randperm(len(self.data.test), generator=generator_for(0, "test order"))
+        order = test_order(len(self.data.test))
         return order[: self.recipe.evaluation.examples]
 
     @cached_property

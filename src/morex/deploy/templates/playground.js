@@ -113,7 +113,7 @@
     at("difference-picture").alt = "what changed";
     showClasses(at("before-classes"), before.classes);
     showClasses(at("after-classes"), after.classes);
-    at("norms").replaceChildren(...Object.entries(found.norms).map(([name, length]) =>
+    at("norms").replaceChildren(make("caption", {}, "how far it moved"), ...Object.entries(found.norms).map(([name, length]) =>
       make("tr", {}, make("th", {scope: "row"}, name), make("td", {}, inUnits(name, length)))));
     showVerdict(found);
     showExperts(found);
