@@ -145,7 +145,7 @@
     const parts = [make("span", {}, setup.title, " says ", ...said(before, label))];
     if (difference) parts.push(" before and ", ...said(after, label), ` after ${happened()}.`);
     else parts.push(".");
-    if (label !== null) parts.push(make("span", {class: "truth"}, ` It is ${label}.`));
+    if (label !== null) parts.push(` True class: ${label}.`);
     at("verdict").replaceChildren(...parts);
   }
 
@@ -186,10 +186,12 @@
       make("span", {class: `track ${when}`, "aria-hidden": "true"}, bar(expert.probability)));
   }
 
+  const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" or ");
+
   function gateWords(before, after) {
     if (!after.gate) return "";
     const sentence = ({gate, taken_for: names}) =>
-      names.length ? `${gate} and takes the picture for ${names.join(" or ")}` : gate;
+      names.length ? `${gate}; it takes the picture for ${listed(names)}` : gate;
     const [first, then] = [sentence(before), sentence(after)];
     return first === then ? `Before and after, ${then}.` : `Before, ${first}. After, ${then}.`;
   }
