@@ -8,6 +8,7 @@ None of them needs torch.
 ``origins``            what a row of outcomes was measured on and how
 ``statistics``         Wilson intervals of proportions, McNemar's test
 ``results``            ``results.json``: settings, rows, models, costs and stages
+``progress``           ``work/progress.json``: how far a run in progress is
 ``gate_usage``         how a gate spreads its weight over the experts
 ``records``            ``stages/STAGE.json``: keys, files, cost and history of a stage
 ``overfitting``        trainings with single steps that failed suddenly

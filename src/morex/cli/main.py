@@ -26,6 +26,7 @@ from morex.cli.run import run
 from morex.cli.serve import serve
 from morex.cli.sparse import sparse
 from morex.cli.table import table
+from morex.cli.watch import watch
 from morex.core.file_errors import in_words
 from morex.core.stopping import ExitedError, Stopped, no_exit, stopped_by_signals
 from morex.core.units import printable
@@ -36,6 +37,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="If an error ends the comma
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     run,
+    watch,
     plan,
     extend,
     shrink,

@@ -69,14 +69,27 @@ def _sections(material: Material) -> Iterator[Section]:
     yield provenance_section(material)
 
 
-def render(*, sections: Sequence[Section], template: str = "page.html", **context: Any) -> str:
-    """Return a page made of sections, with style and script inside; empty sections are left out."""
+def render(
+    *,
+    sections: Sequence[Section],
+    template: str = "page.html",
+    brand: str = "morex report",
+    refresh: int = 0,
+    **context: Any,
+) -> str:
+    """Return a page made of sections, with style and script inside; empty sections are left out.
+
+    Args:
+        sections: the sections.
+        template: the template of the page.
+        brand: what the page calls itself.
+        refresh: after how many seconds a browser should read the page again; 0 for never.
+        context: further values for the template.
+    """
+    context |= {"style": asset("style.css"), "script": asset("page.js")}
     shown = [section for section in sections if section.figures or section.part]
-    return (
-        _environment()
-        .get_template(template)
-        .render(sections=shown, style=asset("style.css"), script=asset("page.js"), **context)
-    )
+    made = _environment().get_template(template)
+    return made.render(sections=shown, brand=brand, refresh=refresh, **context)
 
 
 @cache

@@ -24,6 +24,7 @@ from morex.run.directory import RunDirectory
 from morex.run.events import Loaded, Noticed, Observer, Planned, Skipped, ignore
 from morex.run.failures import trace_of
 from morex.run.inputs import forms_read, inputs_of
+from morex.run.journal import Journal
 from morex.run.processes import InProcesses
 from morex.run.results import ResultsFiles, test_labels
 from morex.run.stage_runner import StageRunner, Task
@@ -67,9 +68,12 @@ def run(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     directory = RunDirectory(Path(out))
     with directory.locked(), threads(recipe.threads), _logged(directory):
-        runner = StageRunner.open(recipe, directory.root, device, observer, checkpoint_every)
+        journal = Journal(recipe.name, directory.root, observer)
+        runner = StageRunner.open(recipe, directory.root, device, journal, checkpoint_every)
         with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:
             _Execution(runner, workers).do_all()
+        journal.remove()
+        directory.tidy()
 
 
 @contextmanager
@@ -118,7 +122,6 @@ class _Execution:
                 self._begin(stage)
             for stage_id, record in self.workers.wait():
                 self._add(stage_id, record)
-        self.runner.directory.tidy()
 
     def _describe_data(self) -> None:
         builder = self.runner.builder
