@@ -4,6 +4,7 @@
 ``main``             the app: its commands, and errors as one message
 ``options``          the options that several commands share
 ``run``              ``morex run``: train and evaluate everything in a recipe
+``watch``            ``morex watch``: follow a run in progress
 ``plan``             ``morex plan``: what a run would take
 ``extend``           ``morex extend`` and ``morex shrink``: a mixture with more, or fewer, experts
 ``sparse``           ``morex sparse``: a mixture that asks only the experts that carry weight

@@ -12,6 +12,8 @@
 ``page``         the report page of a run
 ``comparison``   the page that compares runs
 ``predictions``  the page of ``morex predict``
+``watching``     how far a run in progress is
+``watch_page``   the page of ``morex watch``
 ``sections``     the sections of the page
 ``charts``       charts as inline SVG
 ``gate_words``   what a gate does, in sentences

@@ -17,6 +17,7 @@
 ``continuation``     a new run that continues a finished one
 ``results``          what a run writes for tables and reports
 ``events``           what a run reports to its observer
+``journal``          writes how far the run is to a file
 ``data_lines``       the data in words
 ``costs``            how many images each stage sends through its model
 ``estimates``        time and memory of each stage, before it runs

@@ -10,6 +10,7 @@
 ``stages/STAGE.json``       a finished stage: key, files with checksums, cost and provenance
 ``errors.log``              tracebacks of what ended the run early; not there if nothing did
 ``work/STAGE-KEY/``         an unfinished stage: its checkpoint, or the rows evaluated so far
+``work/progress.json``      how far the run is, until it is complete
 ==========================  ====================================================================
 """
 
