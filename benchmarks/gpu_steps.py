@@ -1,6 +1,7 @@
 """The steps that ``gpu`` measures: those of morex, and those written out."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from morex import Mixture, NetworkConfig, ResNet, TrainingConfig, TrainingData
 from morex.attacks import PGD, Attack, WorstOfDraws
 from morex.core.precision import default_settings, resolved
 from morex.data import Augment, ImageSet
+from morex.models.compiled import compiled_if_it_pays
 from morex.perturbations import L2, Clean, Fog, Linf, Snow
 from morex.training import (
     Average,
@@ -26,6 +28,7 @@ from morex.training import (
     SideBySide,
     Single,
 )
+from morex.training.execution import fastest_convolutions
 from morex.training.loop import Training
 
 _EXPERTS = 4
@@ -139,9 +142,17 @@ def product_step(setup: Setup, kind: str, width: int) -> Iterator[Callable[[], o
         epochs=1200, batch_size=batch, nesterov=True, average=0.995, validate_every=None
     )
     criterion: Criterion = ExpertForMember(_RIGHT) if kind == "gate" else ClassOfImage(0.1)
-    training = Training(model, _objective(kind), data, config, criterion, seed=0, name=kind)
-    with default_settings(setup.device):
-        yield training.advance
+    shape, device = (batch, *images.shape), setup.device
+    with default_settings(device), fastest_convolutions(device):
+        training = Training(
+            model, _objective(kind), data, config, criterion, seed=0, name=kind, notice=_say
+        )
+        with compiled_if_it_pays(model, shape, training.passes, _say):
+            yield training.advance
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def bare_step(setup: Setup, kind: str, width: int) -> BareStep:

@@ -6,12 +6,14 @@ import torch
 from morex.training.ema import MovingAverage
 
 
-def test_the_moving_average_is_that_of_the_formula() -> None:
+@pytest.mark.parametrize("weight", [0.0, torch.zeros(())], ids=["number", "tensor"])
+def test_the_moving_average_is_that_of_the_formula(weight: float | torch.Tensor) -> None:
     followed = {"w": torch.tensor([1.0, -2.0]), "count": torch.tensor(3)}
-    average = MovingAverage(followed, 0.3)
+    average = MovingAverage(followed, 0.3, weight)
     values, expected = [5.0, 7.0, -1.0, 2.0], 1.0
     for t, value in enumerate(values, start=1):
         followed["w"][0], followed["count"] = value, followed["count"].fill_(t)
+        average.begin_update()
         average.update()
         d = min(0.3, (1 + t) / (10 + t))  # 2/11, 3/12, then 0.3
         expected = d * expected + (1 - d) * value

@@ -3,25 +3,41 @@
 On the CPU the test watches for operations that would wait; on a GPU, CUDA reports them as well.
 """
 
-import traceback
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from recording import Refusing
+from watching import watched
 
 from morex.attacks import PGD, AwayFromChoices, SearchAround, WorstOfDraws
 from morex.data import Augment, ImageSet
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
-from morex.perturbations import L1, L2, Around, Clean, Corruption, Fog, Linf, Snow
+from morex.perturbations import (
+    L1,
+    L2,
+    Around,
+    Clean,
+    Corruption,
+    Fog,
+    Linf,
+    Occlusion,
+    Rain,
+    RotateTranslate,
+    Scale,
+    Shear,
+    Snow,
+    Transform,
+    compose,
+)
 from morex.recipe.components import PERTURBATIONS
 from morex.training.batches import TrainingData
 from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember
+from morex.training.execution import waiting_is_an_error
 from morex.training.loop import Training
 from morex.training.objectives import (
     Alternate,
@@ -32,47 +48,6 @@ from morex.training.objectives import (
     SideBySide,
     Single,
 )
-
-aten = torch.ops.aten
-WAITS = {
-    aten._local_scalar_dense.default,  # .item(), bool(), if
-    aten.is_nonzero.default,
-    aten.equal.default,
-    aten.nonzero.default,  # the size of the result must be known
-    aten.masked_select.default,
-    aten.lift_fresh.default,  # a tensor made of Python numbers, which is then copied
-}
-ON_THE_HOST = {"_scale_to_radius", "_single_tensor_adam"}
-"""A question that is only asked on a CPU; and the step counts of Adam, which stay on the host."""
-
-
-class Watch(TorchDispatchMode):
-    """Notes where an operation is called that waits for its device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func in WAITS or _indexes_by_booleans(func, args):
-            stack = traceback.extract_stack()
-            if not ON_THE_HOST & {frame.name for frame in stack}:
-                ours = [f"{f.name}:{f.lineno}" for f in stack if "/morex/" in f.filename]
-                self.found.append(f"{func} in {ours[-1:]}")
-        return func(*args, **(kwargs or {}))
-
-
-def _indexes_by_booleans(func, args) -> bool:
-    if func not in (aten.index.Tensor, aten.index_put_.default, aten.index_put.default):
-        return False
-    return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
-
-
-@contextmanager
-def watched() -> Iterator[Watch]:
-    with Watch() as watch:
-        yield watch
-
 
 CLEAN, SNOW, FOG = (WorstOfDraws(t) for t in (Clean(), Snow(2.0), Fog(0.1, 0.6)))
 LINF, TWO, ONE = PGD(Linf(0.1), 2), PGD(L2(0.5), 2), PGD(L1(2.0), 2)
@@ -105,7 +80,18 @@ def training(
     validation = whole.first(4).to(device)
     data = TrainingData(whole.to(device), validation, Augment(crop=1, flip=True))
     settings = TrainingConfig(epochs=2, batch_size=8, precision="fp32", **config)
-    return Training(model, objective, data, settings, criterion, seed=0, name="model")
+    recorder = Refusing() if device.type == "cuda" else None  # capturing waits
+    return Training(
+        model,
+        objective,
+        data,
+        settings,
+        criterion,
+        seed=0,
+        name="model",
+        recorder=recorder,
+        notice=lambda text: None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,6 +123,22 @@ def test_no_corruption_waits(name: str, device: torch.device) -> None:
     _advance(training(device, network(0), Single((corrupted,)), ClassOfImage()))
 
 
+@pytest.mark.parametrize(
+    "transform",
+    [
+        Rain(),
+        Occlusion(),
+        RotateTranslate(15, 1),
+        Scale(10),
+        Shear(10),
+        compose(Fog(0, 1), Scale(5)),
+    ],
+    ids=str,
+)
+def test_no_transform_waits(transform: Transform, device: torch.device) -> None:
+    _advance(training(device, network(0), Single((WorstOfDraws(transform),)), ClassOfImage()))
+
+
 @pytest.mark.parametrize("criterion", [ClassOfImage(), ExpertForMember(((0,), (1,)))])
 def test_no_step_of_a_mixture_waits(criterion: Criterion, device: torch.device) -> None:
     mixture = Mixture({"a": network(0), "b": network(1)}, network(2, 2))
@@ -166,16 +168,11 @@ def _advance(work: Training) -> None:
 @contextmanager
 def _told_by_cuda(device: torch.device) -> Iterator[None]:
     """Make everything that waits for a GPU an error."""
-    if device.type != "cuda":
+    if device.type == "cuda":
+        with waiting_is_an_error():
+            yield
+    else:
         yield
-        return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns that it is a prototype
-            torch.cuda.set_sync_debug_mode("error")
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_the_watch_notices() -> None:
@@ -186,6 +183,10 @@ def test_the_watch_notices() -> None:
         lambda: x[x > 0],
         lambda: x.nonzero(),
         lambda: torch.tensor([1.0, 2.0]),
+        lambda: x.new_tensor([1.0, 2.0]),
+        lambda: torch.equal(x, x),
+        lambda: torch.masked_select(x, x > 0),
+        lambda: float(x[0]),
     ):
         with watched() as watch:
             wait()

@@ -56,7 +56,9 @@ def numbered(n: int) -> tuple[Tensor, Tensor]:
 
 
 def built(objective: Objective, n: int, step: int = 0, seed: int = 0) -> Batch:
-    return objective.build(nn.Flatten(), *numbered(n), step, generator_for(seed))
+    generator = generator_for(seed)
+    turn = objective.turn(step, generator.initial_seed())
+    return objective.build(nn.Flatten(), *numbered(n), turn, generator)
 
 
 def composition(batch: Batch) -> list[tuple[int, int]]:
@@ -142,7 +144,8 @@ def test_one_drawn_is_independent_of_what_else_the_step_draws() -> None:
 
     used = generator_for(5)
     torch.rand(10, generator=used)
-    (member,) = set(objective.build(nn.Flatten(), *numbered(3), 0, used).member.tolist())
+    turn = objective.turn(0, used.initial_seed())
+    (member,) = set(objective.build(nn.Flatten(), *numbered(3), turn, used).member.tolist())
     assert member == drawn(objective, 5)
 
 
@@ -270,8 +273,10 @@ def measured(objective: Objective, steps: int, n: int) -> Passes:
     """Return the passes per example and step of a training, the update included."""
     model, (x, y) = Counting(), random_images(n)
     for step in range(steps):
+        generator = generator_for(1, step)
+        turn = objective.turn(step, generator.initial_seed())
         with frozen(model):
-            batch = objective.build(model, x, y, step, generator_for(1, step))
+            batch = objective.build(model, x, y, turn, generator)
         F.cross_entropy(model(batch.x), batch.y).backward()
     return Passes(model.forwards / (n * steps), model.backwards / (n * steps))
 

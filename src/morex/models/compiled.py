@@ -52,16 +52,50 @@ def compiled(
     Yields:
         Whether networks are compiled.
     """
-    networks = [module for module in model.modules() if isinstance(module, ResNet)]
+    networks = _networks(model, compiled=False)
     with _settings() as settings:
         if networks and (why := _obstacle(_device(networks[0]), backend)):
             notice(f"the networks are not compiled, which takes longer: {why}")
             networks = []
         for network in networks:
             # what nn.Module.compile sets; copies and saved models are without it
-            settings.callback(setattr, network, "_compiled_call_impl", network._compiled_call_impl)
+            settings.callback(setattr, network, "_compiled_call_impl", None)
             network.compile(dynamic=False, backend=backend)
         yield bool(networks)
+
+
+@contextmanager
+def compiled_if_it_pays(
+    model: nn.Module, images: tuple[int, ...], passes: float, notice: Callable[[str], None]
+) -> Iterator[None]:
+    """Compile the networks of a model in a ``with`` block if ``compiling_pays``.
+
+    Where PyTorch is to be deterministic they are not compiled: the compiler times several ways to
+    add up numbers and takes the fastest.
+    """
+    if compiling_pays(model, images, passes) and not torch.are_deterministic_algorithms_enabled():
+        with compiled(model, notice):
+            yield
+    else:
+        yield
+
+
+def uncompile(model: nn.Module) -> bool:
+    """Run the networks of a model as they are from now on; return whether any was compiled."""
+    found = _networks(model, compiled=True)
+    for network in found:
+        network._compiled_call_impl = None
+    return bool(found)
+
+
+@contextmanager
+def compiling_nothing(model: nn.Module) -> Iterator[None]:
+    """Use the code that is compiled in a ``with`` block, and compile none for new shapes."""
+    if _networks(model, compiled=True):
+        with torch.compiler.set_stance("eager_on_recompile"):
+            yield
+    else:
+        yield
 
 
 def compiling_pays(model: nn.Module, images: tuple[int, ...], passes: float) -> bool:
@@ -74,10 +108,21 @@ def compiling_pays(model: nn.Module, images: tuple[int, ...], passes: float) -> 
         images: the shape of a batch, (N, C, H, W).
         passes: about how many passes of a batch, forwards and backwards, there will be.
     """
-    networks = [module for module in model.modules() if isinstance(module, ResNet)]
+    networks = _networks(model, compiled=False)
     if not networks or _device(networks[0]).type != "cuda":
         return False
     return 2 * forward_work(model, images) * passes >= PAYS_FROM
+
+
+def in_short(error: Exception) -> str:
+    """Return the kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _networks(model: nn.Module, *, compiled: bool) -> list[ResNet]:
+    """Return the networks of a model that are compiled, or those that are not."""
+    networks = (module for module in model.modules() if isinstance(module, ResNet))
+    return [network for network in networks if bool(network._compiled_call_impl) == compiled]
 
 
 def _device(network: ResNet) -> torch.device:
@@ -108,8 +153,6 @@ def _cache_folder() -> Path:
 @lru_cache
 def _obstacle(device: torch.device, backend: str) -> str | None:
     """Return why nothing can be compiled for a device; None if a tiny network can be."""
-    from torch._dynamo.exc import BackendCompilerFailed  # loads slowly
-
     with torch.random.fork_rng(devices=[]):
         tiny = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).to(device)
     try:
@@ -117,6 +160,6 @@ def _obstacle(device: torch.device, backend: str) -> str | None:
             run = torch.compile(tiny, dynamic=False, backend=backend)
             run(torch.zeros(2, 3, 8, 8, device=device)).sum().backward()
     except Exception as error:  # no compiler, no triton, no headers of Python, ...
-        cause = error.inner_exception if isinstance(error, BackendCompilerFailed) else error
-        return f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
+        cause = getattr(error, "inner_exception", error)  # of BackendCompilerFailed
+        return in_short(cause)
     return None

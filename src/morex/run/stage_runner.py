@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,7 @@ class StageRunner:
     directory: RunDirectory
     observer: Observer
     checkpoint_every: float
+    _noticed: set[str] = field(default_factory=set, init=False)
 
     @classmethod
     def open(
@@ -131,6 +132,12 @@ class StageRunner:
     def _notice(self, text: str) -> None:
         self.observer(Noticed(text))
 
+    def _notice_once(self, text: str) -> None:
+        """Tell the observer what holds for further stages as well, unless it was told."""
+        if text not in self._noticed:
+            self._noticed.add(text)
+            self._notice(text)
+
     def _train(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Train a model, or its gate, and save it."""
         saved = SavedModels.of(self.recipe, self.directory.root)
@@ -165,6 +172,7 @@ class StageRunner:
             criterion=self.builder.criterion(phase, saved.model),
             checkpoint=checkpoint,
             report=partial(self._report, stage),
+            notice=self._notice_once,
         )
         try:
             fitted = fit()

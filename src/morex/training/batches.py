@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from morex.core.seeding import generator_for
+from morex.core.seeding import derived_seed, generator_for
 from morex.data import Augment, ImageSet
 
 
@@ -52,15 +52,20 @@ class Batches:
                 f"{name}: {len(data.train)} training images are less than a batch of {size}; "
                 "lower batch_size"
             )
+        self._generator = torch.Generator(self.device)
         self._order = torch.empty(0, dtype=torch.int64)
 
     def draw(self, step: int) -> tuple[Tensor, Tensor, torch.Generator]:
-        """Return the images and labels of a step, and a generator for its other random draws."""
+        """Return the images and labels of a step, and a generator for its other random draws.
+
+        The generator is always the same object, seeded for the step: a captured step knows it.
+        """
         epoch, position = divmod(step, self.per_epoch)
         if position == 0 or not len(self._order):
             self._order = self._shuffled(epoch)
         rows = self._order[position * self.size :][: self.size]
-        generator = generator_for(self.seed, self.name, "step", step, device=self.device)
+        generator = self._generator
+        generator.manual_seed(derived_seed(self.seed, self.name, "step", step))
         x = self.data.augment(self.data.train.pixels(rows), generator)
         return channels_last(x), self.data.train.labels[rows], generator
 

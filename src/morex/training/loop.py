@@ -4,7 +4,8 @@
 
 A step draws a batch. The objective changes it (the inner maximisation, on the frozen model in
 evaluation mode), and the step descends the loss of the criterion on what came back (the outer
-minimisation). Experts, baselines and mixtures differ in objective and criterion only.
+minimisation). Experts, baselines and mixtures differ in objective and criterion only. The step
+itself is in ``step``; ``execution`` decides whether it is called or captured as a graph of a GPU.
 
 Every draw depends only on the seed and the number of the step, so an interrupted training resumes
 with the same bits.
@@ -12,23 +13,25 @@ with the same bits.
 
 import math
 import time
+import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from typing import Any
 
 from torch import nn
 
-from morex.attacks import Freezer
-from morex.core.precision import autocast, default_settings
+from morex.core.precision import default_settings
 from morex.core.threads import threads_for
+from morex.models.compiled import compiled_if_it_pays, compiling_nothing
 from morex.training.batches import Batches, TrainingData
 from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage, Criterion
-from morex.training.objectives import Batch, Objective
+from morex.training.execution import Recorder, executed, fastest_convolutions, recorder_on
+from morex.training.objectives import Objective
 from morex.training.reports import Fit, NotFiniteError, Progress
 from morex.training.resume import check_resumable, fingerprint
 from morex.training.state import Checkpoint, Snapshot, TrainingState
+from morex.training.step import TrainingStep
 from morex.training.validation import Validation
 
 
@@ -43,6 +46,7 @@ def train(
     criterion: Criterion | None = None,
     checkpoint: Checkpoint | None = None,
     report: Callable[[Progress], None] | None = None,
+    notice: Callable[[str], None] = warnings.warn,
 ) -> Fit:
     """Train ``model`` in place; leave it in evaluation mode, with its best weights on validation.
 
@@ -63,6 +67,7 @@ def train(
         checkpoint: where to keep the state, so that an interrupted training can resume, with the
             same data, objective, criterion, settings, seed and name.
         report: called at the start, then at most about once a second, and at the end.
+        notice: receives a sentence if a GPU trains more slowly than it could; a warning by default.
 
     Returns:
         The history and the time that the training took.
@@ -73,11 +78,19 @@ def train(
         ValueError: if the training set is smaller than a batch.
     """
     batch, device = (config.batch_size, *data.train.shape), data.train.device
-    with threads_for(model, batch, device), default_settings(device):
+    with threads_for(model, batch, device), default_settings(device), fastest_convolutions(device):
         training = Training(
-            model, objective, data, config, criterion or ClassOfImage(), seed=seed, name=name
+            model,
+            objective,
+            data,
+            config,
+            criterion or ClassOfImage(),
+            seed=seed,
+            name=name,
+            notice=notice,
         )
-        return _finish(training, checkpoint, report)
+        with compiled_if_it_pays(model, batch, training.passes, notice):
+            return _finish(training, checkpoint, report)
 
 
 def _finish(
@@ -108,7 +121,13 @@ def _finish(
 
 
 class Training:
-    """A training in progress: the parts that stay the same, and the state that changes."""
+    """A training in progress: the parts that stay the same, and the state that changes.
+
+    Args:
+        model, objective, data, config, criterion, seed, name: as for ``train``.
+        recorder: what captures its steps; by default that of the device of the data, if any.
+        notice: receives a sentence if they cannot be captured.
+    """
 
     def __init__(
         self,
@@ -120,26 +139,38 @@ class Training:
         *,
         seed: int,
         name: str,
+        recorder: Recorder | None = None,
+        notice: Callable[[str], None] = warnings.warn,
     ) -> None:
         self.model, self.objective = model, objective
         self.criterion = criterion.smoothed(config.label_smoothing)
         self.config, self.name = config, name
+        recorder = recorder or recorder_on(data.train.device)
         self._fingerprint = partial(
             fingerprint, model, objective, criterion, data, config, seed=seed, name=name
         )
-        self.frozen = Freezer(model)
         self.batches = Batches(data, config.batch_size, seed, name)
         self.validation = Validation(
             objective.members,
             criterion,
             data.validation,
-            2 * config.batch_size,
+            config.batch_size if recorder else 2 * config.batch_size,  # the shape that is compiled
             config.precision,
             seed,
             name,
         )
         self.steps = config.steps(len(data.train))
-        self.state = TrainingState(model, criterion.parameters(model), config)
+        learning = criterion.parameters(model)
+        self.state = TrainingState(model, learning, config, captured=recorder is not None)
+        step = TrainingStep(
+            model,
+            objective,
+            self.criterion,
+            self.state,
+            precision=config.precision,
+            clip_norm=config.clip_norm,
+        )
+        self._execute = executed(step, recorder, notice)
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -162,34 +193,20 @@ class Training:
         state = self.state.snapshot()
         return Snapshot(state.tensors, state.values | {"training": self.fingerprint})
 
+    @property
+    def passes(self) -> float:
+        """About how many passes of a batch the training takes, forwards and backwards."""
+        cost = self.objective.passes
+        return self.steps * (cost.forward + cost.backward + self.objective.updates)
+
     def advance(self) -> None:
-        """Take one step: find x', then descend the loss on it."""
-        self._descend(self._inner_maximisation())
-
-    def _inner_maximisation(self) -> Batch:
-        """Draw a batch and return x' and y, as the objective makes them."""
-        step = self.state.step
-        x, y, generator = self.batches.draw(step)
-        with self._precision(), self.frozen():
-            return self.objective.build(self.model, x, y, step, generator)
-
-    def _descend(self, batch: Batch) -> None:
-        """Take a step of the optimizer down the gradient of L(f(x'), y)."""
+        """Take one step: its draw and its numbers on the host, everything else on the device."""
         state = self.state
-        self.model.train()
-        with self._precision():
-            loss = self.criterion.loss(self.model, batch)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.parameters, self.config.clip_norm)
-        for group in state.optimizer.param_groups:
-            group["lr"] = self.learning_rate(state.step)
-        state.optimizer.step()
-        state.end_step(loss.detach())
-
-    def _precision(self) -> AbstractContextManager[None]:
-        return autocast(self.config.precision, self.batches.device)
+        x, y, generator = self.batches.draw(state.step)
+        turn = self.objective.turn(state.step, generator.initial_seed())
+        state.begin_step(self.learning_rate(state.step))
+        self._execute(x, y, turn, generator)
+        state.step += 1
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step: the schedule's at its middle."""
@@ -213,7 +230,7 @@ class Training:
         }
         state.loss_sum.zero_()
         if every and (epoch % every == 0 or last):
-            with state.averaged():
+            with state.averaged(), compiling_nothing(self.model):
                 accuracies = self.validation.accuracies(self.model)
                 entry["validation"] = accuracies
                 entry["score"] = sum(accuracies) / len(accuracies)

@@ -61,9 +61,21 @@ class Objective(ABC):
         members = tuple(member.by_loss() for member in self.members)
         object.__setattr__(self, "members", members)
 
+    def turn(self, step: int, seed: int) -> int:
+        """Return which variant of the training step a step is; it is chosen on the host.
+
+        Two steps with the same turn do the same with different images and random draws. On a GPU a
+        step is captured once for each turn. By default every step is another variant.
+
+        Args:
+            step: the number of the step, from 0.
+            seed: that of the step's generator.
+        """
+        return step
+
     @abstractmethod
     def build(
-        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+        self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
         """Return the batch to train on.
 
@@ -71,7 +83,7 @@ class Objective(ABC):
             model: the whole model, frozen (evaluation mode, no weight gradients).
             x: images (N, C, H, W) in [0, 1].
             y: labels (N,).
-            step: the number of the training step, from 0.
+            turn: which variant of the step this is, as ``turn`` returned it.
             generator: the source of the step's random draws, on the device of ``x``.
         """
 
@@ -112,8 +124,12 @@ class Single(Objective):
             raise ValueError(f"Single takes one member, got {len(self.members)}")
         super().__post_init__()
 
+    def turn(self, step: int, seed: int) -> int:
+        """Return 0: all steps are alike."""
+        return 0
+
     def build(
-        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+        self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
         """Return the member's x'."""
         return self._changed_by(0, model, x, y, generator)
@@ -127,8 +143,12 @@ class Single(Objective):
 class Max(Objective):
     """Train on the worst member per example (MAX, Tramer & Boneh 2019, section 4.1)."""
 
+    def turn(self, step: int, seed: int) -> int:
+        """Return 0: all steps are alike."""
+        return 0
+
     def build(
-        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+        self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
         """Return, per example, the x' with the largest cross-entropy."""
         moved = torch.cat(self._found_by_all(model, x, y, generator))
@@ -146,8 +166,12 @@ class Max(Objective):
 class Average(Objective):
     """Train on all members at once (AVG, Tramer & Boneh 2019, section 4.1)."""
 
+    def turn(self, step: int, seed: int) -> int:
+        """Return 0: all steps are alike."""
+        return 0
+
     def build(
-        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+        self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
         """Return the x' of all members: (members * N, C, H, W). Its mean loss is that of AVG."""
         found = self._found_by_all(model, x, y, generator)
@@ -167,13 +191,15 @@ class Average(Objective):
 class OneDrawn(Objective):
     """Train on one member drawn per batch (SAT, Madaan et al. 2021; E-AT, Croce & Hein 2022)."""
 
+    def turn(self, step: int, seed: int) -> int:
+        """Draw a member, on the host, which then does not wait for the device."""
+        return derived_seed(seed, "member") % len(self.members)
+
     def build(
-        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+        self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
         """Return the x' of the member that is drawn."""
-        # drawn on the host, which then does not wait for the device
-        which = derived_seed(generator.initial_seed(), "member") % len(self.members)
-        return self._changed_by(which, model, x, y, generator)
+        return self._changed_by(turn, model, x, y, generator)
 
     @property
     def passes(self) -> Passes:
@@ -188,11 +214,15 @@ class Alternate(Objective):
     normalised by its own statistics, which removes what distinguishes the perturbations.
     """
 
+    def turn(self, step: int, seed: int) -> int:
+        """Return the member whose turn it is."""
+        return step % len(self.members)
+
     def build(
-        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+        self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
         """Return the x' of the member whose turn it is."""
-        return self._changed_by(step % len(self.members), model, x, y, generator)
+        return self._changed_by(turn, model, x, y, generator)
 
     @property
     def passes(self) -> Passes:
@@ -233,15 +263,19 @@ class SideBySide(Objective):
         shares = self.shares or (1,) * len(self.members)
         return [which for which, share in enumerate(shares) for _ in range(share)]
 
+    def turn(self, step: int, seed: int) -> int:
+        """Return how far the slots have moved on."""
+        return step % len(self._slots)
+
     def build(
-        self, model: Model, x: Tensor, y: Tensor, step: int, generator: torch.Generator
+        self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
         """Return what the members make of their shares, one after the other: N examples."""
         slots = self._slots
         count = len(slots)
         firsts: dict[int, list[int]] = {}  # member -> the first example of each of its slots
         for i in range(min(count, len(y))):
-            firsts.setdefault(slots[(i + step) % count], []).append(i)
+            firsts.setdefault(slots[(i + turn) % count], []).append(i)
         xs, ys = (
             [torch.cat([t[i::count] for i in starts]) for starts in firsts.values()] for t in (x, y)
         )

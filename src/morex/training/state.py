@@ -50,27 +50,48 @@ class TrainingState:
         model: the model, which is trained in place.
         parameters: those of its parameters that learn.
         config: the hyperparameters.
+        captured: whether steps are captured, so that the numbers that change from step to step are
+            tensors: a graph would repeat a number.
     """
 
     def __init__(
-        self, model: nn.Module, parameters: list[nn.Parameter], config: TrainingConfig
+        self,
+        model: nn.Module,
+        parameters: list[nn.Parameter],
+        config: TrainingConfig,
+        *,
+        captured: bool = False,
     ) -> None:
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.parameters = parameters
-        self.optimizer = _optimizer(parameters, config)
+        self.optimizer = _optimizer(parameters, config, captured=captured)
         self.learning = _learning_tensors(model, parameters)
-        self.average = MovingAverage(self.learning, config.average) if config.average else None
+        device = parameters[0].device
+        weight = torch.zeros((), device=device) if captured else 0.0
+        decay = config.average
+        self.average = MovingAverage(self.learning, decay, weight) if decay else None
         self.best: dict[str, Tensor] = {}
         self.best_score = -math.inf
-        device = parameters[0].device
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._first_bad = torch.full((), -1, device=device)
+        self._now = torch.zeros_like(self._first_bad)
         self._seconds_before = 0.0
         self._started = time.monotonic()  # after torch has loaded what a first optimizer needs
 
+    def begin_step(self, learning_rate: float) -> None:
+        """Set the numbers that change from step to step, on the host."""
+        self._now.fill_(self.step)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
+        if self.average:
+            self.average.begin_update()
+
     def end_step(self, loss: Tensor) -> None:
-        """Update the average of the weights, add up the loss, and count the step.
+        """Update the average of the weights, and add up the loss.
 
         The first loss that is not finite is remembered, without waiting for the device.
         """
@@ -78,8 +99,7 @@ class TrainingState:
             self.average.update()
         self.loss_sum += loss
         bad = ~loss.isfinite() & (self._first_bad < 0)
-        self._first_bad = torch.where(bad, self.step, self._first_bad)
-        self.step += 1
+        self._first_bad.copy_(torch.where(bad, self._now, self._first_bad))
 
     def not_finite(self) -> tuple[str, int] | None:
         """Return what is infinite or NaN, and since which step; None if all is finite."""
@@ -115,6 +135,14 @@ class TrainingState:
     def elapsed(self) -> float:
         """Return the seconds spent so far, including those before an interruption."""
         return self._seconds_before + time.monotonic() - self._started
+
+    def changing(self) -> dict[str, Tensor]:
+        """Return all tensors that a step changes in place, by name."""
+        tensors = {f"model/{name}": t for name, t in self.learning.items()}
+        if self.average:
+            tensors |= {f"average/{name}": t for name, t in self.average.shadow.items()}
+        tensors |= {"loss_sum": self.loss_sum, "first_bad": self._first_bad}
+        return tensors | optimizer_tensors(self.optimizer)
 
     def snapshot(self) -> Snapshot:
         """Return everything that the rest of the training depends on."""
@@ -184,17 +212,23 @@ def _like(tensor: Tensor, pattern: Tensor) -> Tensor:
     return torch.empty_like(pattern).copy_(tensor)
 
 
-def _optimizer(parameters: list[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimizer(
+    parameters: list[nn.Parameter], config: TrainingConfig, *, captured: bool
+) -> torch.optim.Optimizer:
+    rate: float | Tensor = config.learning_rate
+    if captured:
+        rate = torch.tensor(rate, device=parameters[0].device)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(
-            parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
+            parameters, rate, weight_decay=config.weight_decay, fused=True, capturable=captured
         )
     return torch.optim.SGD(
         parameters,
-        config.learning_rate,
+        rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         nesterov=config.nesterov,
+        fused=captured or None,
     )
 
 

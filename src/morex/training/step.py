@@ -1,0 +1,72 @@
+"""The training step of every method: find x', then descend the loss on it.
+
+    min_theta  E [ L(f_theta(x'), y) ],   x' = objective(f_theta, x, y)       (MoRE, equation 1)
+
+Everything here happens on the device of the images, which the host never asks for a number. So a
+GPU can repeat the step as a graph (``execution``).
+"""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from morex.attacks import Freezer
+from morex.core.precision import Precision, autocast
+from morex.training.criteria import Criterion
+from morex.training.objectives import Batch, Objective
+from morex.training.state import TrainingState
+
+
+class TrainingStep:
+    """A step of a training.
+
+    Args:
+        model: f, which is trained in place.
+        objective: the inner maximisation.
+        criterion: L.
+        state: the parameters that learn, their optimizer and their averages.
+        precision: number format of the passes.
+        clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        criterion: Criterion,
+        state: TrainingState,
+        *,
+        precision: Precision,
+        clip_norm: float | None,
+    ) -> None:
+        self.model, self.objective, self.criterion = model, objective, criterion
+        self.state, self.precision, self.clip_norm = state, precision, clip_norm
+        self._frozen = Freezer(model)
+
+    def __call__(self, x: Tensor, y: Tensor, turn: int, generator: torch.Generator) -> None:
+        """Take the step on images x and labels y; ``turn`` is the objective's variant of it."""
+        self.descend(self.inner_maximisation(x, y, turn, generator))
+
+    def inner_maximisation(
+        self, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
+    ) -> Batch:
+        """Return x' and y, as the objective makes them on the frozen model in evaluation mode."""
+        with self._autocast(x), self._frozen():
+            return self.objective.build(self.model, x, y, turn, generator)
+
+    def descend(self, batch: Batch) -> None:
+        """Take a step of the optimizer down the gradient of L(f(x'), y)."""
+        state = self.state
+        self.model.train()
+        with self._autocast(batch.x):
+            loss = self.criterion.loss(self.model, batch)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(state.parameters, self.clip_norm)
+        state.optimizer.step()
+        state.end_step(loss.detach())
+
+    def _autocast(self, x: Tensor) -> AbstractContextManager[None]:
+        return autocast(self.precision, x.device)
