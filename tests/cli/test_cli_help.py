@@ -17,7 +17,7 @@ from morex.artifacts.model_sets import shipped_sets
 from morex.cli.main import app
 
 ORDER = [
-    *("run", "watch", "plan", "extend", "shrink", "sparse", "recipes", "models", "table"),
+    *("demo", "run", "watch", "plan", "extend", "shrink", "sparse", "recipes", "models", "table"),
     *("report", "gate", "evaluate", "curve", "compare", "audit", "predict", "serve"),
 ]
 COMMANDS = typer.main.get_command(app).commands

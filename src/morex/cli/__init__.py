@@ -3,6 +3,7 @@
 ===================  ==========================================================================
 ``main``             the app: its commands, and errors as one message
 ``options``          the options that several commands share
+``demo``             ``morex demo``: a run on embedded images, and its report page
 ``run``              ``morex run``: train and evaluate everything in a recipe
 ``watch``            ``morex watch``: follow a run in progress
 ``plan``             ``morex plan``: what a run would take

@@ -15,6 +15,7 @@ from morex.cli.audit import audit
 from morex.cli.broken_pipe import output_is_unread, quiet_if_unread
 from morex.cli.compare import compare
 from morex.cli.curve import curve
+from morex.cli.demo import demo
 from morex.cli.evaluate import evaluate
 from morex.cli.extend import extend, shrink
 from morex.cli.gate import gate
@@ -36,6 +37,7 @@ P = ParamSpec("P")
 Debug = Annotated[bool, typer.Option("--debug", help="If an error ends the command, show where.")]
 
 COMMANDS: tuple[Callable[..., None], ...] = (
+    demo,
     run,
     watch,
     plan,

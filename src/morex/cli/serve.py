@@ -1,17 +1,23 @@
 """``morex serve``: answer requests with a saved model, and show its playground."""
 
+import webbrowser
+from contextlib import closing
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from morex.cli.options import SAVED_MODEL, Device, TrustCode, read_device
 from morex.cli.output import say
+from morex.core.units import plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from morex.models.named import FromFolder
     from morex.recipe import Recipe
+
+_EVERYWHERE = ("0.0.0.0", "::", "")
 
 Host = Annotated[
     str,
@@ -58,32 +64,70 @@ def serve(
 
     Example: `morex serve cifar10-small --port 8000`
     """
-    try:
-        from morex.deploy.guard import LOOPBACK
-        from morex.deploy.server import address_of, bound
-        from morex.deploy.server import serve as do_serve
-        from morex.deploy.serving import served
-    except ModuleNotFoundError as error:
-        raise _without_extra(error) from None
+    serve_model(
+        model,
+        host=host,
+        port=port,
+        queue=queue,
+        batch=batch,
+        page=not api_only,
+        device=device,
+        trust_code=trust_code,
+    )
+
+
+def serve_model(
+    model: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    queue: int = 256,
+    batch: int = 64,
+    page: bool = True,
+    device: str | None = None,
+    trust_code: bool = False,
+    opens: bool = False,
+) -> None:
+    """Serve a model until a signal ends it; ``opens`` shows its page in a browser.
+
+    Raises:
+        ImportError: if Starlette or uvicorn is not installed.
+        ModelError: if there is no such model.
+        ValueError: if the address cannot be used.
+    """
+    check_extra()
+    from morex.deploy.guard import LOOPBACK
     from morex.deploy.intake import Limits
+    from morex.deploy.server import address_of, bound
+    from morex.deploy.server import serve as do_serve
+    from morex.deploy.serving import served
     from morex.models.named import FromFolder
 
     named = FromFolder(model, trust_code=trust_code)
     limits = Limits(queue=queue, batch=batch)
-    everywhere = host in ("0.0.0.0", "::", "")
-    hosts: Collection[str] = () if everywhere else {*LOOPBACK, host.lower()}
-    listening = bound(host, port)
-    found = served(named, _recipe(named), read_device(device), hosts, limits, page=not api_only)
-    what = "POST /predict" if api_only else "the playground, and POST /predict"
+    hosts: Collection[str] = () if host in _EVERYWHERE else {*LOOPBACK, host.lower()}
+    with closing(bound(host, port)) as listening:
+        found = served(named, _recipe(named), read_device(device), hosts, limits, page=page)
+        address = address_of(listening)
 
-    def started() -> None:
-        say(f"{model} is served at {address_of(listening)} ({what}); Ctrl-C ends it")
+        def started() -> None:
+            what = "the playground, and POST /predict" if page else "POST /predict"
+            say(f"{model} is served at {address} ({what}); Ctrl-C ends it")
+            if opens:
+                webbrowser.open(address)
 
-    try:
-        do_serve(found.app, listening, limits.grace, started)
-    finally:
-        found.close()
-    say(f"ended; {sum(found.service.metrics.requests.values())} requests were answered")
+        try:
+            do_serve(found.app, listening, limits.grace, started)
+        finally:
+            found.close()
+    say(f"ended; {plural(sum(found.service.metrics.requests.values()), 'request')} answered")
+
+
+def check_extra() -> None:
+    """Raise ``ImportError`` if what a server needs is not installed."""
+    missing = [name for name in ("starlette", "uvicorn", "python_multipart") if not find_spec(name)]
+    if missing:
+        raise ImportError("morex serve needs Starlette and uvicorn: pip install 'morex[serve]'")
 
 
 def _recipe(model: "FromFolder") -> "Recipe | None":
@@ -93,10 +137,3 @@ def _recipe(model: "FromFolder") -> "Recipe | None":
     if model.recipe is None and recipe_of_run(model.folder) is None:
         return None
     return own_recipe(model)
-
-
-def _without_extra(error: ModuleNotFoundError) -> ImportError:
-    """Return an error that says how to install what ``morex serve`` needs."""
-    if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "python_multipart"):
-        return error
-    return ImportError("morex serve needs Starlette and uvicorn: pip install 'morex[serve]'")
