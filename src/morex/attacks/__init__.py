@@ -4,6 +4,7 @@
 ``base``           what all attacks share; a model is frozen while it is attacked
 ``pgd``            projected gradient descent, in one ball or in a union (MSD)
 ``best``           the best image found so far
+``standing``       which examples a search still works on
 ``losses``         what PGD maximises
 ``gradients``      finite gradients, and how many were not
 ``noisy_fgsm``     one step from a noisy image, for fast training

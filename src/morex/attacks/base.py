@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +119,7 @@ class Attack(ABC):
             generator = generator_for(0, type(self).__name__, device=x.device)
         with exact_settings(x.device), set_detect_anomaly(False), frozen(model):
             x, y = ordinary(x).detach(), ordinary(y)
-            with autocast(precision, x.device):
+            with autocast(precision, x.device), labels_among(y):
                 return self.search(on_copies(model), x, y, generator).detach()
 
 
@@ -132,13 +133,16 @@ def check_batch(x: Tensor, y: Tensor) -> None:
         raise ValueError(
             f"labels: expected int64 of shape ({len(x)},), got {y.dtype} {tuple(y.shape)}"
         )
-    if len(x) and not (x.amin() >= 0 and x.amax() <= 1):  # also catches NaN
+    if not len(x):
+        return
+    # one transfer from the device, not three
+    least, most, label = torch.stack([x.amin(), x.amax(), y.amin().to(x.dtype)]).tolist()
+    if not (least >= 0 and most <= 1):  # also catches NaN
         raise ValueError(
-            f"images: expected values in [0, 1], got [{x.amin():.4g}, {x.amax():.4g}]; "
+            f"images: expected values in [0, 1], got [{least:.4g}, {most:.4g}]; "
             "scale pixels to [0, 1] and do any normalisation inside the model"
         )
-
-    if len(y) and y.amin() < 0:
+    if label < 0:
         raise ValueError(f"labels: expected classes from 0, got {int(y.amin())}")
 
 
@@ -176,6 +180,29 @@ def naming_bad_labels(logits: Tensor, y: Tensor) -> Iterator[None]:
         raise
 
 
+_LABELS: ContextVar[tuple[Tensor, set[int]] | None] = ContextVar("labels", default=None)
+
+
+@contextmanager
+def labels_among(y: Tensor) -> Iterator[None]:
+    """Check the labels ``y`` once, not in every call of ``fooled`` inside the ``with`` block.
+
+    All labels inside the block must be among them. A check waits for an accelerator.
+    """
+    token = _LABELS.set((y, set()))
+    try:
+        yield
+    finally:
+        _LABELS.reset(token)
+
+
+def _check_labels_once(y: Tensor, classes: int) -> None:
+    every, checked = _LABELS.get() or (y, set[int]())
+    if classes not in checked:
+        check_labels(every, classes)
+        checked.add(classes)
+
+
 def fooled(logits: Tensor, y: Tensor) -> Tensor:
     """Return where a model is wrong: (N, K), (N,) -> (N,) of bool.
 
@@ -185,7 +212,7 @@ def fooled(logits: Tensor, y: Tensor) -> Tensor:
         ValueError: if the logits are not (N, K) with K >= 2, or a label is not in [0, K).
     """
     check_logits(logits, y)
-    check_labels(y, logits.shape[1])
+    _check_labels_once(y, logits.shape[1])
     return (logits.argmax(1) != y) | ~logits.isfinite().all(1)
 
 

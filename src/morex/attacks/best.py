@@ -18,16 +18,20 @@ def check_goal(goal: str) -> None:
 
 
 class Best:
-    """The best image found so far for every example: one that fools, then the largest loss."""
+    """The best image found so far for every example: one that fools, then the largest loss.
+
+    Attributes:
+        x: the images, (N, C, H, W); at first those where the search begins.
+        score: their loss, (N,).
+        fallen: where they fool the model, (N,) of bool.
+        seen: whether any image was seen.
+    """
 
     def __init__(self, x: Tensor) -> None:
         self.x = x.clone()
         self.score = x.new_full(x.shape[:1], -torch.inf, dtype=torch.float32)
         self.fallen = torch.zeros_like(self.score, dtype=torch.bool)
-
-    def standing(self) -> Tensor:
-        """Return the rows that are not fooled yet."""
-        return torch.nonzero(~self.fallen).flatten()
+        self.seen = False
 
     def update(self, rows: Tensor, moved: Tensor, fallen: Tensor | None, score: Tensor) -> None:
         """Keep ``moved`` for those ``rows`` where it is better than the best so far.
@@ -38,7 +42,7 @@ class Best:
             fallen: where these fool the model, (n,) of bool; None if only the loss matters.
             score: their loss, (n,).
         """
-        score = score.to(self.score.dtype)
+        self.seen, score = True, score.to(self.score.dtype)
         better = score > self.score[rows]
         if fallen is not None:
             before = self.fallen[rows]

@@ -15,6 +15,7 @@ from torch import Tensor
 from morex.attacks.base import Attack, Model, Passes, fooled, wide
 from morex.attacks.gradients import input_gradient, note_zeros
 from morex.attacks.losses import most_likely_wrong
+from morex.attacks.standing import Standing
 from morex.core.number_checks import check_numbers
 from morex.perturbations import L2, Ball, Linf
 
@@ -83,20 +84,19 @@ class DeepFool(Attack):
             y: true labels, (N,), int64.
         """
         end = moved = x.clone()
-        rows = torch.arange(len(x), device=x.device)
         walked = torch.zeros_like(x, dtype=wide(x.dtype))
-        logits = model(x)
+        logits, standing = model(x), Standing(x)
         rivals = self._rivals(logits, y)
-        for _ in range(self.steps):
-            standing = torch.nonzero(~fooled(logits, y)).flatten()
-            if not len(standing):
+        for step in range(self.steps):
+            kept = standing.drop(fooled(logits, y), step)
+            if kept is not None:
+                x, y, rivals, walked, moved = (t[kept] for t in (x, y, rivals, walked, moved))
+            if not len(x):
                 break
-            rows, x, y, rivals, walked, moved = (
-                t[standing] for t in (rows, x, y, rivals, walked, moved)
-            )
-            walked = walked + self._step(model, moved, y, rivals, rows)
+            farther = walked + self._step(model, moved, y, rivals, standing)
+            walked = standing.held(walked, farther)
             moved = (x + (1 + self.overshoot) * walked).clamp(0, 1).to(x.dtype)
-            end[rows] = moved
+            end[standing.rows] = moved
             logits = model(moved)
         return end
 
@@ -105,9 +105,11 @@ class DeepFool(Attack):
         count = min(self.candidates or logits.shape[1], logits.shape[1])
         return most_likely_wrong(logits, y, count - 1)
 
-    def _step(self, model: Model, moved: Tensor, y: Tensor, rivals: Tensor, rows: Tensor) -> Tensor:
+    def _step(
+        self, model: Model, moved: Tensor, y: Tensor, rivals: Tensor, standing: Standing
+    ) -> Tensor:
         """Return the shortest step to a linearised boundary, with one backward pass per rival."""
-        ball = self.perturbation
+        ball, rows, counted = self.perturbation, standing.rows, standing.counted
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():
             logits = model(moved)
@@ -117,12 +119,13 @@ class DeepFool(Attack):
         normal = torch.zeros_like(moved, dtype=wide(moved.dtype))
         nearest = normal.new_full((len(moved),), torch.finfo(normal.dtype).max)
         for k, gain in enumerate(gains.detach().nan_to_num()):
-            gradient = input_gradient(totals[k], moved, rows, again=k + 1 < len(totals))
+            last = k + 1 == len(totals)
+            gradient = input_gradient(totals[k], moved, rows, counted, again=not last)
             slope = ball.dual_norm(gradient).nan_to_num()  # a sum of large numbers overflows
             distance = gain.abs() / slope.clamp(min=1e-8)
             closer = distance < nearest
             nearest = torch.where(closer, distance, nearest)
             normal = torch.where(closer.view(-1, 1, 1, 1), gradient, normal)
-        note_zeros(normal, rows)
+        note_zeros(normal, rows, counted)
         unit = ball.steepest_step(normal, 1.0, moved.detach())
         return (nearest + _NUDGE).view(-1, 1, 1, 1) * unit

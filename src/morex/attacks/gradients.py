@@ -26,8 +26,14 @@ class Watch:
 
     def __init__(self, x: Tensor) -> None:
         self.rows = torch.arange(len(x), device=x.device)
+        self.counted: Tensor | None = None
         self.not_finite = torch.zeros_like(self.rows, dtype=torch.bool)
         self.zero = torch.zeros_like(self.not_finite)
+
+    def also(self, rows: Tensor, second: "Watch") -> None:
+        """Add what was seen in a second search of some rows, (n,), the first ones of its batch."""
+        self.not_finite[rows] |= second.not_finite[: len(rows)]
+        self.zero[rows] |= second.zero[: len(rows)]
 
 
 _WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
@@ -46,21 +52,29 @@ def watched(x: Tensor) -> Iterator[Watch]:
 
 
 @contextmanager
-def among(rows: Tensor) -> Iterator[None]:
-    """Let those inside the ``with`` block search only some rows of the batch, by their indices."""
+def among(rows: Tensor, counted: Tensor | None = None) -> Iterator[None]:
+    """Let those inside the ``with`` block search only some rows of the batch.
+
+    Args:
+        rows: their indices, (n,).
+        counted: those of which notes are taken, (n,) of bool; all by default.
+    """
     watch = _WATCH.get()
     if watch is None:
         yield
         return
-    every = watch.rows
-    watch.rows = every[rows]
+    before = watch.rows, watch.counted
+    outer = watch.counted
+    if outer is not None:
+        counted = outer[rows] if counted is None else outer[rows] & counted
+    watch.rows, watch.counted = watch.rows[rows], counted
     try:
         yield
     finally:
-        watch.rows = every
+        watch.rows, watch.counted = before
 
 
-def finite(gradient: Tensor, rows: Tensor | None = None) -> Tensor:
+def finite(gradient: Tensor, rows: Tensor | None = None, counted: Tensor | None = None) -> Tensor:
     """Return the gradient with 0 for NaN and the largest finite numbers for infinities.
 
     A finite gradient keeps its bits.
@@ -68,11 +82,12 @@ def finite(gradient: Tensor, rows: Tensor | None = None) -> Tensor:
     Args:
         gradient: of some images, (n, C, H, W).
         rows: which rows of the batch they are; None if it is all of them, or not known.
+        counted: those of which notes are taken, (n,) of bool; all by default.
     """
     watch = _WATCH.get()
     if watch and (rows is not None or len(gradient) == len(watch.rows)):
         odd = ~gradient.isfinite().flatten(1).all(1)
-        watch.not_finite[_of_batch(watch, rows)] |= odd
+        _note(watch, watch.not_finite, rows, odd if counted is None else odd & counted)
     return gradient.nan_to_num(nan=0.0)
 
 
@@ -86,15 +101,23 @@ def note_zeros(gradient: Tensor, rows: Tensor, standing: Tensor | None = None) -
     """
     if watch := _WATCH.get():
         zero = (gradient == 0).flatten(1).all(1)
-        watch.zero[_of_batch(watch, rows)] |= zero if standing is None else zero & standing
+        _note(watch, watch.zero, rows, zero if standing is None else zero & standing)
 
 
-def _of_batch(watch: Watch, rows: Tensor | None) -> Tensor:
-    return watch.rows if rows is None else watch.rows[rows]
+def _note(watch: Watch, noted: Tensor, rows: Tensor | None, odd: Tensor) -> None:
+    """Add where something is odd, (n,) of bool, to what was noted of the whole batch."""
+    if watch.counted is not None:
+        odd = odd & (watch.counted if rows is None else watch.counted[rows])
+    noted[watch.rows if rows is None else watch.rows[rows]] |= odd
 
 
 def input_gradient(
-    total: Tensor, x: Tensor, rows: Tensor | None = None, *, again: bool = False
+    total: Tensor,
+    x: Tensor,
+    rows: Tensor | None = None,
+    counted: Tensor | None = None,
+    *,
+    again: bool = False,
 ) -> Tensor:
     """Return the finite gradient of a sum with respect to images; 0 where nothing depends on them.
 
@@ -102,13 +125,14 @@ def input_gradient(
         total: a scalar.
         x: the images, (n, C, H, W).
         rows: which rows of the batch they are.
+        counted: those of which notes are taken, (n,) of bool; all by default.
         again: whether the graph is needed for another gradient.
     """
     if not total.requires_grad:  # such as the answers of a constant
         return torch.zeros_like(x)
     # no weights for the outputs, no graph of the gradient, of x only, None if x is unused
     (gradient,) = torch.autograd.grad(total, x, None, again, False, True, True)
-    return torch.zeros_like(x) if gradient is None else finite(gradient, rows)
+    return torch.zeros_like(x) if gradient is None else finite(gradient, rows, counted)
 
 
 _MODERATE = 1e15

@@ -17,6 +17,7 @@ from morex.attacks.base import Attack, Model, Passes, fooled
 from morex.attacks.best import Best, Goal, check_goal
 from morex.attacks.gradients import input_gradient, note_zeros
 from morex.attacks.losses import CROSS_ENTROPY, SCALE_FREE, Loss, NotOfClasses, loss_of_rows
+from morex.attacks.standing import Standing
 from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
 
@@ -140,28 +141,30 @@ class PGD(Attack):
 
         ``best`` keeps the best of all iterates, unless it is None.
         """
-        rows = torch.arange(len(x), device=x.device)
-        if best and self.stop_when_fooled:
-            rows = best.standing()
-        x, y, loss = x[rows], y[rows], loss_of_rows(self.loss, rows)
-        if not len(rows):
+        stops = best is not None and self.stop_when_fooled
+        standing = Standing(x, best.fallen if best and stops and best.seen else None)
+        x, y, loss = x[standing.rows], y[standing.rows], loss_of_rows(self.loss, standing.rows)
+        if not len(x):
             return x
-        moved = self._start(x, generator) if start is None else start[rows]
-        for _ in range(self.steps):
-            fallen, score, gradient = self._look(loss, model, moved, y, rows)
+        moved = self._start(x, generator) if start is None else start[standing.rows]
+        if best and stops:
+            moved = standing.held(best.x[standing.rows], moved)
+        for step in range(self.steps):
+            fallen, score, gradient = self._look(loss, model, moved, y, standing)
             if best:
-                best.update(rows, moved, fallen, score)
-            if self.stop_when_fooled and fallen is not None:
-                standing = ~fallen
-                rows, x, y, moved, gradient = (t[standing] for t in (rows, x, y, moved, gradient))
-                if not len(rows):
+                best.update(standing.rows, moved, fallen, score)
+            if stops and fallen is not None:
+                kept = standing.drop(fallen, step)
+                if kept is not None:
+                    x, y, moved, gradient = (t[kept] for t in (x, y, moved, gradient))
+                    loss = loss_of_rows(loss, kept)
+                if not len(x):
                     return moved
-                loss = loss_of_rows(loss, standing)
-            moved = self._step(loss, model, x, y, moved, gradient)
+            moved = standing.held(moved, self._step(loss, model, x, y, moved, gradient))
         if best:
             with torch.no_grad():
                 logits, score = loss(model, moved, y)
-                best.update(rows, moved, self._fallen(logits, y), score)
+                best.update(standing.rows, moved, self._fallen(logits, y), score)
         return moved
 
     def _fallen(self, logits: Tensor, y: Tensor) -> Tensor | None:
@@ -169,16 +172,16 @@ class PGD(Attack):
         return fooled(logits, y) if self._judges else None
 
     def _look(
-        self, loss: Loss, model: Model, moved: Tensor, y: Tensor, rows: Tensor
+        self, loss: Loss, model: Model, moved: Tensor, y: Tensor, standing: Standing
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Return where the model is fooled, the loss, and its gradient, all per example."""
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():
             logits, value = loss(model, moved, y)
-            gradient = input_gradient(value.sum(), moved, rows)
+            gradient = input_gradient(value.sum(), moved, standing.rows, standing.counted)
         fallen = self._fallen(logits.detach(), y)
         if fallen is not None:
-            note_zeros(gradient, rows, ~fallen)
+            note_zeros(gradient, standing.rows, standing.also(~fallen))
         return fallen, value.detach(), gradient
 
     def _start(self, x: Tensor, generator: torch.Generator) -> Tensor:

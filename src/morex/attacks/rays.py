@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes, is_right, wide
+from morex.attacks.standing import Standing
 from morex.core.number_checks import check_numbers
 from morex.perturbations import L2, Ball, Linf
 
@@ -65,19 +66,18 @@ class RayS(Attack):
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return an image in the ball for every example, a fooling one where it is found."""
         end = x.clone()
-        rows = torch.nonzero(is_right(model, x, y)).flatten()
-        rays, y = _Rays(self.perturbation, x[rows], self.tolerance), y[rows]
-        for _ in range(self.queries - 1):
-            if not len(rows):
+        standing = Standing(x, ~is_right(model, x, y))
+        rays, y = _Rays(self.perturbation, x[standing.rows], self.tolerance), y[standing.rows]
+        for query in range(self.queries - 1):
+            if not len(y):
                 return end
             z = rays.ask()
             done = rays.learn(z, ~is_right(model, z, y))
-            standing = torch.nonzero(~done).flatten()
-            if len(standing) < len(rows):
-                end[rows[done]] = z[done]
-                rows, y = rows[standing], y[standing]
-                rays.keep(standing)
-        end[rows] = rays.best()
+            standing.put(end, done, z)
+            if (kept := standing.drop(done, query)) is not None:
+                y = y[kept]
+                rays.keep(kept)
+        standing.put(end, torch.ones_like(y, dtype=torch.bool), rays.best())
         return end
 
 

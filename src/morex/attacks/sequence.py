@@ -9,6 +9,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes, is_right
 from morex.attacks.gradients import among
+from morex.attacks.standing import Standing
 from morex.perturbations import Perturbation
 
 Search = Callable[[Tensor, Tensor], Tensor]
@@ -28,14 +29,15 @@ def first_that_fools(model: Model, x: Tensor, y: Tensor, searches: Iterable[Sear
         searches: run one after the other, until all examples are fooled.
     """
     found = x.clone()
-    rows = torch.nonzero(is_right(model, x, y)).flatten()
+    standing = Standing(x, ~is_right(model, x, y))
     for search in searches:
+        rows = standing.rows
         if not len(rows):
             break
-        with among(rows):
+        with among(rows, standing.counted):
             moved = search(x[rows], y[rows]).detach()
-        found[rows] = moved
-        rows = rows[is_right(model, moved, y[rows])]
+        standing.put(found, torch.ones_like(rows, dtype=torch.bool), moved)
+        standing.drop(~is_right(model, moved, y[rows]), 0)
     return found
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from morex.attacks import Attack, Model, SearchAround, fooled
-from morex.attacks.gradients import Watch, among, watched
+from morex.attacks.gradients import Watch, watched
+from morex.attacks.standing import leaving_on
 from morex.core.precision import autocast
 from morex.core.seeding import generator_for
 from morex.data import ImageSet
@@ -40,10 +41,17 @@ class Answers:
     @classmethod
     def on(cls, model: Model, data: ImageSet, batch_size: int) -> Self:
         """Ask for the answers to all images as they are."""
-        starts = range(0, len(data), batch_size)
-        rows = [slice(start, start + batch_size) for start in starts]
-        parts = [cls.of(model, data.pixels(r), data.labels[r]) for r in rows]
+        every = torch.arange(len(data), device=data.device)
+        parts = []
+        for rows in torch.split(every, batch_size):
+            filled = filled_up(rows, batch_size)
+            answers = cls.of(model, data.pixels(filled), data.labels[filled])
+            parts.append(answers.first(len(rows)))
         return cls(torch.cat([p.right for p in parts]), torch.cat([p.finite for p in parts]))
+
+    def first(self, count: int) -> Self:
+        """Return the first answers."""
+        return type(self)(self.right[:count], self.finite[:count])
 
     def and_on(self, other: Self) -> Self:
         """Return where both are right, and both are finite."""
@@ -62,34 +70,51 @@ class Attacked:
     Attributes:
         answers: the answers of the float32 model to what the attack found.
         again: images that were attacked again in float32, (N,) of bool.
-        watch: the gradients of the attack.
+        not_finite: images on which a gradient was not finite, (N,) of bool.
+        zero: images on which a gradient was zero before they were fooled, (N,) of bool.
     """
 
     answers: Answers
     again: Tensor
-    watch: Watch
+    not_finite: Tensor
+    zero: Tensor
 
 
 def attacked(
     model: Model, data: ImageSet, row: Row, rows: Tensor, settings: Settings, batch: int
 ) -> Attacked:
     """Attack the images ``rows`` and ask for the answers; the batch's number decides all draws."""
-    x, y = data.pixels(rows), data.labels[rows]
+    count, filled = len(rows), filled_up(rows, settings.batch_size)
+    x, y = data.pixels(filled), data.labels[filled]
     place = (settings.seed, "evaluation", row.name, batch)
     draw = partial(generator_for, *place, device=data.device)
     precision = settings.searched_in(row.attack)
     with watched(x) as watch:
         moved = row.attack(model, x, y, generator=draw(), precision=precision)
         # pixels are read again: the attack may have changed the images that it was given
-        problem = _Problem.of(model, row, data.pixels(rows), y, draw)
+        problem = _Problem.of(model, row, data.pixels(filled), y, draw)
         answers = problem.judged(moved)
         again = torch.zeros_like(answers.right)
         if precision != "fp32":
             again = answers.right & _fools(model, moved, y, precision)
-            answers = problem.searched_on(
-                answers, again, generator_for(*place, "float32", device=data.device)
-            )
-    return Attacked(answers, again, watch)
+            again[count:] = False
+            anew = generator_for(*place, "float32", device=data.device)
+            answers = problem.searched_on(answers, again, anew, settings.batch_size, watch)
+    noted = (t[:count] for t in (again, watch.not_finite, watch.zero))
+    return Attacked(answers.first(count), *noted)
+
+
+def filled_up(rows: Tensor, most: int) -> Tensor:
+    """Return rows of a batch, with some of them again to give it a size that was seen before.
+
+    On a CPU nothing is added. On an accelerator each new size costs time (``leaving_on``).
+
+    Args:
+        rows: at least one index, (n,).
+        most: the size of full batches.
+    """
+    size = leaving_on(rows.device).size(len(rows), most)
+    return rows if size == len(rows) else rows.repeat(-(-size // len(rows)))[:size]
 
 
 @torch.no_grad()
@@ -132,13 +157,26 @@ class _Problem:
             return answers.and_on(Answers.of(self.model, self.centres, self.y))
         return answers
 
-    def searched_on(self, answers: Answers, again: Tensor, generator: torch.Generator) -> Answers:
-        """Attack the images ``again`` in float32; return the answers to what is now found."""
+    def searched_on(
+        self, answers: Answers, again: Tensor, draws: torch.Generator, most: int, watch: Watch
+    ) -> Answers:
+        """Attack some images in float32, and return the answers to what is now found.
+
+        Args:
+            answers: those to what the search in bfloat16 found.
+            again: the images to attack, (N,) of bool.
+            draws: source of randomness.
+            most: the size of full batches.
+            watch: what is noted of the batch.
+        """
         rows = torch.nonzero(again).flatten()
         if not len(rows):
             return answers
-        x, y = self.centres[rows], self.y[rows]
-        with among(rows):
-            moved = self.attack(self.model, x, y, generator=generator)
-        check_feasible(self.attack.perturbation, self.centres[rows], moved, self.name)
-        return answers.changed(rows, Answers.of(self.model, moved, y))
+        filled = filled_up(rows, most)
+        x, y = self.centres[filled], self.y[filled]
+        with watched(x) as second:
+            moved = self.attack(self.model, x, y, generator=draws)
+        watch.also(rows, second)
+        check_feasible(self.attack.perturbation, self.centres[filled], moved, self.name)
+        found = Answers.of(self.model, moved, y)
+        return answers.changed(rows, found.first(len(rows)))

@@ -17,6 +17,7 @@ from morex.artifacts.origins import Origin
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
 from morex.attacks import Model, frozen
+from morex.attacks.base import labels_among
 from morex.core.plain import plain
 from morex.core.precision import Precision, exact_settings, resolved
 from morex.core.threads import threads_for
@@ -91,7 +92,12 @@ def evaluate(
     _check_done(right, suite, len(data))
     settings = Settings(seed, batch_size, resolved(search_precision, data.device))
     batch = (batch_size, *data.shape)
-    with threads_for(model, batch, data.device), exact_settings(data.device), frozen(model):
+    with (
+        threads_for(model, batch, data.device),
+        exact_settings(data.device),
+        frozen(model),
+        labels_among(data.labels),
+    ):
         clean = Answers.on(model, data, batch_size)
         for row in suite:
             known = right.get(row.name, np.zeros(0, np.bool_))
@@ -151,13 +157,14 @@ class _Seen:
         """Add what was seen of some images."""
         self.right[rows] = found.answers.right
         self.noticed["answers not finite"][rows] = ~found.answers.finite
-        self.noticed["gradients not finite"][rows] = found.watch.not_finite
-        self.noticed["gradients zero"][rows] = found.watch.zero
+        self.noticed["gradients not finite"][rows] = found.not_finite
+        self.noticed["gradients zero"][rows] = found.zero
         self.noticed["fooled in bfloat16 only"][rows] = found.again
 
     def counts(self, end: int) -> dict[What, int]:
         """Return on how many images before ``end``, which were not known before, it was noticed."""
-        return {what: int(where[self.start : end].sum()) for what, where in self.noticed.items()}
+        counts = torch.stack([*self.noticed.values()])[:, self.start : end].sum(1).tolist()
+        return dict(zip(self.noticed, counts, strict=True))
 
 
 def _attacked(
@@ -176,7 +183,7 @@ def _attacked(
     every = torch.arange(n, device=data.device)
     batches = torch.split(every[clean.right[:n]] if balls else every, settings.batch_size)
     # a batch covers all images up to the first one of the next batch
-    ends = [*(int(following[0]) for following in batches[1:]), n]
+    ends = [*torch.stack([rows[0] for rows in batches[1:]]).tolist(), n] if batches[1:] else [n]
     before = {what: book.count(row.name, what) for what in seen.noticed}
     for batch, (rows, end) in enumerate(zip(batches, ends, strict=True)):
         if end <= len(known):

@@ -21,19 +21,25 @@ def check_feasible(
     Raises:
         InfeasibleError: if one is not; the message has the largest violation.
     """
-    if moved.shape != x.shape or not bool(moved.isfinite().all()):
+    if moved.shape != x.shape:
         raise InfeasibleError(f"{name}: returned images that are not finite or of another shape")
-    if len(moved) and (moved.amin() < 0 or moved.amax() > 1):
-        raise InfeasibleError(
-            f"{name}: returned pixels in [{moved.amin():.4g}, {moved.amax():.4g}]"
-        )
+    if not len(moved):
+        return
     balls = balls_of(perturbation)
-    if balls and len(moved):
-        beyond = torch.stack([b.norm(moved - x) - b.eps * (1 + TOLERANCE) for b in balls])
-        farthest = float(beyond.amin(0).amax())  # from each image to its nearest ball
-        if farthest > TOLERANCE:
-            union = " and ".join(map(str, balls))
-            raise InfeasibleError(f"{name}: returned an image {farthest:.4g} outside {union}")
+    beyond = [b.norm(moved - x) - b.eps * (1 + TOLERANCE) for b in balls]
+    # from each image to its nearest ball
+    farthest = torch.stack(beyond).amin(0).amax() if balls else moved.new_zeros(())
+    ends = torch.stack([moved.amin(), moved.amax(), farthest.to(moved.dtype)])
+    finite = moved.isfinite().all().to(moved.dtype)
+    # one transfer from the device, not four
+    low, high, distance, sound = torch.cat([ends, finite[None]]).tolist()
+    if not sound:
+        raise InfeasibleError(f"{name}: returned images that are not finite or of another shape")
+    if low < 0 or high > 1:
+        raise InfeasibleError(f"{name}: returned pixels in [{low:.4g}, {high:.4g}]")
+    if distance > TOLERANCE:
+        union = " and ".join(map(str, balls))
+        raise InfeasibleError(f"{name}: returned an image {distance:.4g} outside {union}")
 
 
 def balls_of(perturbation: Perturbation | tuple[Perturbation, ...]) -> tuple[Ball, ...]:
