@@ -34,6 +34,7 @@ from morex.attacks import (
 )
 from morex.attacks.gradients import among, finite, note_zeros, watched
 from morex.attacks.standing import AtOnce, ByHalves, Leaving, Standing, leaving, leaving_on
+from morex.core.asking import as_on_an_accelerator
 from morex.models.mixture import Mixture
 from morex.perturbations import L1, L2, Around, Ball, Linf, RotateTranslate
 
@@ -102,6 +103,8 @@ def test_what_is_over_stays_as_it_is_and_is_not_written() -> None:
 def test_a_cpu_drops_at_once_and_an_accelerator_by_halves() -> None:
     assert leaving_on(torch.device("cpu")) == AtOnce()
     assert leaving_on(torch.device("cuda")) == ByHalves()
+    with as_on_an_accelerator():
+        assert leaving_on(torch.device("cpu")) == ByHalves()
     with leaving(HALVES):
         assert leaving_on(torch.device("cpu")) == HALVES
     assert leaving_on(torch.device("cpu")) == AtOnce()
@@ -225,6 +228,7 @@ QUESTIONS: dict[str, tuple[Attack, int]] = {
         3 * ASKED_IN_STEPS + 2,  # and which ones begin a restart
     ),
     "pgd in l1": (PGD(L1(1.5), STEPS, stop_when_fooled=True), ASKED_IN_STEPS),
+    "pgd in l2": (PGD(L2(0.5), STEPS, stop_when_fooled=True), ASKED_IN_STEPS),
     "targeted": (Targeted(PGD(BALL, STEPS, stop_when_fooled=True)), ASKED_IN_STEPS),
     "composed": (
         SearchAround(Around(Noise(), BALL), PGD(BALL, STEPS, stop_when_fooled=True)),
@@ -232,6 +236,7 @@ QUESTIONS: dict[str, tuple[Attack, int]] = {
     ),
     "deepfool": (DeepFool(BALL, steps=STEPS), ASKED_IN_STEPS),
     "rays": (RayS(BALL, queries=QUERIES), 1 + 3 + QUERIES // 4),
+    "rays in l2": (RayS(L2(0.5), queries=QUERIES), 1 + 3 + QUERIES // 4),
     "steering": (
         GateSteering(BALL, STEPS, pushes=(1.0,)),
         4 * ASKED_IN_STEPS + 5,  # four searches; which ones begin them, and which fall in the last

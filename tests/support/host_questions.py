@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from morex.core.asking import as_on_an_accelerator
+
 _WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "unique_dim", "_unique2"}
 """Operations whose result, or its shape, the host must know."""
 
@@ -41,7 +43,7 @@ def _has_mask(args: tuple[Any, ...]) -> bool:
 def host_questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """Yield the questions that are asked inside a ``with`` block, by operation."""
     questions: Counter[str] = Counter()
-    with monkeypatch.context() as patch, _Counting(questions):
+    with monkeypatch.context() as patch, as_on_an_accelerator(), _Counting(questions):
         for name in _COPYING:
             method = getattr(Tensor, name)
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from morex.attacks.base import Model, naming_bad_labels
+from morex.core.asking import asking_is_free
 
 Loss = Callable[[Model, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Model, images and labels (N,) to logits (N, K) and one number per example (N,)."""
@@ -76,7 +77,7 @@ def scale_free_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     least, most = _ORDINARY
     spread = _spread(wide)[:, 0]
     usual = (spread >= least) & (spread <= most)
-    if wide.device.type == "cpu" and bool(usual.all()):
+    if asking_is_free(wide.device) and bool(usual.all()):
         return plain  # the rest would change no bit; on an accelerator the check costs more
     unit = wide / wide.detach().abs().amax(1, keepdim=True).clamp_min(1e-30)  # cannot overflow
     scaled = cross_entropy(unit * (_GOOD / _spread(unit).clamp_min(1e-6)), y)

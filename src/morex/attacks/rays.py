@@ -13,6 +13,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes, is_right, wide
 from morex.attacks.standing import Standing
+from morex.core.asking import asking_is_free
 from morex.core.number_checks import check_numbers
 from morex.perturbations import L2, Ball, Linf
 
@@ -162,7 +163,7 @@ class _Rays:
             spent = torch.addcmul(squares, squares, free, value=-1).sum(1)
             rest = (square - spent).clamp_(min=0)
             stride = torch.maximum(stride, (rest / free.sum(1).clamp_(min=1)).sqrt_())
-            if stride.device.type == "cpu" and torch.equal(stride, before):
+            if asking_is_free(stride.device) and torch.equal(stride, before):
                 break  # on an accelerator the check costs more than the remaining rounds
         return stride.clamp(max=1)
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from morex.core.asking import asking_is_free
+
 
 class Leaving(ABC):
     """When examples that are over, because they are fooled, leave a batch."""
@@ -109,7 +111,7 @@ _CHOSEN: ContextVar[Leaving | None] = ContextVar("leaving", default=None)
 
 def leaving_on(device: torch.device) -> Leaving:
     """Return when examples leave a batch on a device."""
-    return _CHOSEN.get() or (AtOnce() if device.type == "cpu" else ByHalves())
+    return _CHOSEN.get() or (AtOnce() if asking_is_free(device) else ByHalves())
 
 
 @contextmanager

@@ -5,6 +5,7 @@
 ``file_errors``    why a file cannot be read or written, in words
 ``seeding``        random generators, derived from a seed and a place in the work
 ``stopping``       signals that ask a process to end
+``asking``         questions about values, which make an accelerator wait
 ``precision``      which device to compute on, and in which number format
 ``threads``        the cores of a machine, and how many threads torch computes with
 ``number_checks``  that dataclasses are given finite numbers of the declared types

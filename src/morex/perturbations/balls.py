@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from morex.core.asking import asking_is_free
 from morex.core.units import fraction
 from morex.perturbations.base import Ball
 
@@ -189,7 +190,7 @@ def _scale_to_radius(speed: Tensor, room: Tensor, eps: float) -> Tensor:
     for _ in range(_NEWTON_STEPS):
         spent = torch.minimum(u * speed, room)
         left = (budget - spent.sum(_PIXELS, keepdim=True)).clamp_(min=0)
-        if u.device.type == "cpu" and not (left > _NEGLIGIBLE * budget).any():
+        if asking_is_free(u.device) and not (left > _NEGLIGIBLE * budget).any():
             break  # on an accelerator the check costs more than the remaining steps
         moving = spent.neg_().add_(room).sign_()  # 1 for pixels that are not at their room yet
         u = u + left / _positive(moving.mul_(speed).sum(_PIXELS, keepdim=True))
