@@ -12,6 +12,7 @@ LEFT = {  # what a page must have left behind when its blocks have run
     "docs/tutorials/own-perturbation.md": ("hail.png", "weather-hail/models/more-+-hail"),
     "docs/tutorials/extend.md": ("runs/digits-rain/models/mrain", "runs/hail/models/mhail"),
     "docs/tutorials/read-a-report.md": ("gate.svg", "comparison.html"),
+    "docs/guides/deploy.md": ("cheap/model.json", "model.onnx", "small.onnx"),
     "docs/guides/python.md": ("runs/clean-only/outcomes/clean.npz",),
 }
 

@@ -18,6 +18,7 @@
 ``compare``          ``morex compare``: two models on the same images
 ``audit``            ``morex audit``: does a model hide its gradients?
 ``predict``          ``morex predict``: classify pictures
+``export``           ``morex export``: a model as a file that runs without morex
 ``serve``            ``morex serve``: answer requests with a model, and show its playground
 ``load_model``       the model that a user names, with data and attacks for it
 ``evaluation_work``  the rows of ``morex evaluate``, and the images of each

@@ -17,6 +17,7 @@ from morex.cli.compare import compare
 from morex.cli.curve import curve
 from morex.cli.demo import demo
 from morex.cli.evaluate import evaluate
+from morex.cli.export import export
 from morex.cli.extend import extend, shrink
 from morex.cli.gate import gate
 from morex.cli.listings import models, recipes
@@ -54,6 +55,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     compare,
     audit,
     predict,
+    export,
     serve,
 )
 """Every command, in the order in which the help lists them."""

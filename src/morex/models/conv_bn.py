@@ -24,7 +24,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         kind = _Pointwise if kernel == 1 else nn.Conv2d
         self.conv = kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs)
         self.folded = False
         self._made: tuple[Tensor, Tensor] | None = None
 
@@ -35,6 +35,15 @@ class ConvNorm(nn.Module):
         else:
             out = self.norm(self.conv(x))
         return out
+
+    @torch.no_grad()
+    def bake(self) -> None:
+        """Become one convolution for good, which cannot be trained as before or saved."""
+        conv, (weight, bias) = self.conv, self._one_convolution()
+        kernel, stride = conv.kernel_size[0], conv.stride[0]
+        baked = type(conv)(conv.in_channels, conv.out_channels, kernel, stride, kernel // 2)
+        baked.weight, baked.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.conv, self.norm = baked, nn.Identity()
 
     def fold(self) -> None:
         """Compute one convolution from now on; weights and statistics must not change meanwhile."""
@@ -50,6 +59,7 @@ class ConvNorm(nn.Module):
     def _one_convolution(self) -> tuple[Tensor, Tensor]:
         """Return the weight and the bias of the folded convolution."""
         norm, state = self.norm, dict(self.norm.named_buffers())
+        assert isinstance(norm, nn.BatchNorm2d)
         scale = norm.weight * torch.rsqrt(state["running_var"] + norm.eps)
         weight = self.conv.weight * scale.view(-1, 1, 1, 1)
         return weight, norm.bias - state["running_mean"] * scale

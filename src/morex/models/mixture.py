@@ -162,7 +162,7 @@ class Mixture(Ensemble):
         Raises:
             ValueError: if the gate does not have one output per expert.
         """
-        return torch.softmax(self._scores(x), dim=1)
+        return torch.softmax(self.scores(x), dim=1)
 
     def routed_weights(self, x: Tensor) -> Tensor:
         """Return the weights with which the experts are combined: 0 for those that are not asked.
@@ -180,13 +180,13 @@ class Mixture(Ensemble):
         """
         if isinstance(self.gate, ExtendedGate):
             return self.gate.choices(x)
-        return self._scores(x)
+        return self.scores(x)
 
     def choice_weights(self, x: Tensor) -> Tensor:
         """Return the softmax of ``choices``, (N, C, H, W) -> (N, n)."""
         return torch.softmax(self.choices(x), dim=1)
 
-    def _scores(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> Tensor:
         """Return the scores of the gate, in float32: (N, m)."""
         scores: Tensor = self.gate(images_for(self.gate, x))
         if scores.shape[1:] != (len(self.expert_names),):
@@ -200,17 +200,17 @@ class Mixture(Ensemble):
         """Return sum_i w_i E_i(x), or log sum_i w_i softmax(E_i(x))."""
         if self.routing is None:
             return self.dense_logits(x)
-        scores = self._scores(x)
+        scores = self.scores(x)
         asked = self.routing.asked(torch.softmax(scores, dim=1))
-        return self._combined(
+        return self.combined(
             scores, logits_of_asked([*self.experts], x, asked, self.classes), asked
         )
 
     def dense_logits(self, x: Tensor) -> Tensor:
         """Return the logits when every expert is asked, whatever the routing is: (N, K)."""
-        return self._combined(self._scores(x), self.expert_logits(x).float())
+        return self.combined(self.scores(x), self.expert_logits(x).float())
 
-    def _combined(self, scores: Tensor, answers: Tensor, asked: Tensor | None = None) -> Tensor:
+    def combined(self, scores: Tensor, answers: Tensor, asked: Tensor | None = None) -> Tensor:
         """Return the mean of answers (N, m, K), weighted as the scores of the gate (N, m) say."""
         if self.combine == "probabilities":
             logs = torch.log_softmax(scores, dim=1)

@@ -64,9 +64,12 @@ class Routing:
 
         Of experts with the same weight the first ones are asked.
         """
-        order = weights.sort(dim=1, descending=True, stable=True).indices
-        chosen = order[:, : self.top or 1]
-        asked = torch.zeros_like(weights, dtype=torch.bool).scatter(1, chosen, True)
+        count = weights.shape[1]
+        places = torch.arange(count, device=weights.device)
+        asked = torch.zeros_like(weights, dtype=torch.bool)
+        for _ in range(min(self.top or 1, count)):
+            best = weights.masked_fill(asked, -1).argmax(1, keepdim=True)  # the first of equal ones
+            asked = asked | (places == best)
         return asked if self.threshold is None else asked | (weights >= self.threshold)
 
     def to_json(self) -> dict[str, Any]:
