@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks import attacks, memory, mixture, peak, training, usual, weather
+from benchmarks import attacks, memory, mixture, peak, serving, training, usual, weather
 from benchmarks.measuring import Measurement
 from morex.run.provenance import provenance
 
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "attacks": attacks.measure,
     "mixture": mixture.measure,
     "memory": memory.measure,
+    "serving": serving.measure,
 }
 
 

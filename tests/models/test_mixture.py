@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from morex.models.answers import expert_answers
+from morex.models.answers import expert_answers, logits_and_answers
 from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
 
 CLASSES = 3
@@ -314,3 +314,19 @@ def test_gradients_reach_gate_and_experts_even_if_they_are_certain() -> None:
 def test_an_unknown_combine_raises() -> None:
     with pytest.raises(ValueError, match="expected logits or probabilities, got 'votes'"):
         Mixture(experts(), Expert(9, outputs=3), combine="votes")
+
+
+@pytest.mark.parametrize("combine", ["logits", "probabilities"])
+def test_in_parts_a_mixture_gives_the_same_bits_and_asks_each_network_once(combine):
+    experts = {"a": Expert(0), "b": Expert(1)}
+    mixture = Mixture(experts, Expert(2, outputs=2), combine=combine).eval()
+    x = images(5)
+    expected = mixture(x), mixture.gate_weights(x), mixture.expert_logits(x)
+    asked = []
+    for network in (*mixture.experts, mixture.gate):
+        network.register_forward_hook(lambda module, *_: asked.append(module))
+    found, answers = logits_and_answers(mixture, x)
+    assert len(asked) == len({*asked}) == 3
+    assert torch.equal(found, expected[0])
+    assert torch.equal(answers.weights, expected[1])
+    assert torch.equal(answers.classes, expected[2].argmax(2))

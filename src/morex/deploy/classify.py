@@ -15,7 +15,7 @@ from morex.core.threads import threads_for
 from morex.core.units import listed, percent
 from morex.data import DataError
 from morex.data.decode import decode
-from morex.models.answers import ExpertAnswers, expert_answers
+from morex.models.answers import ExpertAnswers, logits_and_answers
 from morex.models.named import NamedModel
 from morex.report.gate_words import gate_decision
 from morex.report.predictions import ExpertSays, Prediction
@@ -110,8 +110,8 @@ class Classifier:
         x = pixels / 255
         with threads_for(self.network, tuple(x.shape), self.device):
             images = x.to(self.device)
-            logits = self.network(images).float().cpu()
-            answers = expert_answers(self.network, images)
+            logits, answers = logits_and_answers(self.network, images)
+            logits = logits.float().cpu()
         names = self.classes or tuple(map(str, range(logits.shape[1])))
         experts = _said(answers, names)
         rows = zip(sources, x.numpy(), logits.softmax(1), experts, strict=True)

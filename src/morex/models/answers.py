@@ -30,3 +30,12 @@ def expert_answers(model: nn.Module, x: Tensor) -> ExpertAnswers:
         return ExpertAnswers((), x.new_zeros(len(x), 0), None)
     weights = model.gate_weights(x) if isinstance(model, Mixture) else None
     return ExpertAnswers(model.expert_names, model.expert_logits(x).argmax(2), weights)
+
+
+@torch.no_grad()
+def logits_and_answers(model: nn.Module, x: Tensor) -> tuple[Tensor, ExpertAnswers]:
+    """Return the logits of a model for images, (N, K), and what its experts predict."""
+    if not isinstance(model, Mixture):
+        return model(x), expert_answers(model, x)
+    logits, weights, answers = model.in_parts(x)
+    return logits, ExpertAnswers(model.expert_names, answers.argmax(2), weights)
