@@ -8,6 +8,7 @@
 ``attacks``      attacks of other libraries against those of morex
 ``mixture``      ten networks one after another against a mixture of nine with a gate
 ``memory``       whether the peak memory of a training grows with its length
+``serving``      ``morex serve`` under load, against the bare model
 ``measuring``    how a ratio is measured, and its goal
 ``passes``       the forward and backward passes that the others compare with
 ``networks``     the networks and images that they share
