@@ -4,6 +4,14 @@ The room may use everything but the command line. Its libraries (extras ``export
 are optional, so what needs them is imported inside of functions, or in files that are.
 
 ==============  ==========================================================================
+``export``      a model as a file that answers without morex, checked
+``graph``       what an exported file computes
+``program``     a model as ONNX, or as a program of ``torch.export``
+``quantised``   ONNX models in int8
+``accuracy``    what a lower precision costs
+``runtime``     runs exported files
+``quiet``       silences the libraries that export
+``errors``      the error about models that cannot be exported
 ``classify``    what a model predicts for pictures
 ``serving``     a named model as an application: what ``morex serve`` puts together
 ``server``      runs an application until a signal, then answers what was accepted
