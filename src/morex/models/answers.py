@@ -34,8 +34,14 @@ def expert_answers(model: nn.Module, x: Tensor) -> ExpertAnswers:
 
 @torch.no_grad()
 def logits_and_answers(model: nn.Module, x: Tensor) -> tuple[Tensor, ExpertAnswers]:
-    """Return the logits of a model for images, (N, K), and what its experts predict."""
-    if not isinstance(model, Mixture):
+    """Return the logits of a model for images, (N, K), and what its experts predict.
+
+    The logits are those of the model to the last bit. Each network of a mixture is asked once,
+    unless the mixture is sparse: that asks, besides, the experts that it leaves out.
+    """
+    if not isinstance(model, Mixture) or model.routing is not None:
         return model(x), expert_answers(model, x)
-    logits, weights, answers = model.in_parts(x)
+    scores, answers = model.scores(x), model.expert_logits(x)
+    weights = torch.softmax(scores, dim=1)
+    logits = model.combined(scores, answers.float())
     return logits, ExpertAnswers(model.expert_names, answers.argmax(2), weights)

@@ -206,17 +206,6 @@ class Mixture(Ensemble):
             scores, logits_of_asked([*self.experts], x, asked, self.classes), asked
         )
 
-    def in_parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the logits (N, K), and the gate's weights (N, m) and expert logits (N, m, K).
-
-        Without routing each network is asked only once, and the logits are those of ``forward`` to
-        the last bit.
-        """
-        scores, answers = self._scores(x), self.expert_logits(x)
-        dense = self.routing is None
-        logits = self._combined(scores, answers.float()) if dense else self(x)
-        return logits, torch.softmax(scores, dim=1), answers
-
     def dense_logits(self, x: Tensor) -> Tensor:
         """Return the logits when every expert is asked, whatever the routing is: (N, K)."""
         return self.combined(self.scores(x), self.expert_logits(x).float())
