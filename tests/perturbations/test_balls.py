@@ -1,6 +1,7 @@
 """Balls against slow oracles in float64, linear programs and closed forms."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy.optimize import linprog, minimize
 from scipy.stats import kstest
 from torch import Tensor
 
-from morex.perturbations import L1, L2, Ball, Linf
+from morex.perturbations import L1, L2, Ball, Linf, balls
 
 BALLS: list[type[Ball]] = [Linf, L2, L1]
 ORDER = {Linf: np.inf, L2: 2, L1: 1}
@@ -158,6 +159,42 @@ def test_norms_are_numpys(kind: type[Ball]) -> None:
             expected = np.linalg.norm(flat, order, axis=1)
             np.testing.assert_allclose(norm(delta * scale), expected, rtol=1e-5)
     assert kind(1.0).norm(torch.zeros(2, 3, 4, 4)).tolist() == [0, 0]
+
+
+DIRECTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": lambda u: torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6)),
+    "uniform": lambda u: 2 * u - 1,
+    "Cauchy": lambda u: torch.tan(math.pi * (u - 0.5)),
+    "ten decades": lambda u: torch.where(u > 0.5, 1.0, -1.0) * 10 ** (-10 * (2 * u).frac()),
+    "one in fifty": lambda u: (2 * u - 1) * ((1000 * u).frac() < 0.02),
+    "all alike": lambda u: torch.where(u > 0.5, 1.0, -1.0),
+}
+PICTURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "uniform": lambda u: u,
+    "black and white": lambda u: u.round(),
+    "mostly black": lambda u: u**8,
+    "half of it at its limits": lambda u: (2 * u - 0.5).clamp(0, 1),
+    "near its limits": lambda u: 0.02 * u + 0.98 * u.round(),
+}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("picture", PICTURES)
+def test_on_an_accelerator_few_newton_steps_find_the_same_projection(
+    direction: str, picture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, side in enumerate((8, 16, 32)):
+        uniform = torch.rand(2, 4, 3, side, side, generator=seeded(seed))
+        x, moves = PICTURES[picture](uniform[0]), DIRECTIONS[direction](uniform[1])
+        for share in (0.002, 0.01, 0.03, 0.05):  # of the diagonal of the box
+            ball = L2(share * math.sqrt(3) * side)
+            exact = ball.project(x + moves, x)
+            with monkeypatch.context() as patch:
+                patch.setattr(balls, "_NEGLIGIBLE", -1.0)  # nobody looks whether it is enough
+                patch.setattr(balls, "_NEWTON_STEPS", balls._NEWTON_STEPS_UNSEEN)
+                few = ball.project(x + moves, x)
+            assert torch.allclose(few, exact, rtol=0, atol=1e-5), (side, share)
+            assert (ball.norm(few - x) <= ball.eps * (1 + 1e-5)).all()
 
 
 @each_ball
