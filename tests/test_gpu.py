@@ -1,13 +1,17 @@
 """What a machine with a GPU must do as well; skipped where there is none."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from calling import call
 from digits_net import trained_net, unseen
-from tiny import raw_recipe, results_of
+from tiny import changed, raw_recipe, results_of
 
 from morex.attacks import PGD, DeepFool, RayS
 from morex.core.precision import default_device
@@ -90,3 +94,44 @@ def test_attacks_find_as_much_as_on_a_cpu(ball: Ball) -> None:
             fooled.append((net(moved).argmax(1) != y).float().mean().item())
         net, x, y = net.cpu(), x.cpu(), y.cpu()
         assert abs(fooled[0] - fooled[1]) <= 0.08, attack
+
+
+_MORTAL = """
+import os, signal, sys
+import torch
+from morex.recipe import load_recipe
+from morex.run import run
+from morex.run.checkpoint import FileCheckpoint
+
+recipe, out, stage, step = sys.argv[1:]
+
+class Mortal(FileCheckpoint):
+    def save(self, snapshot):
+        super().save(snapshot)
+        if self.path.parent.name.startswith(stage) and snapshot.values["step"] == int(step):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+import morex.run.stage_runner
+morex.run.stage_runner.FileCheckpoint = Mortal
+run(load_recipe(recipe), out, device=torch.device("cuda"), checkpoint_every=0)
+"""
+
+
+@pytest.mark.parametrize("stage", ["train-minf", "train-mfog", "gate-more", "train-more"])
+def test_a_deterministic_run_that_is_killed_ends_with_the_same_bits(
+    stage: str, tmp_path: Path
+) -> None:
+    raw = changed(raw_recipe(*FEW), "deterministic", True)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
+
+    def ran(out: str, step: int) -> int:
+        command = [sys.executable, "-c", _MORTAL, tmp_path / "recipe.yaml", tmp_path / out, stage]
+        return subprocess.run([*map(str, command), str(step)], check=False).returncode
+
+    assert ran("whole", -1) == 0
+    assert ran("killed", 2) == -signal.SIGKILL
+    assert ran("killed", -1) == 0
+    for one in (tmp_path / "whole").glob("models/**/*.safetensors"):
+        other = tmp_path / "killed" / one.relative_to(tmp_path / "whole")
+        assert one.read_bytes() == other.read_bytes(), one
+    assert results_of(tmp_path / "whole") == results_of(tmp_path / "killed")

@@ -134,6 +134,17 @@ def test_a_new_version_redoes_nothing() -> None:
     assert digest[:16] == "93a10b29a2eaebd4"
 
 
+def test_a_deterministic_run_is_another_run() -> None:
+    raw = raw_recipe()
+    keys = [
+        {s.id: s.key(dict.fromkeys(s.needs, "")) for s in plan_stages(recipe, "train", "test")}
+        for recipe in map(parse_recipe, (raw, raw | {"deterministic": True}))
+    ]
+    assert keys[0].keys() == keys[1].keys()
+    for stage in ("train-clean", "gate-more", "train-more", "evaluate-clean"):
+        assert keys[0][stage] != keys[1][stage]
+
+
 @pytest.mark.parametrize(("path", "value"), [("name", "other"), ("description", "other")])
 def test_words_about_a_recipe_redo_nothing(path: str, value: object, out: Path) -> None:
     assert not rerun(out, changed(raw_recipe(*FEW), path, value)).done

@@ -7,6 +7,7 @@
 ``stopping``       signals that ask a process to end
 ``asking``         questions about values, which make an accelerator wait
 ``precision``      which device to compute on, and in which number format
+``determinism``    the same bits from a GPU every time
 ``threads``        the cores of a machine, and how many threads torch computes with
 ``number_checks``  that dataclasses are given finite numbers of the declared types
 ``plain``          objects as plain JSON values, to compare them

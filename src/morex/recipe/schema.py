@@ -153,6 +153,9 @@ class Recipe(Strict):
         threads: CPU threads of a stage. Small networks gain nothing from several; with one, stages
             run side by side. The number decides the order of sums, hence the last bits of results;
             None leaves it to PyTorch.
+        deterministic: whether a GPU is to compute the same bits every time, so that a run that is
+            killed and resumed ends with the bits of one that was not. Networks are then not
+            compiled; what it costs has not been measured. It changes nothing on a CPU.
         saved_precision: number format of finished models on disk. Evaluations and other models
             read them from there, so what is measured is what was saved.
         data: where the images come from.
@@ -171,6 +174,7 @@ class Recipe(Strict):
     description: str = ""
     seed: int = Field(default=0, ge=0, le=2**63 - 1)
     threads: int | None = Field(default=None, ge=1, le=1024)
+    deterministic: bool = False
     saved_precision: Literal["fp32", "bf16"] = "fp32"
     data: DataConfig
     network: NetworkSpec
@@ -226,6 +230,10 @@ class Recipe(Strict):
         """Return the perturbations that the rows of the table are about."""
         names = dict.fromkeys(row.perturbation for row in self.evaluation.rows.values())
         return {name: self.perturbations[name] for name in names}
+
+    def fixed(self) -> dict[str, Any]:
+        """Return what ``deterministic`` adds to the keys of stages: nothing unless it is set."""
+        return {"deterministic": True} if self.deterministic else {}
 
     def of_evaluation(self) -> dict[str, Any]:
         """Return the parts of the recipe that an evaluation needs, as JSON values."""

@@ -10,6 +10,7 @@ import torch
 
 from morex.artifacts import labels
 from morex.artifacts.records import StageRecord
+from morex.core.determinism import deterministic
 from morex.core.files import digest_of_all
 from morex.core.precision import default_device
 from morex.core.threads import threads
@@ -67,7 +68,8 @@ def run(
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     directory = RunDirectory(Path(out))
-    with directory.locked(), threads(recipe.threads), _logged(directory):
+    settings = deterministic(recipe.deterministic, device)
+    with directory.locked(), threads(recipe.threads), settings, _logged(directory):
         journal = Journal(recipe.name, directory.root, observer)
         runner = StageRunner.open(recipe, directory.root, device, journal, checkpoint_every)
         with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:

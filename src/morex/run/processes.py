@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from morex.artifacts.records import StageRecord
+from morex.core.determinism import deterministic
 from morex.core.stopping import GRACE, Stopped, kept_first, no_exit, stopped_by_signals
 from morex.recipe import parse_recipe
 from morex.run.directory import RunError
@@ -188,11 +189,12 @@ def _serve(
     with no_exit("starting a process"):
         recipe = parse_recipe(raw)
         runner = StageRunner.open(recipe, root, device, connection.send, checkpoint_every)
-    while task := _next_task(connection):
-        doing.stage = task.stage.id
-        with kept_first(), no_exit(doing.stage):
-            record = runner.do(task)
-        connection.send(_Done(doing.stage, record))
+    with deterministic(recipe.deterministic, device):
+        while task := _next_task(connection):
+            doing.stage = task.stage.id
+            with kept_first(), no_exit(doing.stage):
+                record = runner.do(task)
+            connection.send(_Done(doing.stage, record))
 
 
 def _next_task(connection: Connection) -> Task | None:

@@ -185,6 +185,7 @@ def _setting(recipe: Recipe, fingerprint: str, opened: Opener) -> Setting:
             "threads": recipe.threads,
             "saved_precision": recipe.saved_precision,
             "data": data | {"fingerprint": fingerprint},
+            **recipe.fixed(),
         },
         network=recipe.network.model_dump(),
         gate=(recipe.gate or recipe.network).model_dump(),
@@ -256,6 +257,7 @@ def _evaluation(
         "batch_size": settings.batch_size,
         **({} if precision == "fp32" else {"search_precision": precision}),
         "rows": attacked,
+        **recipe.fixed(),
     }
 
 
