@@ -12,7 +12,8 @@ from scipy.optimize import linprog, minimize
 from scipy.stats import kstest
 from torch import Tensor
 
-from morex.perturbations import L1, L2, Ball, Linf, balls
+from morex.core.asking import as_on_an_accelerator
+from morex.perturbations import L1, L2, Ball, Linf
 
 BALLS: list[type[Ball]] = [Linf, L2, L1]
 ORDER = {Linf: np.inf, L2: 2, L1: 1}
@@ -181,7 +182,7 @@ PICTURES: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("picture", PICTURES)
 def test_on_an_accelerator_few_newton_steps_find_the_same_projection(
-    direction: str, picture: str, monkeypatch: pytest.MonkeyPatch
+    direction: str, picture: str
 ) -> None:
     for seed, side in enumerate((8, 16, 32)):
         uniform = torch.rand(2, 4, 3, side, side, generator=seeded(seed))
@@ -189,9 +190,7 @@ def test_on_an_accelerator_few_newton_steps_find_the_same_projection(
         for share in (0.002, 0.01, 0.03, 0.05):  # of the diagonal of the box
             ball = L2(share * math.sqrt(3) * side)
             exact = ball.project(x + moves, x)
-            with monkeypatch.context() as patch:
-                patch.setattr(balls, "_NEGLIGIBLE", -1.0)  # nobody looks whether it is enough
-                patch.setattr(balls, "_NEWTON_STEPS", balls._NEWTON_STEPS_UNSEEN)
+            with as_on_an_accelerator():
                 few = ball.project(x + moves, x)
             assert torch.allclose(few, exact, rtol=0, atol=1e-5), (side, share)
             assert (ball.norm(few - x) <= ball.eps * (1 + 1e-5)).all()

@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from morex.attacks import PGD, Attack, AwayFromChoices, Model, NoisyFGSM, SearchAround, WorstOfDraws
+from morex.core.asking import as_on_an_accelerator
 from morex.data import Augment, load_data
 from morex.models.compiled import compiled
 from morex.models.extend import regrouped
 from morex.models.mixture import Mixture
 from morex.models.resnet import ARCHITECTURES, BasicBlock, NetworkConfig, ResNet
-from morex.perturbations import L1, L2, Around, Clean, Fog, Linf, Snow, Transform, balls
+from morex.perturbations import L1, L2, Around, Clean, Fog, Linf, Snow, Transform
 from morex.training import (
     Alternate,
     Average,
@@ -55,10 +56,11 @@ UNION = PGD((Linf(0.1), L2(0.5)), 2)
 
 
 @pytest.fixture(autouse=True)
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Projections ask the host nothing, networks are tiny."""
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ask the host nothing, and make the networks tiny."""
     monkeypatch.setitem(ARCHITECTURES, "tiny", (BasicBlock, (1, 1)))
-    monkeypatch.setattr(balls, "_NEGLIGIBLE", -1.0)
+    with as_on_an_accelerator():
+        yield
 
 
 def network(seed: int = 0, outputs: int = 10) -> ResNet:
