@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save
 
 import morex.core.files
+import morex.run.checkpoint
 from morex.core.files import write_with_digest
 from morex.run.checkpoint import FileCheckpoint
 from morex.training.state import Snapshot
@@ -62,6 +63,29 @@ def test_checkpoints_are_due_by_the_clock(tmp_path: Path) -> None:
     assert rare.due()
     rare.save(Snapshot({"a": torch.ones(1)}, {}))
     assert not rare.due()
+
+
+@pytest.mark.parametrize(
+    ("every", "write", "wait"), [(30, 0.5, 30), (30, 3.0, 150), (10, 3.0, 150), (0, 3.0, 0)]
+)
+def test_checkpoints_take_at_most_a_fiftieth_of_the_time(
+    every: float, write: float, wait: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+
+    def slowly(path: Path, content: bytes) -> None:
+        now[0] += write
+
+    monkeypatch.setattr(morex.run.checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(morex.run.checkpoint, "write_with_digest", slowly)
+    checkpoint = FileCheckpoint(tmp_path, every, print)
+    now[0] += every
+    assert checkpoint.due()
+    checkpoint.save(Snapshot({"a": torch.ones(1)}, {}))
+    now[0] += max(wait - 0.01, 0)
+    assert checkpoint.due() is not bool(wait)
+    now[0] += 0.02
+    assert checkpoint.due()
 
 
 def safetensors(metadata: dict[str, str] | None) -> bytes:

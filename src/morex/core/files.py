@@ -39,13 +39,13 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``; a kill at any moment leaves the old or the new file."""
+def write_atomically(path: Path, *parts: bytes) -> None:
+    """Write the parts one after the other; a kill at any moment leaves the old or the new file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.unlink(missing_ok=True)  # of a process that had the same number
         with open(temporary, "xb", opener=_no_link) as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -60,7 +60,7 @@ def _no_link(path: str, flags: int) -> int:
 
 def write_with_digest(path: Path, content: bytes) -> None:
     """Write the SHA-256 of ``content`` and then ``content`` itself, for ``read_with_digest``."""
-    write_atomically(path, hashlib.sha256(content).digest() + content)
+    write_atomically(path, hashlib.sha256(content).digest(), content)
 
 
 def read_with_digest(path: Path) -> bytes:

@@ -13,32 +13,41 @@ from morex.core.files import read_with_digest, write_with_digest
 from morex.core.stopping import asked_to_stop, stop_if_asked
 from morex.training.state import Snapshot
 
+_MOST_OF_THE_TIME = 0.02
+"""The share of a training's time that its checkpoints may take."""
+
 
 class FileCheckpoint:
     """Keeps a training's state in ``folder``, at most once in ``every`` seconds.
 
+    If the files are large or the disk is slow, it waits for longer: until a write takes no more
+    than 2% of the time. A kill loses at most the work since the last write.
+
     Args:
         folder: the folder of the file.
-        every: seconds between two writes; 0 writes after every step.
+        every: least seconds between two writes; 0 writes after every step.
         notice: called with a message if the file is damaged; the training then starts again.
     """
 
     def __init__(self, folder: Path, every: float, notice: Callable[[str], None]) -> None:
         self.path = folder / "checkpoint"
-        self.every = every
+        self.every = self.wait = every
         self.notice = notice
         self.last = time.monotonic()
 
     def due(self) -> bool:
-        """Return whether ``every`` seconds have passed, or the process is asked to stop."""
-        return time.monotonic() - self.last >= self.every or asked_to_stop()
+        """Return whether it is time for the next write, or the process is asked to stop."""
+        return time.monotonic() - self.last >= self.wait or asked_to_stop()
 
     def save(self, snapshot: Snapshot) -> None:
         """Replace the file; then stop if the process is asked to."""
+        started = time.monotonic()
         tensors = {name: t.detach().cpu().contiguous() for name, t in snapshot.tensors.items()}
         content = save(tensors, metadata={"values": json.dumps(snapshot.values)})
         write_with_digest(self.path, content)
         self.last = time.monotonic()
+        if self.every:
+            self.wait = max(self.every, (self.last - started) / _MOST_OF_THE_TIME)
         stop_if_asked()
 
     def load(self) -> Snapshot | None:
