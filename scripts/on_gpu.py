@@ -5,7 +5,7 @@
 Each part has a time limit, and is stopped as Ctrl-C stops it. A second call with the same ``--out``
 skips the parts that are done with the same code and continues the others. Whatever happens,
 FOLDER/on_gpu.tar.gz holds what there is: tables, outcomes, records, report and logs, in at most
-16 MB. It is written after every part and at the end. Weights stay in FOLDER/run.
+16 MB. It is written every minute and at the end. Weights stay in FOLDER/run.
 
 The machine needs Python with PyTorch, and no network. ``--wheels`` is a folder with the packages
 that it lacks; they are installed into FOLDER/site, and nothing else changes. Make it on a machine
@@ -45,6 +45,9 @@ NEEDED = (
 )
 ADAPTIVE = ("MAX (all)", "AVG (all)", "MoRE (all)", "MoRE+ (all)")
 AUDITED = ("MoRE+ (all)", "MoRE (all)", "MAX (all)")
+_PACK_EVERY = 60.0
+"""Seconds between two archives while a part runs: a machine may be taken away at any time."""
+
 _GRACE = 40.0
 """Seconds that a part has to write its checkpoint when it is stopped."""
 
@@ -129,7 +132,8 @@ def _parts(options: argparse.Namespace, out: Path) -> Iterator[Part]:
     data, device = ("--data", str(options.data)), ("--device", options.device)
     tests = (python, "-m", "pytest", "-p", "no:benchmark", "-p", "no:cacheprovider", "-q")
     yield Part("gpu", 3, (*tests, "tests/test_gpu.py"))
-    yield Part("plan", 4, (*morex, "plan", options.recipe, *data, "--json"), output="plan.json")
+    plan = (*morex, "plan", options.recipe, *data, *device, "--json")
+    yield Part("plan", 4, plan, output="plan.json")
     yield Part("run", 30, (*morex, "run", options.recipe, *data, "--out", run, *device))
     size = ("--tiny",) if options.tiny else ()
     bench = (python, "-m", "benchmarks.gpu", *device, *size, "--out", str(out / "bench.json"))
@@ -231,7 +235,19 @@ def _execute(part: Part, environment: dict[str, str], out: Path, limit: float) -
         print(f"# {time.ctime()}: {' '.join(part.command)}", file=log, flush=True)
         where = (out / part.output).open("w") if part.output else log
         with where, _process(part, environment, where, log) as process:
-            return process.wait(limit)
+            return _wait(process, out, time.monotonic() + limit)
+
+
+def _wait(process: subprocess.Popen[bytes], out: Path, ends: float) -> int:
+    """Return the exit code of a process; write the archive again and again while it runs."""
+    while True:
+        left = ends - time.monotonic()
+        try:
+            return process.wait(min(left, _PACK_EVERY))
+        except subprocess.TimeoutExpired:
+            if left <= _PACK_EVERY:
+                raise
+            write_archive(out)
 
 
 @contextmanager

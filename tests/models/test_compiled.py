@@ -206,3 +206,6 @@ def test_compiling_pays_in_long_work_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -
     images = PAYS_FROM / 1.1e9
     assert compiling_pays(paper, (256, 3, 32, 32), 1.2 * images / 256)
     assert not compiling_pays(paper, (256, 3, 32, 32), 0.8 * images / 256)
+    mixture = Mixture({"a": paper, "b": ResNet(NetworkConfig())}, ResNet(NetworkConfig(outputs=2)))
+    assert not compiling_pays(mixture, (256, 3, 32, 32), 8 / 3 * images / 256)
+    assert compiling_pays(mixture, (256, 3, 32, 32), 12 / 3 * images / 256)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import on_gpu
 import pytest
 from on_gpu import HOME, Part, State, _do
 from on_gpu_archive import write_archive, write_summary
@@ -57,6 +58,16 @@ def test_a_part_that_takes_too_long_is_stopped(out: Path) -> None:
     state = do(slow, out)
     assert state.entries["slow"]["status"] == "out of time"
     assert "started" in (out / "logs/slow.log").read_text()
+
+
+def test_the_archive_is_written_while_a_part_runs(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_gpu, "_PACK_EVERY", 0.01)
+    archive = str(out / "on_gpu.tar.gz")
+    waits = f"import os\nwhile not os.path.exists({archive!r}): time.sleep(0.01)"
+    part = Part("long", 1, (sys.executable, "-c", f"import time\n{waits}"))
+    assert do(part, out).is_done(part)
 
 
 def test_without_time_nothing_is_started(out: Path) -> None:

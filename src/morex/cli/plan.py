@@ -1,20 +1,38 @@
 """``morex plan``: what a run would take, without training anything."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
-from morex.cli.options import DataFolder, ImageSize, Overrides, RecipeName, read_recipe
+from morex.cli.options import (
+    DataFolder,
+    Device,
+    ImageSize,
+    Overrides,
+    RecipeName,
+    read_device,
+    read_recipe,
+)
 from morex.cli.output import AsJson, print_json
 from morex.cli.progress import progress
+from morex.core.near import not_among
 from morex.core.units import count, duration, memory, rough_duration
 
 if TYPE_CHECKING:
-    import torch
-
     from morex.run import Estimate
+    from morex.run.forecast import Gpu
+
+AsGpu = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="GPU",
+        help="Forecast the times on a GPU that is not here, from measurements of others: h200.",
+    ),
+]
 
 
 def plan(
@@ -22,40 +40,73 @@ def plan(
     overrides: Overrides = None,
     data: DataFolder = None,
     image_size: ImageSize = None,
+    device: Device = None,
+    as_gpu: AsGpu = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a recipe's stages, and estimate their time and memory on this machine.
 
     Nothing is trained: each kind of network is timed on a few images. The times of evaluations are
     upper bounds, because an attack ends early on images that it fools. The time of the whole run
-    is what such runs usually take.
+    is what such runs usually take. With `--as` nothing is timed: the times are a forecast.
 
     Example: `morex plan digits network.width=16`
     """
-    from morex.core.precision import default_device
     from morex.run import default_jobs, estimate
+    from morex.run.gpu_setup import START
 
-    loaded = read_recipe(recipe, overrides, data, image_size)
-    device = default_device()
+    loaded, gpu = read_recipe(recipe, overrides, data, image_size), _gpu(as_gpu, device)
+    where = read_device("cpu" if gpu else device)
     with progress(f"plan {loaded.name}") as report:
-        estimates = estimate(loaded, device, report)
-    jobs = default_jobs(loaded, device)
+        estimates = estimate(loaded, where, report, gpu)
+    place = f"{gpu.name} (forecast)" if gpu else where.type
+    jobs = 1 if gpu else default_jobs(loaded, where)
+    start = START if gpu or where.type == "cuda" else 0.0
     if as_json:
-        print_json({"device": device.type, "jobs": jobs, "stages": [*map(_facts, estimates)]})
+        facts = {"device": place, "jobs": jobs, "start_seconds": start}
+        print_json(facts | {"stages": [*map(_facts, estimates)]})
         return
-    shown = plan_table(estimates, device, jobs)
+    shown = plan_table(estimates, place, jobs, start)
     width = None if sys.stdout.isatty() else 100
     Console(width=width, highlight=False, markup=False, emoji=False).print(shown)
 
 
-def plan_table(estimates: list["Estimate"], device: "torch.device", jobs: int) -> Table:
-    """Return a table of the stages and their sums, where ``jobs`` stages run at a time."""
-    seconds = sum(e.seconds for e in estimates)
-    usual = sum(e.usual_seconds for e in estimates)
+def _gpu(name: str | None, device: str | None) -> "Gpu | None":
+    """Return the GPU of ``--as``."""
+    from morex.run.forecast import GPUS
+
+    if name is None:
+        return None
+    if device is not None:
+        raise ValueError("--as is for a GPU that is not here; leave out --device")
+    if name.lower() not in GPUS:
+        raise ValueError(f"--as {name}: {not_among('GPU', name, GPUS)}")
+    return GPUS[name.lower()]
+
+
+_WHERE = {
+    "cpu": "these are times of this CPU; see --as for those of a GPU",
+    "forecast": "not measured here: a forecast from figures of one network on such a GPU",
+}
+
+
+def plan_table(estimates: list["Estimate"], place: str, jobs: int, start: float = 0.0) -> Table:
+    """Return a table of the stages and their sums.
+
+    Args:
+        estimates: the stages.
+        place: the device, or the GPU of a forecast.
+        jobs: how many stages run at a time.
+        start: seconds until the first stage.
+    """
+    seconds = start + sum(e.seconds for e in estimates) / jobs
+    usual = start + sum(e.usual_seconds for e in estimates) / jobs
+    remark = _WHERE.get("forecast" if "forecast" in place else place, "")
     table = Table(
-        title=f"{len(estimates)} stages on {device.type}",
-        caption=f"{jobs} at a time: usually about {rough_duration(usual / jobs)} in all, at most "
-        f"{rough_duration(seconds / jobs)}; the data and torch itself need memory too",
+        title=f"{len(estimates)} stages on {place}",
+        caption=f"{jobs} at a time: usually about {rough_duration(usual)} in all, at most "
+        f"{rough_duration(seconds)}; the data and torch itself need memory too"
+        + (f"\n{remark}" if remark else ""),
         show_footer=True,
     )
     table.add_column("stage", footer="all")
@@ -64,7 +115,7 @@ def plan_table(estimates: list["Estimate"], device: "torch.device", jobs: int) -
     backward = sum(e.cost.backward for e in estimates)
     table.add_column("forward", justify="right", footer=count(forward))
     table.add_column("backward", justify="right", footer=count(backward))
-    table.add_column("time", justify="right", footer=duration(seconds))
+    table.add_column("time", justify="right", footer=duration(sum(e.seconds for e in estimates)))
     table.add_column("memory", justify="right", footer=memory(max(e.bytes for e in estimates)))
     for e in estimates:
         table.add_row(*_cells(e))

@@ -17,6 +17,7 @@ from torch import nn
 
 from morex.core.precision import default_settings
 from morex.core.threads import forward_work
+from morex.models.mixture import Ensemble
 from morex.models.resnet import ResNet
 
 PAYS_FROM = 2e15
@@ -27,6 +28,8 @@ Compiling took up to 46 s for the first shape; reading compiled code takes a few
 save 8 s, the work of a run with several trainings saves minutes, and a network of a quarter of the
 width is left as it is.
 """
+
+_OF_A_MIXTURE = 10
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _VARIANTS = 128
@@ -109,9 +112,18 @@ def compiling_pays(model: nn.Module, images: tuple[int, ...], passes: float) -> 
         passes: about how many passes of a batch, forwards and backwards, there will be.
     """
     networks = _networks(model, compiled=False)
-    if not networks or _device(networks[0]).type != "cuda":
-        return False
-    return 2 * forward_work(model, images) * passes >= PAYS_FROM
+    on_gpu = bool(networks) and _device(networks[0]).type == "cuda"
+    return on_gpu and is_long_enough(model, images, passes)
+
+
+def is_long_enough(model: nn.Module, images: tuple[int, ...], passes: float) -> bool:
+    """Return whether some work is so long that compiling pays on a GPU; arguments as above.
+
+    The code of a single network serves many trainings. Batches of a mixture have shapes that no
+    other training has, in its experts and in its gate, so its work must be ten times as long.
+    """
+    least = PAYS_FROM * (_OF_A_MIXTURE if isinstance(model, Ensemble) else 1)
+    return 2 * forward_work(model, images) * passes >= least
 
 
 def in_short(error: Exception) -> str:

@@ -22,6 +22,8 @@
 ``costs``            how many images each stage sends through its model
 ``estimates``        time and memory of each stage, before it runs
 ``calibration``      the speed of a model on this machine
+``forecast``         the speed of a model on a GPU that is not here
+``gpu_setup``        compiling and capturing, before the first step on a GPU
 ``memory``           peak memory of a stage
 ``provenance``       versions, hardware and commit of a process
 ===================  ======================================================================

@@ -2,16 +2,22 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from morex.attacks import frozen
 from morex.core.precision import Precision, autocast
+from morex.models.compiled import compiled
 from morex.run.builder import Builder
 from morex.training.batches import channels_last
+
+Way = Literal["called", "captured", "compiled"]
+"""How passes are executed: called from Python, captured in a CUDA graph, or compiled as well."""
 
 _LONG_ENOUGH = 0.2
 """A backward pass of this many seconds is timed well enough; more images do not help."""
@@ -48,30 +54,47 @@ class Speed:
         )
 
 
-def calibrate(builder: Builder, model: nn.Module, batch: int, precision: Precision) -> Speed:
+def calibrate(
+    builder: Builder, model: nn.Module, batch: int, precision: Precision, way: Way = "called"
+) -> Speed:
     """Time a model in attacks and in training, on few images if it is slow.
 
     The number of images is doubled until it reaches a batch, or a backward pass takes long enough
     to be timed well: a whole batch of a large model may need more memory than planning should take.
+    Passes that are captured on a GPU get whole batches, because each shape is compiled.
     """
     device, images = builder.device, builder.training_data.train
-    few, more = (channels_last(images.pixels(slice(0, n))) for n in (2, 4))
-    with autocast(precision, device):
+    held = held_bytes(builder, model, precision)
+    seconds = partial(_seconds, device=device, way=way)
+    with autocast(precision, device), _compiled(model, way):
         with frozen(model):
-            x = few
-            while (together := _seconds(partial(_backward, model, x), device)) < _LONG_ENOUGH:
+            x = channels_last(images.pixels(slice(0, 2 if way == "called" else batch)))
+            while (together := seconds(partial(_backward, model, x))) < _LONG_ENOUGH:
                 size = min(2 * len(x), batch, len(images))
-                if size == len(x):
+                if size <= len(x):
                     break
                 x = channels_last(images.pixels(slice(0, size)))
-            alone = _seconds(partial(_forward, model, x), device)
-            attack_bytes = (_held(model, more) - _held(model, few)) / 2
+            alone = seconds(partial(_forward, model, x))
         model.train()
-        update = _seconds(partial(_update, model, x), device)
-        update_bytes = (_held(model, more) - _held(model, few)) / 2
+        update = seconds(partial(_update, model, x))
     backward = max(together - alone, 0.0)
     n = len(x)
-    return Speed(alone / n, backward / n, update / n, attack_bytes, update_bytes)
+    return Speed(alone / n, backward / n, update / n, *held)
+
+
+def _compiled(model: nn.Module, way: Way) -> AbstractContextManager[object]:
+    return compiled(model, lambda _: None) if way == "compiled" else nullcontext()
+
+
+def held_bytes(builder: Builder, model: nn.Module, precision: Precision) -> tuple[float, float]:
+    """Return what a forward pass of an image keeps for the backward pass, in attack and update."""
+    images = builder.training_data.train
+    few, more = (channels_last(images.pixels(slice(0, n))) for n in (2, 4))
+    with autocast(precision, builder.device):
+        with frozen(model):
+            attack = (_held(model, more) - _held(model, few)) / 2
+        model.train()
+        return attack, (_held(model, more) - _held(model, few)) / 2
 
 
 def _forward(model: nn.Module, x: Tensor) -> None:
@@ -105,12 +128,29 @@ def _held(model: nn.Module, x: Tensor) -> int:
     return held
 
 
-def _seconds(work: Callable[[], None], device: torch.device, repeats: int = 3) -> float:
+def _captured(work: Callable[[], None]) -> Callable[[], None]:
+    """Return a replay of some work on a GPU."""
+    main, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(main)
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    main.wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+def _seconds(
+    work: Callable[[], None], device: torch.device, repeats: int = 3, way: Way = "called"
+) -> float:
     """Return the shortest time of a few repeats; the first one, a warm-up, does not count.
 
     One thread on a CPU is timed by the seconds that it computed, so that other programs on the
     machine do not count.
     """
+    work = work if way == "called" else _captured(work)
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
     times = list[float]()

@@ -32,6 +32,14 @@ class StageCost:
         return self.forward + 2 * self.backward
 
 
+def passes_in_float32(builder: Builder, stage: Stage) -> StageCost:
+    """Return the part of an evaluation's passes in which attacks see the model in float32."""
+    suite = builder.suite(stage.suite) if stage.kind == "evaluate" else ()
+    rows = tuple(row for row in suite if builder.settings.searched_in(row.attack) == "fp32")
+    found = _suite_passes(builder, stage.model, rows, len(builder.test_data))
+    return StageCost(found.forward, found.backward)
+
+
 def stage_passes(builder: Builder, stage: Stage) -> StageCost:
     """Return the largest number of images that a stage sends through its model."""
     if stage.kind == "evaluate":
