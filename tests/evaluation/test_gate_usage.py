@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from morex.artifacts.class_words import NOT_FINITE
 from morex.artifacts.gate_usage import GateUsage
 from morex.attacks import PGD, DeepFool, RayS, SearchAround, WorstOfDraws
 from morex.data import ImageSet
@@ -118,6 +119,8 @@ def test_a_certain_gate_has_no_entropy() -> None:
 def test_agreement_is_the_share_of_images_with_the_same_class() -> None:
     said = torch.tensor([[0, 0, 1], [2, 2, 2], [1, 0, 0], [1, 1, 0]])
     assert agreement(said) == ((1.0, 0.75, 0.25), (0.75, 1.0, 0.5), (0.25, 0.5, 1.0))
+    unsaid = torch.tensor([[NOT_FINITE, NOT_FINITE], [0, 0]])
+    assert agreement(unsaid) == ((0.5, 0.5), (0.5, 0.5))
 
 
 class Constant(nn.Module):

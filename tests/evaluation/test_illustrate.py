@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from tiny import Spy, changed, raw_recipe
+from torch import Tensor, nn
 
+from morex.artifacts.class_words import NOT_FINITE
 from morex.artifacts.illustration import Curve, Illustration
 from morex.artifacts.outcomes import Outcomes
 from morex.attacks import PGD, DeepFool, RayS, WorstOfDraws
@@ -112,6 +114,39 @@ def test_pictures_are_in_their_balls_with_their_predictions(
     assert shown.experts.tolist() == ["a", "b"]
     assert shown.experts_say[0].tolist() == experts.tolist()
     assert shown.labels.tolist() == images.labels[shown.index].tolist()
+
+
+class Speechless(nn.Module):
+    """Answers NaN to all images that are darker than most."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.head = network, nn.Linear(1, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dark = x.mean((1, 2, 3)) < 0.3
+        answer: Tensor = self.network(x)
+        return torch.where(dark[:, None], torch.nan, answer)
+
+
+def test_an_answer_that_is_not_finite_is_no_class(illustrator: Illustrator, images: Any) -> None:
+    model = Mixture({"a": Speechless(network(10, 1)), "b": network(10, 2)}, network(2, 3)).eval()
+    made = illustrator.illustrate(model, images, gallery=True)
+    x = images.first(EXAMPLES).pixels(slice(None))
+    dark = (x.mean((1, 2, 3)) < 0.3).numpy()
+    assert 0 < dark.sum() < EXAMPLES
+    with torch.no_grad():
+        said = model(x).argmax(1).numpy()
+    assert np.array_equal(made.answers["clean"], np.where(dark, NOT_FINITE, said))
+    shown = made.pictures
+    assert shown is not None
+    dark = dark[shown.index]
+    assert 0 < dark.sum() < 4
+    assert (shown.said[0][dark] == NOT_FINITE).all()
+    assert (shown.confidence[0][dark] == 0).all()
+    assert (shown.confidence[0][~dark] > 0).all()
+    assert (shown.experts_say[0][dark, 0] == NOT_FINITE).all()
+    assert (shown.experts_say[0][~dark] >= 0).all()
 
 
 def test_models_without_gate_or_experts_have_pictures_too(

@@ -10,6 +10,7 @@ import pytest
 from report_page import page, shown
 from report_run import FACTORS, ROWS
 
+from morex.artifacts.class_words import NOT_FINITE
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
 from morex.artifacts.outcomes import Outcomes
@@ -92,7 +93,9 @@ def test_hard_classes_are_those_of_the_outcomes(run: Path) -> None:
 
 def test_confusions_count_the_predictions() -> None:
     matrix = confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), 3)
-    assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+    assert matrix.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
+    unsaid = confusion(np.array([0, 1, 1]), np.array([NOT_FINITE, 1, NOT_FINITE]), 2)
+    assert unsaid.tolist() == [[0, 0, 1], [0, 1, 1]]
 
 
 def test_curves_have_the_accuracy_at_every_strength(run: Path) -> None:

@@ -3,13 +3,16 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report_page import places, shown
 from report_table import write_outcomes
 
+from morex.artifacts.class_words import NOT_FINITE
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
 from morex.report.material import read_material
@@ -213,6 +216,42 @@ def test_the_most_frequent_mistake_is_named(run: Path) -> None:
     shade = re.search(rf'fill-opacity="([\d.]+)"><title>{count} [^<]*class {true} pre', drawing)
     assert shade
     assert float(shade[1]) == pytest.approx(0.04 + 0.96 * count / total, abs=0.01)
+
+
+def test_answers_that_are_not_finite_are_no_class(run: Path) -> None:
+    path = run / "illustrations/MoRE.npz"
+    found = Illustration.load(path)
+    answers, shown = {**found.answers}, found.pictures
+    assert shown is not None
+    answers["fog"] = np.full_like(answers["fog"], NOT_FINITE)
+    nothing = replace(
+        shown,
+        said=np.full_like(shown.said, NOT_FINITE),
+        confidence=np.zeros_like(shown.confidence),
+        experts_say=np.full_like(shown.experts_say, NOT_FINITE),
+        weights=np.full_like(shown.weights, np.nan),
+    )
+    replace(found, answers=answers, pictures=nothing).save(path)
+    material = read_material(run)
+    figure = confusions(material, "MoRE")
+    assert figure
+    numbers = [row for row in figure.numbers.rows if row[0] == "fog"]
+    assert {row[2] for row in numbers} == {"not finite"}
+    assert sum(row[3] for row in numbers) == len(found.labels)
+    assert re.fullmatch(
+        r"MoRE: its answer to class \d is not finite (\d+) of \1 times under fog", figure.message
+    )
+    drawings = {panel.caption: str(panel.drawing) for panel in figure.panels}
+    assert "predicted as not finite" in drawings["fog"]
+    assert "not finite" not in drawings["clean"]
+    section = gallery_section(material)
+    assert section
+    for exhibit in section.content["exhibits"]:
+        for cell in exhibit.cells:
+            assert (cell.said, cell.right, cell.confidence) == ("not finite", False, 0)
+            assert {(e.said, e.right, e.weight) for e in cell.experts} == {
+                ("not finite", False, None)
+            }
 
 
 # --- curves, gates and pictures

@@ -1,9 +1,12 @@
-"""Words for classes whose names are identifiers of WordNet, such as those of Tiny-ImageNet."""
+"""Words for classes: identifiers of WordNet, as in Tiny-ImageNet, and answers without a class."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+
+NOT_FINITE = -1
+"""What is stored in place of a class where an answer was not finite: there is no largest logit."""
 
 _IDENTIFIER = re.compile(r"n\d{8}")
 
@@ -11,6 +14,13 @@ _IDENTIFIER = re.compile(r"n\d{8}")
 def word_of(name: str) -> str:
     """Return ``goldfish`` for ``n01443537``, and any other name of a class as it is."""
     return _words().get(name, name) if _IDENTIFIER.fullmatch(name) else name
+
+
+def class_name(names: Sequence[str], label: int) -> str:
+    """Return the name of a class, its number if it has none, or ``not finite``."""
+    if label == NOT_FINITE:
+        return "not finite"
+    return names[label] if label < len(names) else str(label)
 
 
 @cache

@@ -42,10 +42,10 @@ class Pictures:
         labels: true classes, (P,).
         rows: names of the attacks, (R,); the first one leaves the image as it is.
         moved: the attacked images in [0, 1], float16, (R, P, C, H, W).
-        said: classes that the model predicts, (R, P).
+        said: classes that the model predicts, (R, P); ``NOT_FINITE`` where its answer has none.
         confidence: probabilities of those classes, (R, P).
         experts: names of the experts, (M,); none for a single network.
-        experts_say: classes that the experts predict, (R, P, M).
+        experts_say: classes that the experts predict, (R, P, M), or ``NOT_FINITE``.
         weights: the gate's weights, (R, P, M); (R, P, 0) if there is no gate.
     """
 
@@ -66,7 +66,8 @@ class Illustration:
 
     Attributes:
         labels: true classes of the first test images, (n,).
-        answers: for each row of the suite, the classes that the model predicts, (n,).
+        answers: for each row of the suite, the classes that the model predicts, (n,), or
+            ``NOT_FINITE``.
         curves: curves by perturbation.
         pictures: None for models without a gallery.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from morex.artifacts.class_words import word_of
+from morex.artifacts.class_words import class_name, word_of
 from morex.artifacts.gate_usage import entropy_in_bits
 from morex.core.threads import threads_for
 from morex.core.units import listed, percent
@@ -133,7 +133,7 @@ def _said(answers: ExpertAnswers, names: Sequence[str]) -> list[tuple[ExpertSays
     weights = nothing if answers.weights is None else answers.weights.tolist()
     return [
         tuple(
-            ExpertSays(name, names[k], weight)
+            ExpertSays(name, class_name(names, k), weight)
             for name, k, weight in zip(answers.names, row, shares, strict=True)
         )
         for row, shares in zip(classes, weights, strict=True)

@@ -10,6 +10,7 @@ from math import log
 import torch
 from torch import Tensor
 
+from morex.artifacts.class_words import NOT_FINITE
 from morex.artifacts.gate_usage import GateUsage
 from morex.attacks import PGD, Attack, Model, SearchAround, WorstOfDraws, frozen
 from morex.core.precision import exact_settings
@@ -73,9 +74,11 @@ def agreement(classes: Tensor) -> tuple[tuple[float, ...], ...]:
     """Return how often each pair of m experts predicts the same class, (m, m) shares.
 
     Args:
-        classes: the classes that the experts predict for N images, (N, m).
+        classes: the classes that the experts predict for N images, (N, m). Where an answer is
+            ``NOT_FINITE``, an expert agrees with none.
     """
-    return tuple(_means(classes == of_one) for of_one in classes.T.unsqueeze(2))
+    some = classes != NOT_FINITE
+    return tuple(_means((classes == of_one) & some) for of_one in classes.T.unsqueeze(2))
 
 
 def one_run(attack: Attack) -> Attack | None:

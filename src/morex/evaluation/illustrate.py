@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from morex.artifacts.class_words import NOT_FINITE
 from morex.artifacts.illustration import Curve, Illustration, Pictures
 from morex.attacks import PGD, Attack, RayS, SearchAround, WorstOfDraws, frozen
 from morex.core.precision import exact_settings
@@ -18,7 +19,7 @@ from morex.evaluation.gate_usage import moved_batches, one_run
 from morex.evaluation.settings import Settings
 from morex.evaluation.strength_curves import curve_suite, possible
 from morex.evaluation.suite import Row, Suite
-from morex.models.answers import ExpertAnswers, expert_answers
+from morex.models.answers import ExpertAnswers, expert_answers, predicted
 from morex.perturbations import Clean, Perturbation
 
 _QUERIES = 100
@@ -95,7 +96,7 @@ class Illustrator:
     def _answers(self, model: nn.Module, images: ImageSet, row: Row) -> Tensor:
         """Return the classes that a model predicts under one attack, (n,)."""
         moved = self._moved(model, images, row, "illustration")
-        return torch.cat([model(x).argmax(1) for x in moved])
+        return torch.cat([predicted(model(x)) for x in moved])
 
     def _curves(self, model: nn.Module, images: ImageSet) -> dict[str, Curve]:
         curves = {}
@@ -136,7 +137,9 @@ class Illustrator:
     ) -> tuple[tuple[Tensor, ...], ExpertAnswers]:
         """Return the attacked images, and what the model and its experts predict for them."""
         moved = torch.cat([*self._moved(model, images, row, "pictures")])
-        confidence, said = torch.softmax(model(moved).float(), 1).max(1)
+        logits = model(moved).float()
+        said = predicted(logits)
+        confidence = torch.softmax(logits, 1).amax(1).masked_fill(said == NOT_FINITE, 0)
         return (moved, said, confidence), expert_answers(model, moved)
 
     def _moved(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from morex.artifacts.class_words import NOT_FINITE
 from morex.models.mixture import Ensemble, Mixture
 
 
@@ -14,7 +15,7 @@ class ExpertAnswers:
 
     Attributes:
         names: the names of the experts.
-        classes: the class that each expert predicts, (N, m).
+        classes: the class that each expert predicts, (N, m); ``NOT_FINITE`` where there is none.
         weights: the gate's weights, (N, m); None for a model without a gate.
     """
 
@@ -23,13 +24,21 @@ class ExpertAnswers:
     weights: Tensor | None
 
 
+def predicted(logits: Tensor) -> Tensor:
+    """Return the class with the largest logit: (..., K) -> (...).
+
+    It is ``NOT_FINITE`` where a logit is not finite.
+    """
+    return logits.argmax(-1).masked_fill(~logits.isfinite().all(-1), NOT_FINITE)
+
+
 @torch.no_grad()
 def expert_answers(model: nn.Module, x: Tensor) -> ExpertAnswers:
     """Return what the experts of a model predict for images (N, C, H, W) in [0, 1]."""
     if not isinstance(model, Ensemble):
         return ExpertAnswers((), x.new_zeros(len(x), 0), None)
     weights = model.gate_weights(x) if isinstance(model, Mixture) else None
-    return ExpertAnswers(model.expert_names, model.expert_logits(x).argmax(2), weights)
+    return ExpertAnswers(model.expert_names, predicted(model.expert_logits(x)), weights)
 
 
 @torch.no_grad()
@@ -44,4 +53,4 @@ def logits_and_answers(model: nn.Module, x: Tensor) -> tuple[Tensor, ExpertAnswe
     scores, answers = model.scores(x), model.expert_logits(x)
     weights = torch.softmax(scores, dim=1)
     logits = model.combined(scores, answers.float())
-    return logits, ExpertAnswers(model.expert_names, answers.argmax(2), weights)
+    return logits, ExpertAnswers(model.expert_names, predicted(answers), weights)

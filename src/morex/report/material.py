@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from morex.artifacts.class_words import word_of
+from morex.artifacts.class_words import class_name, word_of
 from morex.artifacts.findings import Audit
 from morex.artifacts.gate_usage import GateUsage
 from morex.artifacts.illustration import Illustration
@@ -104,8 +104,8 @@ class Material:
         return next(reversed(sound or order), None)
 
     def class_name(self, label: int) -> str:
-        """Return the name of a class, or its number."""
-        return self.classes[label] if label < len(self.classes) else str(label)
+        """Return the name of a class, its number if it has none, or ``not finite``."""
+        return class_name(self.classes, label)
 
 
 def read_material(run: Path | str) -> Material:

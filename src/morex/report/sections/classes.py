@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from morex.artifacts.class_words import NOT_FINITE
 from morex.core.units import percent, points
 from morex.report.charts import DataTable, Figure, Heat, HeatCell, Panel, heat_chart
 from morex.report.material import Material
@@ -16,7 +17,8 @@ _EASY = 4
 """The number of easiest classes among those."""
 
 Matrix = NDArray[np.int_]
-"""Numbers of images by true and predicted class, (K, K)."""
+"""Numbers of images by true and predicted class, (K, K + 1); answers of the last column are not
+finite."""
 
 Shares = dict[str, float | None]
 """Accuracy by row; None if a row has no image of the class."""
@@ -133,8 +135,14 @@ def confusions(material: Material, model: str) -> Figure | None:
 
 
 def confusion(labels: NDArray[np.int_], said: NDArray[np.int_], classes: int) -> Matrix:
-    """Return the number of images by true and predicted class."""
-    matrix = np.zeros((classes, classes), dtype=np.int_)
+    """Return the number of images by true and predicted class.
+
+    Args:
+        labels: the true classes, (n,).
+        said: the predicted classes, (n,), or ``NOT_FINITE``, which is counted in the last column.
+        classes: the number of classes K.
+    """
+    matrix = np.zeros((classes, classes + 1), dtype=np.int_)
     np.add.at(matrix, (labels, said), 1)
     return matrix
 
@@ -142,7 +150,7 @@ def confusion(labels: NDArray[np.int_], said: NDArray[np.int_], classes: int) ->
 def _wrong(counts: Mapping[str, Matrix]) -> list[tuple[int, str, int, int]]:
     """Return count, row, true class and predicted class of all mistakes, most frequent first."""
     found = [
-        (int(matrix[true, said]), row, int(true), int(said))
+        (int(matrix[true, said]), row, int(true), _class_of(int(said), matrix))
         for row, matrix in counts.items()
         for true, said in zip(*np.nonzero(matrix), strict=True)
         if true != said
@@ -150,10 +158,21 @@ def _wrong(counts: Mapping[str, Matrix]) -> list[tuple[int, str, int, int]]:
     return sorted(found, key=lambda mistake: (-mistake[0], *mistake[1:]))
 
 
+def _class_of(column: int, matrix: Matrix) -> int:
+    """Return the class that a column of a matrix counts, or ``NOT_FINITE``."""
+    return NOT_FINITE if column == len(matrix) else column
+
+
 def _most_confused(
     material: Material, model: str, worst: tuple[int, str, int, int], labels: NDArray[np.int_]
 ) -> str:
     count, row, true, said = worst
+    if said == NOT_FINITE:
+        of = int((labels == true).sum())
+        return (
+            f"{model}: its answer to {material.class_name(true)} is not finite {count} of {of} "
+            f"times under {row}"
+        )
     return (
         f"{model}: {material.class_name(true)} is most often mistaken for "
         f"{material.class_name(said)}, {count} of {int((labels == true).sum())} times under {row}"
@@ -163,15 +182,16 @@ def _most_confused(
 def _confusion_heat(material: Material, matrix: Matrix) -> Heat:
     names = [material.class_name(label) for label in range(len(matrix))]
     of_class = np.maximum(matrix.sum(1), 1)
+    columns = [*names, *([material.class_name(NOT_FINITE)] if matrix[:, -1].any() else [])]
     return Heat(
         rows=names,
-        columns=names,
+        columns=columns,
         cells=[
             [
                 HeatCell(n / total, str(n), f"{n} images of class {true} predicted as {said}")
                 if n
                 else None
-                for said, n in zip(names, line.tolist(), strict=True)
+                for said, n in zip(columns, line.tolist(), strict=False)
             ]
             for true, line, total in zip(names, matrix, of_class.tolist(), strict=True)
         ],

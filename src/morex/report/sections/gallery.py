@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -101,9 +102,14 @@ def _attacked(material: Material, pictures: Pictures, row: int, p: int, factor: 
         difference=data_address(magnified(change, factor)) if row else "",
         said=material.class_name(said),
         right=said == label,
-        confidence=round(100 * float(pictures.confidence[row, p])),
+        confidence=_percent(pictures.confidence[row, p]) or 0,
         experts=tuple(_experts(material, pictures, row, p, label)),
     )
+
+
+def _percent(share: float) -> int | None:
+    """Return a share in percent; None if it is not finite."""
+    return round(100 * float(share)) if isfinite(share) else None
 
 
 def _experts(
@@ -111,5 +117,5 @@ def _experts(
 ) -> Iterator[ExpertCell]:
     weights = pictures.weights[row, p]
     for m, said in enumerate(pictures.experts_say[row, p].astype(int).tolist()):
-        weight = round(100 * float(weights[m])) if len(weights) else None
+        weight = _percent(weights[m]) if len(weights) else None
         yield ExpertCell(material.class_name(said), said == label, weight)
