@@ -149,7 +149,7 @@ class Cheaper:
 
     def threshold(self, mixture: str, dense: Mixture) -> float:
         """Return the threshold to use, and keep what every one asks on validation images."""
-        images = self.builder.training_data.validation.first(500)
+        images = self.builder.training_data.validation.first(200)
         weights = {row: dense_weights(dense, moved) for row, moved in self.moved(dense, images)}
         asked = {
             threshold: {
@@ -334,8 +334,8 @@ def outcomes(cheaper: Cheaper, mixture: str, name: str) -> dict[str, BoolArray]:
 
 
 def asked(cheaper: Cheaper, folder: str) -> dict[str, float]:
-    """Return how many experts a model asks for an image, by row, on 250 test images."""
-    model, images = cheaper.load(folder), cheaper.builder.test_data.first(250)
+    """Return how many experts a model asks for an image, by row, on 200 test images."""
+    model, images = cheaper.load(folder), cheaper.builder.test_data.first(200)
     if not isinstance(model, Mixture):
         return {}
     rows = {}

@@ -11,6 +11,7 @@ int8, calibrated on validation images, and compared with float32 on test images.
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,38 @@ from morex.run.provenance import provenance
 
 HOME = Path(__file__).parents[1] / "results" / "exports"
 CPU = torch.device("cpu")
-CHECKED, CALIBRATED, MEASURED = 64, 500, 500
+CHECKED, CALIBRATED, MEASURED = 64, 500, 200
 
 
 def main() -> None:
     """Export what is not known yet, and write both files."""
     path = HOME / "exports.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    for argument in sys.argv[1:]:
-        name, _, folder = argument.partition("=")
-        shipped = shipped_sets()[name]
-        default = f"{name}/{shipped.default}"
-        request = EvaluationRequest(default, folder=Path(folder), device=CPU)
-        builder = open_for_evaluation(request, print).builder
-        work = [(f"{name}/{model}", "fp32") for model in shipped.models]
-        for model, precision in [*work, (default, "fp16"), (default, "int8")]:
-            key, weights = f"{model} {precision}", FromFolder(model).digest
-            if found.get(key, {}).get("weights") != weights:
-                found[key] = {"weights": weights, **exported(builder, model, precision)}
-                print(key, found[key], flush=True)
-                path.write_text(json.dumps(found, indent=1) + "\n")
+    places = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    builders = {name: opened(name, Path(folder)) for name, folder in places.items()}
+    for name, model, precision in work([*places]):
+        key, weights = f"{model} {precision}", FromFolder(model).digest
+        if found.get(key, {}).get("weights") != weights:
+            found[key] = {"weights": weights, **exported(builders[name], model, precision)}
+            print(key, found[key]["differences"], flush=True)
+            path.write_text(json.dumps(found, indent=1) + "\n")
     (HOME / "README.md").write_text(markdown(found))
+
+
+def work(sets: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the set, model and format of every file, float32 first."""
+    shipped = shipped_sets()
+    for name in sets:
+        yield from ((name, f"{name}/{model}", "fp32") for model in shipped[name].models)
+    for name in sets:
+        default = f"{name}/{shipped[name].default}"
+        yield from ((name, default, precision) for precision in ("fp16", "int8"))
+
+
+def opened(name: str, folder: Path) -> Builder:
+    """Return the data and attacks of a set."""
+    request = EvaluationRequest(name, folder=folder, device=CPU)
+    return open_for_evaluation(request, print).builder
 
 
 def exported(builder: Builder, name: str, precision: Any) -> dict[str, Any]:

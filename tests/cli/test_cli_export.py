@@ -63,3 +63,44 @@ def test_mistakes_end_at_once(options, message, finished, tmp_path, monkeypatch)
     assert code == 2
     assert message in err
     assert [*tmp_path.iterdir()] == []
+
+
+NET = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = nn.Linear(3, 10)
+
+    def forward(self, x):
+        return self.fc(x.mean((2, 3)))
+
+
+class Branching(Net):
+    def forward(self, x):
+        return super().forward(x if x.mean() > 0.1 else 1 - x)
+"""
+
+
+def test_a_network_of_the_user_is_exported_or_refused_in_one_sentence(
+    finished: FinishedRun, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(NET)
+    recipe = ("--recipe", finished.folder / "recipe.yaml")
+    code, _, err = call(
+        "export", "net.py:Net", *recipe, "--to", "a.onnx", "--input-range", "0..255"
+    )
+    assert code == 0, err
+    (given,) = ort.InferenceSession(Path("a.onnx").read_bytes()).get_inputs()
+    assert given.shape[1:] == [3, 8, 8]
+    code, out, err = call("export", "net.py:Branching", *recipe, "--to", "b.onnx")
+    assert code == 2
+    (line,) = [line for line in err.splitlines() if not line.startswith("warning:")]
+    assert line.startswith("error: torch.export cannot follow this model (")
+    assert out == ""
+    assert not Path("b.onnx").exists()
