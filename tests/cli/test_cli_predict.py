@@ -158,3 +158,22 @@ def test_predict_writes_a_page(finished: FinishedRun, tmp_path: Path) -> None:
     weights = re.findall(r"<td>([\d.]+)</td><td>predicts \d</td>", html)
     assert weights == [*said.groups()[2:]]
     assert "http" not in re.sub(r'data:[^"]*', "", html)
+
+
+def test_predict_names_the_experts_that_a_sparse_mixture_does_not_ask(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    to, page, picture = tmp_path / "cheap", tmp_path / "page.html", tmp_path / "grey.png"
+    assert call("sparse", finished.folder / "models/more", "--top", 1, "--to", to)[0] == 0
+    Image.new("RGB", (8, 8), (90,) * 3).save(picture)
+    code, out, err = call("predict", "--model", to, picture, "--report", page)
+    assert code == 0, err
+    assert re.search(r"\w+ and \w+: not asked", out)
+    assert page.read_text().count("not asked") == 2
+    _, out, _ = call("predict", "--model", to, picture, "--json")
+    (found,) = json.loads(out)["pictures"]
+    said = [expert["class"] for expert in found["experts"]]
+    assert said.count(None) == 2
+    (only,) = (c for c in said if c is not None)
+    assert found["class"] == only
+    assert all(expert["weight"] > 0 for expert in found["experts"])

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -84,3 +85,19 @@ def test_closing_answers_what_waits() -> None:
     assert [answer.result(0) for answer in answers] == [0, 10, 20, 30]
     with pytest.raises(RuntimeError, match="closed"):
         worker.ask(5)
+
+
+def test_closing_can_drop_what_waits() -> None:
+    work = Gated()
+    worker = Worker("test", work)
+    first = worker.ask(1)
+    assert work.entered.wait(20)
+    waiting = worker.ask(2)
+    closing = threading.Thread(target=worker.close, kwargs={"drop": True})
+    closing.start()
+    with pytest.raises(CancelledError):
+        waiting.result(20)
+    work.go.set()
+    closing.join(20)
+    assert first.result(0) == 10
+    assert work.batches == [[1]]

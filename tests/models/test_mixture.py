@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from morex.artifacts.class_words import NOT_ASKED
 from morex.models.answers import expert_answers, logits_and_answers
 from morex.models.mixture import Ensemble, LargestLogit, MeanOfExperts, Mixture
+from morex.models.routing import sparse
 
 CLASSES = 3
 
@@ -330,3 +332,16 @@ def test_in_parts_a_mixture_gives_the_same_bits_and_asks_each_network_once(combi
     assert torch.equal(found, expected[0])
     assert torch.equal(answers.weights, expected[1])
     assert torch.equal(answers.classes, expected[2].argmax(2))
+
+
+def test_experts_that_a_sparse_mixture_does_not_ask_say_nothing():
+    mixture = Mixture({"a": Expert(0), "b": Expert(1)}, Expert(2, outputs=2)).eval()
+    cheap = sparse(mixture, top=1)
+    x = images(9)
+    found, answers = logits_and_answers(cheap, x)
+    assert torch.equal(found, cheap(x))
+    weights = mixture.gate_weights(x)
+    assert torch.equal(answers.weights, weights)
+    asked = torch.nn.functional.one_hot(weights.argmax(1), 2).bool()
+    said = mixture.expert_logits(x).argmax(2)
+    assert torch.equal(answers.classes, torch.where(asked, said, NOT_ASKED))

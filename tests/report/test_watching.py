@@ -144,3 +144,12 @@ def test_the_page_shows_stages_curves_and_table_and_reads_itself_again(tmp_path:
     over = to_watch_page(watch(write_run(tmp_path / "over"), NOW))
     assert "http-equiv" not in over
     assert "Finished, " in over
+
+
+def test_results_are_read_again_only_when_they_have_changed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    first = watch(run, NOW)
+    again = watch(run, NOW, first)
+    assert again.material is first.material is not None
+    os.utime(run / "results.json", (1, 1))
+    assert watch(run, NOW, again).material is not first.material

@@ -8,6 +8,9 @@ from importlib.resources import files
 NOT_FINITE = -1
 """What is stored in place of a class where an answer was not finite: there is no largest logit."""
 
+NOT_ASKED = -2
+"""What stands in place of the class of an expert that a sparse mixture did not ask."""
+
 _IDENTIFIER = re.compile(r"n\d{8}")
 
 

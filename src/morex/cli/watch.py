@@ -41,7 +41,7 @@ def watch(
     """Follow a run in progress: its stages, the time left and the table so far.
 
     Only the files of the run are read, so it may run on another machine that shares the folder.
-    On a terminal the command ends with the run, or with Ctrl-C, which does not stop the run.
+    On a terminal the command ends when the run does, or with Ctrl-C, which does not stop the run.
     Elsewhere, and with `--json`, it shows once how far the run is, unless it keeps a page.
 
     Example: `morex watch runs/digits --page watch.html`
@@ -67,13 +67,14 @@ def _follow(run: Path, page: Path | None, console: Console) -> None:
     from morex.report.watching import watch as look
 
     with Live(console=console, auto_refresh=False, transient=True) as live:
+        seen: Watched | None = None
         while True:
-            seen = look(run, time.time())
+            seen = look(run, time.time(), seen)
             if page:
                 _write(page, seen)
             if console.is_terminal:
                 live.update(_shown(seen, console), refresh=True)
-            if seen.state == "finished":
+            if seen.state in ("finished", "stopped"):
                 break
             time.sleep(_EVERY)
     for line in _lines(seen):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from morex.artifacts.class_words import class_name, word_of
+from morex.artifacts.class_words import NOT_ASKED, class_name, word_of
 from morex.artifacts.gate_usage import entropy_in_bits
 from morex.core.threads import threads_for
 from morex.core.units import listed, percent
@@ -133,7 +133,7 @@ def _said(answers: ExpertAnswers, names: Sequence[str]) -> list[tuple[ExpertSays
     weights = nothing if answers.weights is None else answers.weights.tolist()
     return [
         tuple(
-            ExpertSays(name, class_name(names, k), weight)
+            ExpertSays(name, None if k == NOT_ASKED else class_name(names, k), weight)
             for name, k, weight in zip(answers.names, row, shares, strict=True)
         )
         for row, shares in zip(classes, weights, strict=True)
@@ -158,7 +158,8 @@ def _meaning(prediction: Prediction) -> Iterator[str]:
     """Yield what the experts predict, and what the gate did."""
     said: dict[str, list[str]] = {}
     for expert in prediction.experts:
-        said.setdefault(word_of(expert.said), []).append(expert.name)
+        word = "not asked" if expert.said is None else word_of(expert.said)
+        said.setdefault(word, []).append(expert.name)
     if len(said) == 1:
         yield f"all experts predict {next(iter(said))}"
     else:
@@ -182,6 +183,7 @@ def in_json(prediction: Prediction) -> dict[str, Any]:
     return found
 
 
-def _named(name: str) -> dict[str, str]:
-    word = word_of(name)
+def _named(name: str | None) -> dict[str, str | None]:
+    """Return the name of a class, with its word if it has one; None for an expert not asked."""
+    word = None if name is None else word_of(name)
     return {"class": name} if word == name else {"class": name, "word": word}

@@ -83,8 +83,8 @@ class Playground:
         ]
 
     def close(self) -> None:
-        """Answer what waits, and end the thread."""
-        self.worker.close()
+        """End the thread; what still waits is dropped, since the server has ended."""
+        self.worker.close(drop=True)
 
     async def page(self, request: Request) -> Response:
         """Return the page."""

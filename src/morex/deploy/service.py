@@ -78,8 +78,8 @@ class Service:
         ]
 
     def close(self) -> None:
-        """Answer what waits, and end the thread."""
-        self.worker.close()
+        """End the thread; what still waits is dropped, since the server has ended."""
+        self.worker.close(drop=True)
 
     async def predict(self, request: Request) -> Response:
         """Classify the picture in a request."""

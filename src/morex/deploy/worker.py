@@ -70,10 +70,12 @@ class Worker(Generic[Job, Answer]):
             self._changed.notify()
         return asked.answer
 
-    def close(self) -> None:
-        """Answer what waits, and end the thread."""
+    def close(self, *, drop: bool = False) -> None:
+        """Answer what waits, and end the thread; with ``drop``, cancel what waits instead."""
         with self._changed:
             self._ends = True
+            while drop and self._waiting:
+                self._waiting.popleft().answer.cancel()
             self._changed.notify()
         self._thread.join()
 

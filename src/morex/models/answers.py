@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from morex.artifacts.class_words import NOT_FINITE
+from morex.artifacts.class_words import NOT_ASKED, NOT_FINITE
 from morex.models.mixture import Ensemble, Mixture
+from morex.models.routing import logits_of_asked
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class ExpertAnswers:
 
     Attributes:
         names: the names of the experts.
-        classes: the class that each expert predicts, (N, m); ``NOT_FINITE`` where there is none.
+        classes: the class that each expert predicts, (N, m); ``NOT_FINITE`` where there is none,
+            ``NOT_ASKED`` where a sparse mixture did not ask.
         weights: the gate's weights, (N, m); None for a model without a gate.
     """
 
@@ -45,12 +47,19 @@ def expert_answers(model: nn.Module, x: Tensor) -> ExpertAnswers:
 def logits_and_answers(model: nn.Module, x: Tensor) -> tuple[Tensor, ExpertAnswers]:
     """Return the logits of a model for images, (N, K), and what its experts predict.
 
-    The logits are those of the model to the last bit. Each network of a mixture is asked once,
-    unless the mixture is sparse: that asks, besides, the experts that it leaves out.
+    The logits are those of the model to the last bit. Each network of a mixture is asked at most
+    once.
     """
-    if not isinstance(model, Mixture) or model.routing is not None:
+    if not isinstance(model, Mixture):
         return model(x), expert_answers(model, x)
-    scores, answers = model.scores(x), model.expert_logits(x)
+    scores = model.scores(x)
     weights = torch.softmax(scores, dim=1)
-    logits = model.combined(scores, answers.float())
-    return logits, ExpertAnswers(model.expert_names, predicted(answers), weights)
+    if model.routing is None:
+        answers = model.expert_logits(x)
+        logits = model.combined(scores, answers.float())
+        return logits, ExpertAnswers(model.expert_names, predicted(answers), weights)
+    asked = model.routing.asked(weights)
+    answers = logits_of_asked([*model.experts], x, asked, model.classes)
+    logits = model.combined(scores, answers, asked)
+    classes = predicted(answers).masked_fill(~asked, NOT_ASKED)
+    return logits, ExpertAnswers(model.expert_names, classes, weights)

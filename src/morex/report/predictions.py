@@ -18,10 +18,13 @@ from morex.report.sections.base import Section
 
 @dataclass(frozen=True)
 class ExpertSays:
-    """An expert's name, the class it predicts, and its weight; None if there is no gate."""
+    """An expert's name, the class it predicts, and its weight.
+
+    The class is None if a sparse mixture did not ask it, the weight if there is no gate.
+    """
 
     name: str
-    said: str
+    said: str | None
     weight: float | None
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from morex.artifacts.progress import FILE, RunProgress, StageProgress
 from morex.artifacts.records import StageRecord
+from morex.artifacts.results import results_name
 from morex.core.file_errors import near_file
 from morex.core.files import read_file
 from morex.core.units import rough_duration
@@ -23,6 +24,7 @@ SILENT = 600.0
 _LEAST = 0.005
 """The share of all work that must be done before the time left is estimated."""
 
+_RESULTS = results_name()
 _MARK = ".owner.json"
 _ERRORS = "errors.log"
 
@@ -44,6 +46,7 @@ class Watched:
         material: what the report page would show; None if there are no results yet.
         error: the last line of the log of errors, if the run has stopped.
         notes: files that could not be read.
+        read: what was read of the results, and when they were written.
     """
 
     run: Path
@@ -55,6 +58,7 @@ class Watched:
     material: Material | None = None
     error: str = ""
     notes: tuple[str, ...] = ()
+    read: "_Read | None" = None
 
     @property
     def done(self) -> int:
@@ -79,12 +83,13 @@ class Watched:
         return ", ".join(parts)
 
 
-def watch(run: Path, now: float) -> Watched:
+def watch(run: Path, now: float, before: Watched | None = None) -> Watched:
     """Return how far a run is.
 
     Args:
         run: the run directory.
         now: the time, in seconds since 1970.
+        before: how far it was; results that have not changed since are not read again.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -93,7 +98,8 @@ def watch(run: Path, now: float) -> Watched:
     if not run.is_dir():
         raise FileNotFoundError(f"{run}: there is no such run directory{near_file(run)}")
     progress, notes = _progress(run)
-    material, more = _material(run)
+    read = _results(run, before)
+    material, more = read.material, read.notes
     if not (progress or material or more or notes or (run / _MARK).is_file()):
         raise ValueError(
             f"{run} is not a run directory: it has no results.json; give the folder that "
@@ -112,6 +118,7 @@ def watch(run: Path, now: float) -> Watched:
         material,
         _last_error(run) if state in ("stopped", "silent", "unfinished") else "",
         (*notes, *more),
+        read,
     )
 
 
@@ -160,13 +167,30 @@ def _progress(run: Path) -> tuple[RunProgress | None, list[str]]:
         return None, [f"{run / FILE} cannot be read"]
 
 
-def _material(run: Path) -> tuple[Material | None, list[str]]:
+@dataclass(frozen=True)
+class _Read:
+    """What was read of a run's results, with the time and size of their file."""
+
+    stamp: tuple[int, int] | None
+    material: Material | None
+    notes: tuple[str, ...] = ()
+
+
+def _results(run: Path, before: Watched | None) -> _Read:
+    """Return the results of a run, which writes them anew after every stage."""
+    stamp = None
+    with suppress(OSError):
+        found = (run / _RESULTS).stat()
+        stamp = (found.st_mtime_ns, found.st_size)
+    known = before.read if before else None
+    if stamp and known and known.stamp == stamp and not known.notes:
+        return known
     try:
-        return read_material(run), []
+        return _Read(stamp, read_material(run))
     except FileNotFoundError:
-        return None, []
+        return _Read(stamp, None)
     except (ValueError, OSError) as error:
-        return None, [str(error).splitlines()[0]]
+        return _Read(stamp, None, (str(error).splitlines()[0],))
 
 
 def _heard(run: Path, progress: RunProgress | None, now: float) -> float | None:

@@ -21,7 +21,7 @@ from morex.run.events import (
 )
 from morex.run.stages import Stage
 
-EVERY = 2.0
+EVERY = 3.0
 """Seconds between two writes while nothing starts or ends."""
 
 _MOST_POINTS = 100
