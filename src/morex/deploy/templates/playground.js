@@ -112,7 +112,7 @@
     if (difference) at("difference-picture").src = difference.picture;
     at("difference-picture").alt = "what changed";
     showClasses(at("before-classes"), before.classes);
-    showClasses(at("after-classes"), before.classes);
+    showClasses(at("after-classes"), after.classes);
     at("norms").replaceChildren(make("caption", {}, "how far it moved"), ...Object.entries(found.norms).map(([name, length]) =>
       make("tr", {}, make("th", {scope: "row"}, name), make("td", {}, inUnits(name, length)))));
     showVerdict(found);
