@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from morex.attacks import frozen
-from morex.models.compiled import PAYS_FROM, _obstacle, compiled, compiling_pays
+from morex.models.compiled import (
+    PAYS_FROM,
+    _obstacle,
+    compiled,
+    compiled_if_it_pays,
+    compiling_pays,
+)
 from morex.models.image_check import with_image_check
 from morex.models.mixture import Mixture
 from morex.models.resnet import ARCHITECTURES, BasicBlock, NetworkConfig, ResNet
@@ -25,10 +31,13 @@ def nothing_compiled_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _forget()
 
 
+clear_obstacles = _obstacle.cache_clear
+
+
 def _forget() -> None:
     torch._dynamo.reset()
     counters.clear()
-    _obstacle.cache_clear()
+    clear_obstacles()
 
 
 def network(seed: int = 0, outputs: int = 10) -> ResNet:
@@ -209,3 +218,26 @@ def test_compiling_pays_in_long_work_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -
     mixture = Mixture({"a": paper, "b": ResNet(NetworkConfig())}, ResNet(NetworkConfig(outputs=2)))
     assert not compiling_pays(mixture, (256, 3, 32, 32), 8 / 3 * images / 256)
     assert compiling_pays(mixture, (256, 3, 32, 32), 12 / 3 * images / 256)
+
+
+def test_code_that_is_there_is_used_in_shorter_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, batch = "morex.models.compiled", (256, 3, 8, 8)
+    monkeypatch.setattr(f"{module}._device", lambda network: torch.device("cuda"))
+    monkeypatch.setattr(f"{module}._obstacle", lambda device, backend: None)
+    monkeypatch.setattr(f"{module}._COMPILED", set())
+
+    def is_compiled(model: nn.Module, shape: tuple[int, ...], passes: float) -> bool:
+        with compiled_if_it_pays(model, shape, passes, silent):
+            return any(m._compiled_call_impl for m in model.modules())
+
+    assert not is_compiled(network(), batch, 1)
+    assert is_compiled(network(), batch, 1e12)
+    assert is_compiled(network(1), batch, 1)
+    assert not is_compiled(network(), (128, 3, 8, 8), 1)
+    assert not is_compiled(network(0, 3), batch, 1)
+    assert not is_compiled(nn.Linear(1, 1), batch, 1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert not is_compiled(network(), batch, 1e12)
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -18,18 +18,21 @@ from torch import nn
 from morex.core.precision import default_settings
 from morex.core.threads import forward_work
 from morex.models.mixture import Ensemble
-from morex.models.resnet import ResNet
+from morex.models.resnet import NetworkConfig, ResNet
 
-PAYS_FROM = 2e15
+PAYS_FROM = 1e15
 """Compiling pays from about this many floating-point operations.
 
-On an H200 a captured step of a ResNet-18 ran at 133 TFLOP/s, and at 282 if it was compiled as well.
-Compiling took up to 46 s for the first shape; reading compiled code takes a few. So 2e15 operations
-save 8 s, the work of a run with several trainings saves minutes, and a network of a quarter of the
-width is left as it is.
+On an H200 a captured step of a ResNet-18 of width 64 ran at 133 TFLOP/s, and at 282 if it was
+compiled as well: 1e15 operations save 4 s. In a network of a quarter of that width they save more,
+since it spends most of its time between convolutions. Compiling takes up to 46 s, but only once for
+a shape: later processes read the code in a few seconds, and several trainings of a run use it.
 """
 
 _OF_A_MIXTURE = 10
+
+_COMPILED: set[tuple[NetworkConfig, tuple[int, ...]]] = set()
+"""The networks and batches for which this process has code."""
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _VARIANTS = 128
@@ -73,11 +76,15 @@ def compiled_if_it_pays(
 ) -> Iterator[None]:
     """Compile the networks of a model in a ``with`` block if ``compiling_pays``.
 
-    Where PyTorch is to be deterministic they are not compiled: the compiler times several ways to
-    add up numbers and takes the fastest.
+    They are compiled for shorter work too if this process has compiled networks of their shapes,
+    because it has the code. They are not compiled where PyTorch is to be deterministic: the
+    compiler times several ways to add up numbers and takes the fastest.
     """
-    if compiling_pays(model, images, passes) and not torch.are_deterministic_algorithms_enabled():
-        with compiled(model, notice):
+    shapes = {(network.config, images) for network in _networks(model, compiled=False)}
+    pays = compiling_pays(model, images, passes) or (bool(shapes) and shapes <= _COMPILED)
+    if pays and not torch.are_deterministic_algorithms_enabled():
+        with compiled(model, notice) as done:
+            _COMPILED.update(shapes if done else ())
             yield
     else:
         yield
