@@ -6,6 +6,7 @@ On the CPU the test watches for operations that would wait; on a GPU, CUDA repor
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from recording import Refusing
 from watching import watched
 
 from morex.attacks import PGD, AwayFromChoices, SearchAround, WorstOfDraws
+from morex.core.asking import as_on_an_accelerator
 from morex.data import Augment, ImageSet
 from morex.models.mixture import Mixture
 from morex.models.resnet import NetworkConfig, ResNet
@@ -48,6 +50,8 @@ from morex.training.objectives import (
     SideBySide,
     Single,
 )
+from morex.training.state import TrainingState
+from morex.training.step import TrainingStep
 
 CLEAN, SNOW, FOG = (WorstOfDraws(t) for t in (Clean(), Snow(2.0), Fog(0.1, 0.6)))
 LINF, TWO, ONE = PGD(Linf(0.1), 2), PGD(L2(0.5), 2), PGD(L1(2.0), 2)
@@ -94,22 +98,25 @@ def training(
     )
 
 
+OBJECTIVES: list[Objective] = [
+    Single((CLEAN,)),
+    Single((LINF,)),
+    Single((TWO,)),
+    Single((ONE,)),
+    Single((SNOW,)),
+    Single((WorstOfDraws(Snow(2.0), 2),)),
+    Single((UNION,)),
+    Max((LINF, TWO, FOG, SNOW)),
+    Average((LINF, TWO, FOG, SNOW)),
+    OneDrawn((LINF, CLEAN)),
+    Alternate((LINF, CLEAN)),
+    SideBySide((CLEAN, LINF, TWO, FOG, SNOW, BOTH)),
+]
+
+
 @pytest.mark.parametrize(
     "objective",
-    [
-        Single((CLEAN,)),
-        Single((LINF,)),
-        Single((TWO,)),
-        Single((ONE,)),
-        Single((SNOW,)),
-        Single((WorstOfDraws(Snow(2.0), 2),)),
-        Single((UNION,)),
-        Max((LINF, TWO, FOG, SNOW)),
-        Average((LINF, TWO, FOG, SNOW)),
-        OneDrawn((LINF, CLEAN)),
-        Alternate((LINF, CLEAN)),
-        SideBySide((CLEAN, LINF, TWO, FOG, SNOW, BOTH)),
-    ],
+    OBJECTIVES,
     ids=lambda objective: type(objective).__name__,
 )
 def test_no_step_of_a_network_waits(objective: Objective, device: torch.device) -> None:
@@ -123,18 +130,17 @@ def test_no_corruption_waits(name: str, device: torch.device) -> None:
     _advance(training(device, network(0), Single((corrupted,)), ClassOfImage()))
 
 
-@pytest.mark.parametrize(
-    "transform",
-    [
-        Rain(),
-        Occlusion(),
-        RotateTranslate(15, 1),
-        Scale(10),
-        Shear(10),
-        compose(Fog(0, 1), Scale(5)),
-    ],
-    ids=str,
-)
+TRANSFORMS: list[Transform] = [
+    Rain(),
+    Occlusion(),
+    RotateTranslate(15, 1),
+    Scale(10),
+    Shear(10),
+    compose(Fog(0, 1), Scale(5)),
+]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
 def test_no_transform_waits(transform: Transform, device: torch.device) -> None:
     _advance(training(device, network(0), Single((WorstOfDraws(transform),)), ClassOfImage()))
 
@@ -155,6 +161,30 @@ def test_no_step_of_a_robust_gate_waits(device: torch.device) -> None:
     _advance(
         training(device, mixture, SideBySide((LINF, FOG, TWO)), ClassOfImage(), optimizer="adamw")
     )
+
+
+class _Anywhere(torch.autocast):
+    """Autocast, which does not know the device ``meta``."""
+
+    def __init__(self, kind: str, *args: Any, **settings: Any) -> None:
+        super().__init__("cpu" if kind == "meta" else kind, *args, **settings)
+
+
+def test_every_step_stays_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device ``meta`` has no values to ask for, and takes no tensors of a CPU."""
+    monkeypatch.setattr(torch, "autocast", _Anywhere)
+    corruptions = [c(5) for c in PERTURBATIONS.values() if issubclass(c, Corruption)]
+    drawn = (Single((WorstOfDraws(t),)) for t in (*TRANSFORMS, *corruptions))
+    config = TrainingConfig(batch_size=12, precision="fp32", average=0.9, clip_norm=1.0)
+    for objective in (*OBJECTIVES, *drawn):
+        model, criterion = network(0).to("meta"), ClassOfImage()
+        state = TrainingState(model, criterion.parameters(model), config)
+        step = TrainingStep(model, objective, criterion, state, precision="fp32", clip_norm=1.0)
+        x = torch.zeros(12, 3, 8, 8, device="meta")
+        with as_on_an_accelerator():
+            for number in range(2):
+                state.begin_step(0.1)
+                step(x, x[:, 0, 0, 0].long(), objective.turn(number, 0), torch.Generator())
 
 
 def _advance(work: Training) -> None:
