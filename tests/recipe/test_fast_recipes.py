@@ -1,6 +1,8 @@
 """The recipes for one GPU: what each model costs, against what is promised for it."""
 
+import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,22 +25,31 @@ def images(count: int, classes: int) -> ImageSet:
     return ImageSet(blank, torch.arange(count) % classes, tuple(map(str, range(classes))))
 
 
+def stages_of(name: str) -> dict[str, Stage]:
+    return {stage.id: stage for stage in plan_stages(load_recipe(name), "", "")}
+
+
 @cache
-def costs(name: str) -> dict[str, float]:
-    """Return the passes of every model, with everything that it is made of or started from."""
+def own(name: str) -> dict[str, float]:
+    """Return the passes of every stage that trains."""
     count, classes, _ = SIZES[name]
     data = Data("blank", images(count, classes), images(1000, classes))
     builder = Builder(load_recipe(name), data, torch.device("cpu"))
-    stages = {stage.id: stage for stage in plan_stages(builder.recipe, "", "")}
-    passes = {
-        stage.id: network_passes(builder, stage) for stage in stages.values() if stage.makes_a_model
-    }
+    trainings = [stage for stage in stages_of(name).values() if stage.makes_a_model]
+    found = {stage.id: network_passes(builder, stage) for stage in trainings}
+    return {stage: cost.forward + cost.backward for stage, cost in found.items()}
+
+
+@cache
+def costs(name: str) -> dict[str, float]:
+    """Return the passes of every model, with everything that it is made of or started from."""
+    stages, passes = stages_of(name), own(name)
 
     def ancestry(stage: Stage) -> set[str]:
         return {stage.id}.union(*(ancestry(stages[need]) for need in stage.needs))
 
     return {
-        stage.model: sum(passes[i].forward + passes[i].backward for i in ancestry(stage))
+        stage.model: sum(passes[i] for i in ancestry(stage))
         for stage in stages.values()
         if stage.kind == "train"
     }
@@ -92,3 +103,14 @@ def test_searches_in_balls_always_have_256_images(name: str) -> None:
             elif any(balls):  # those of MAX and AVG in one call
                 times = 1 if phase.objective == "msd" else sum(balls)
                 assert times * phase.training.batch_size == 256, model
+
+
+def test_the_budget_in_the_documentation_is_that_of_the_recipe() -> None:
+    page = (Path(__file__).parents[2] / "docs/guides/gpu.md").read_text()
+    found = re.search(r"\*\*all trainings\*\*[ |]+\*\*([\d.]+) M\*\*", page)
+    assert found
+    passes = sum(own("cifar10-fast").values())
+    assert float(found[1]) == pytest.approx(passes / 1e6, abs=0.1)
+    longest, mixture = (costs("cifar10-fast")[name] / 1e6 for name in (LONG, "MoRE+ (all)"))
+    assert f"({longest:.1f} M) than the costliest mixture" in page
+    assert f"(MoRE+ (all): {mixture:.1f} M)" in page
