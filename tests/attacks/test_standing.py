@@ -4,7 +4,9 @@ Everything runs on the CPU: the policy is chosen, and questions that would wait 
 """
 
 import math
+import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -264,6 +266,24 @@ def test_an_attack_asks_the_host_few_questions(name: str, monkeypatch: pytest.Mo
         attack(model, x, y)
     assert sum(questions.values()) <= most + CHECKS, questions
     assert "nonzero" not in questions  # the shape of nothing depends on what has fallen
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", [n for n in QUESTIONS if n != "grid"])
+def test_an_attack_on_a_gpu_waits_as_seldom_as_was_counted(name: str) -> None:
+    attack, most = QUESTIONS[name]
+    model = mixture() if name in ("steering", "drawn steering", "transfer") else trained_net()
+    model, (x, y) = deepcopy(model).cuda(), (t.cuda() for t in unseen(N))
+    draws = torch.Generator("cuda")
+    attack(model, x, y, generator=draws)  # what is set up once does not count
+    with leaving(ByHalves(least=4)), warnings.catch_warnings(record=True) as waits:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            attack(model, x, y, generator=draws)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert len(waits) <= most + CHECKS, [str(w.message) for w in waits]
 
 
 def test_the_counter_of_questions_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@
 ``evaluate``         one boolean per attack and image
 ``settings``         batch size and precision of a search, also by the device
 ``attacked``         one batch: attacked in any precision, judged in float32
+``compiling``        networks compiled for an evaluation, where that pays
 ``clean_answers``    how often a model predicts each class
 ``feasibility``      checks that an attack returned an image that it may return
 ``masking_audit``    is a model robust, or does it only hide its gradients?

@@ -24,6 +24,7 @@ from morex.core.threads import threads_for
 from morex.data import ImageSet
 from morex.data.given import Given, images_for
 from morex.evaluation.attacked import Answers, Attacked, attacked
+from morex.evaluation.compiling import compiled_where_it_pays
 from morex.evaluation.feasibility import balls_of
 from morex.evaluation.settings import Settings
 from morex.evaluation.suite import Row, Suite, table1
@@ -96,6 +97,7 @@ def evaluate(
         threads_for(model, batch, data.device),
         exact_settings(data.device),
         frozen(model),
+        compiled_where_it_pays(model, suite, data, settings),
         labels_among(data.labels),
     ):
         clean = Answers.on(model, data, batch_size)
