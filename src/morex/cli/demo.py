@@ -26,7 +26,7 @@ def demo(
 ) -> None:
     """Train 13 models on handwritten digits, attack each in 9 ways, and open the report page.
 
-    The images come with scikit-learn, so nothing is downloaded. It takes two to five minutes on two
+    The images come with scikit-learn, so nothing is downloaded. It takes about two minutes on two
     cores, and may be stopped: the same command continues. A browser opens only if the command runs
     on a terminal.
 
