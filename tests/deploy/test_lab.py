@@ -220,3 +220,16 @@ def test_samples_of_digits_need_no_run_and_other_sizes_get_drawings(model: Path)
     sizes = {s.pixels.shape for s in samples(named, recipe, (16, 20), {})}
     assert sizes == {(3, 16, 20)}
     assert [s.pixels.shape for s in drawings((64, 64))] == [(3, 64, 64)] * 3
+
+
+def test_a_single_network_has_no_experts_and_no_gate(network: Mixture) -> None:
+    alone = network.experts[0]
+    lab = Lab(alone, {"linf": Linf(0.2)}, CPU)
+    assert not lab.has_gate
+    found = view(lab, GateLessons(), (), PIXELS, None, Trial({}, ("pgd", "linf"), steps=2))
+    for side in (found["before"], found["after"]):
+        assert side["experts"] == []
+        assert (side["gate"], side["taken_for"]) == ("", [])
+        assert {row["name"] for row in side["classes"]} == {"0", "1", "2", "3"}
+    shares = alone(X).softmax(1)[0]
+    assert found["before"]["classes"][0]["name"] == str(int(shares.argmax()))
