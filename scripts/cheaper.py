@@ -6,8 +6,8 @@ It writes ``cheaper.json`` and ``cheaper.md`` to ``results/SET/``. For each mixt
 mixture itself, sparse mixtures with a threshold and with a number of experts, a network that was
 distilled from it, and AVG (all), the network from which that one started.
 
-- The threshold is chosen on validation images: the least of ``THRESHOLDS`` with which no row asks
-  more than 1 / 2.5 of the experts, or else the largest.
+- The threshold is chosen on validation images: the least of ``THRESHOLDS`` with which an image
+  asks, on average over the rows, at most 1 / 2.5 of the experts, or else the largest.
 - Attacks go through the model that they are on: PGD, gate steering, and transfer, which for a
   sparse mixture also searches with the gradients of the mixture in which every expert is asked.
 - Images per second are measured in turn with the dense mixture, the fastest of several rounds each.
@@ -160,7 +160,7 @@ class Cheaper:
         }
         self.keep(f"{mixture}-validation", asked)
         most = len(dense.expert_names) / FEWER
-        fitting = [t for t, rows in asked.items() if max(rows.values()) <= most]
+        fitting = [t for t, rows in asked.items() if sum(rows.values()) <= most * len(rows)]
         return min(fitting, default=THRESHOLDS[-1])
 
     def moved(self, model: nn.Module, images: ImageSet) -> Iterator[tuple[str, torch.Tensor]]:
