@@ -180,6 +180,18 @@ def test_mixtures_and_gates_are_captured(data: TrainingData) -> None:
     check_same_as_called(data, Single((LINF,)), network, distilled, turns=1)
 
 
+class InPlace(Small):
+    """A network that changes its images, as those of other people may."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.sub_(0.3))
+
+
+def test_a_network_may_change_its_images_in_place(data: TrainingData) -> None:
+    for objective in (Single((CLEAN,)), Single((LINF,))):
+        check_same_as_called(data, objective, InPlace, turns=1)
+
+
 def test_captured_steps_train_as_those_of_a_cpu(data: TrainingData) -> None:
     """Numbers in tensors and fused optimizers change rounding only."""
     for changes in (AVERAGED, {"nesterov": True}, ADAM | AVERAGED):

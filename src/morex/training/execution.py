@@ -103,6 +103,7 @@ class Captured:
         run = partial(self._step, *self._in_place(x, y), turn, generator)
         if self._records and turn not in self._replays:
             self._record(turn, run, generator)
+            self._in_place(x, y)  # again: a network may change its images
         self._replays.get(turn, run)()
 
     def _in_place(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
