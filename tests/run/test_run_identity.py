@@ -10,8 +10,11 @@ import pytest
 from pictures import pictures
 from tiny import Spy, changed, raw_recipe, rerun
 
+from morex.artifacts.outcomes import Outcomes
+from morex.evaluation.evaluate import evaluate
 from morex.recipe import parse_recipe
-from morex.run import Event, Finished, Planned, RunError, Started, run
+from morex.run import Event, Finished, Planned, RunError, Started, run, stage_runner
+from morex.run.events import Progressed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -126,6 +129,41 @@ def test_a_maximum_of_experts_is_not_taken_for_their_mean(tmp_path: Path) -> Non
     other = changed(raw, "models.mean.kind", "largest-logit")
     assert rerun(tmp_path, other).done == ["train-mean", "evaluate-mean"]  # the same weights
     assert not rerun(tmp_path, other).done
+
+
+def combined(kind: str) -> dict[str, Any]:
+    """Return a recipe whose only column is a combination of two experts."""
+    raw = changed(raw_recipe("clean", "Minf", "mean"), "models.mean.kind", kind)
+    return raw | {"columns": ["mean"]}
+
+
+@pytest.mark.parametrize(("kind", "taken"), [("mean-of-experts", True), ("largest-logit", False)])
+@pytest.mark.parametrize("unfinished", [True, False])
+def test_rows_are_taken_over_only_from_what_computes_the_same(
+    kind: str, taken: bool, unfinished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, Progressed) and event.stage.kind == "evaluate" and event.share > 0:
+            raise KeyboardInterrupt
+
+    recipe = parse_recipe(combined("mean-of-experts"))
+    if unfinished:
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path, observer=stop, checkpoint_every=0, jobs=1)
+    else:
+        rerun(tmp_path, combined("mean-of-experts"))
+    known = list[set[str]]()
+
+    def spied(*args: Any, done: dict[str, Any], **more: Any) -> Outcomes:
+        known.append({*done})
+        return evaluate(*args, done=done, **more)
+
+    monkeypatch.setattr(stage_runner, "evaluate", spied)
+    raw = combined(kind)
+    if not unfinished:
+        raw["evaluation"]["rows"].pop("fog")  # so that the evaluation is done again
+    rerun(tmp_path, raw)
+    assert [bool(rows) for rows in known] == [taken]
 
 
 HELPED = """

@@ -199,12 +199,18 @@ class RunDirectory:
         with suppress(OSError):  # it does not exist, or holds files that are not the run's
             work.rmdir()
 
-    def work_folder(self, stage: Stage, key: str) -> Path:
+    def work_folder(self, stage: Stage, key: str, reads: Mapping[str, str]) -> Path:
         """Return a folder for the data of an unfinished stage; make it if it does not exist.
 
-        The stage's data under other keys is removed: nothing can resume from it.
+        All other data of the stage is removed: nothing can resume from it.
+
+        Args:
+            stage: the stage.
+            key: its key, which knows the weights that it reads.
+            reads: what the models that it reads compute with their weights, by stage.
         """
-        folder = self.root / "work" / f"{stage.id}-{key[:16]}"
+        name = _checksum({"key": key, **reads}) if reads else key
+        folder = self.root / "work" / f"{stage.id}-{name[:16]}"
         for stale in self._work_folders(stage):
             if stale != folder:
                 shutil.rmtree(stale)

@@ -104,11 +104,12 @@ class StageRunner:
         forget_peak(self.builder.device)
         started = time.monotonic()
         action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
-        work = self.directory.work_folder(stage, key)
+        reads = forms_read(self.directory.root, stage.needs)
+        work = self.directory.work_folder(stage, key, reads)
         about, text = action.get(stage.kind, self._train)(stage, work)
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {
-            "reads": forms_read(self.directory.root, stage.needs),
+            "reads": reads,
             "seconds": round(seconds, 3),
             **peak_memory(self.builder.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -272,9 +273,12 @@ class StageRunner:
         return stage.row_keys(trained.files[f"{model_folder(stage.model)}/{WEIGHTS}"])
 
     def _take_known_rows(self, stage: Stage, keys: dict[str, str], rows: PartialRows) -> None:
-        """Take over the rows that an earlier evaluation of the same model has."""
+        """Take over the rows that an earlier evaluation of the same model has.
+
+        Models with the same weights are not the same if they compute something else with them.
+        """
         before = self.directory.record(stage.id)
-        if before is None:
+        if before is None or before.reads != forms_read(self.directory.root, before.reads):
             return
         same = [name for name, key in before.rows.items() if keys.get(name) == key]
         path = self.directory.root / stage.output
