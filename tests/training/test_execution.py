@@ -46,7 +46,7 @@ from morex.training import (
     train,
 )
 from morex.training.distillation import AnswersOfTeacher
-from morex.training.execution import Captured, Recorder, Run, recorder_on
+from morex.training.execution import Captured, CudaGraphs, Recorder, Run, recorder_on
 from morex.training.loop import Training, _finish
 
 CLEAN, SNOW, FOG = (WorstOfDraws(t) for t in (Clean(), Snow(2.0), Fog(0.1, 0.6)))
@@ -330,6 +330,25 @@ def test_a_training_goes_on_from_where_it_was_when_a_capture_was_stopped(
     assert same(stopped.snapshot().part("model"), called.snapshot().part("model"))
 
 
+class FailsSecond(StandIn):
+    """Records one function only."""
+
+    def record(self, run: Run, generator: torch.Generator) -> Run:
+        if self.recorded:
+            raise RuntimeError("no graph")
+        return super().record(run, generator)
+
+
+def test_graphs_are_not_used_after_a_failed_capture(data: TrainingData) -> None:
+    """They read the generator's old state."""
+    said, recorder = list[str](), FailsSecond()
+    work = begun(recorder, data, Alternate((LINF, CLEAN)), said=said)
+    for replayed in (1, 1, 1, 1):
+        work.advance()
+        assert recorder.replayed == replayed
+    assert len(said) == 1
+
+
 def test_an_error_of_a_step_is_raised(data: TrainingData) -> None:
     work = begun(StandIn(), data, Single((multiplied(lambda x: 1 / 0),)))
     with pytest.raises(ZeroDivisionError):
@@ -426,6 +445,25 @@ def test_steps_are_captured_on_a_gpu_only(data: TrainingData) -> None:
 
 def moved(model: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(model).to(device)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_draws_after_a_failed_capture() -> None:
+    gpu = torch.device("cuda")
+    generator, x = torch.Generator(gpu).manual_seed(1), torch.zeros(4, device=gpu)
+
+    def run() -> None:
+        x.uniform_(generator=generator)
+        x.sum().item()
+
+    stream, drawn = torch.cuda.current_stream(), generator.get_state()
+    with pytest.raises(RuntimeError):
+        CudaGraphs().record(run, generator)
+    assert torch.cuda.current_stream() == stream
+    generator.set_state(drawn)
+    x.uniform_(generator=generator)
+    torch.rand(1, device=gpu)
+    assert torch.equal(x, torch.rand(4, generator=generator.manual_seed(1), device=gpu))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -48,7 +48,10 @@ class Recorder(ABC):
 
     @abstractmethod
     def record(self, run: Run, generator: torch.Generator) -> Run:
-        """Return a function that repeats what ``run`` does on the device, with new random draws."""
+        """Return a function that repeats what ``run`` does on the device, with new random draws.
+
+        If it raises, functions that it returned before must not be used any more.
+        """
 
 
 class CudaGraphs(Recorder):
@@ -75,9 +78,28 @@ class CudaGraphs(Recorder):
         """Capture it; a replay draws what the generator would draw next."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, pool=self._pool):
+        with as_before_if_it_fails(generator), torch.cuda.graph(graph, pool=self._pool):
             run()
         return graph.replay
+
+
+@contextmanager
+def as_before_if_it_fails(generator: torch.Generator) -> Iterator[None]:
+    """Make a stream and generators usable again if a capture in a ``with`` block fails.
+
+    PyTorch may leave the capture's stream as the current one, and generators that refuse to draw
+    outside of a capture. Such a generator gets another state object, with the same seed and offset.
+    """
+    stream = torch.cuda.current_stream()
+    try:
+        yield
+    except BaseException:
+        torch.cuda.set_stream(stream)
+        for one in (generator, torch.cuda.default_generators[stream.device_index]):
+            other = torch.Generator(one.device)
+            other.set_state(one.get_state())
+            one.graphsafe_set_state(other)
+        raise
 
 
 class Captured:
@@ -132,7 +154,9 @@ class Captured:
                 raise RuntimeError(f"the objective has more than {_MOST_GRAPHS} turns")
             with put_back(self._step.state, generator):
                 self._recorder.warm_up(run)
-                self._replays[turn] = self._recorder.record(run, generator)
+                # all replays are lost if this one fails: the generator's state is another one then
+                known, self._replays = self._replays, {}
+                self._replays = known | {turn: self._recorder.record(run, generator)}
         except Exception as error:
             return in_short(error)  # its traceback would keep the step's memory
         return None
