@@ -58,3 +58,14 @@ def test_signatures_and_docstrings_do_not_count(lines: int, found: list[str]) ->
 
 def test_a_function_with_a_docstring_alone_has_no_length() -> None:
     assert too_long('def nothing() -> None:\n    """Do nothing."""\n') == []
+
+
+def test_tables_of_contents_name_all_files() -> None:
+    rooms = [path for path in SOURCES if path.name == "__init__.py" and path.parent.parent == HOUSE]
+    missing = [
+        path.relative_to(HOUSE).as_posix()
+        for room in rooms
+        for path in sorted(room.parent.glob("*.py"))
+        if not path.stem.startswith("__") and f"``{path.stem}``" not in room.read_text("utf-8")
+    ]
+    assert missing == []

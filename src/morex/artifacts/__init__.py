@@ -13,6 +13,7 @@ None of them needs torch.
 ``records``            ``stages/STAGE.json``: keys, files, cost and history of a stage
 ``overfitting``        trainings with single steps that failed suddenly
 ``labels``             ``test-labels.json``: classes and labels of the test images
+``class_words``        words for classes, and for answers without a class
 ``findings``           verdicts of the masking audit
 ``illustration``       answers, curves and pictures of a model on a few images
 ``provenance``         versions, hardware, commit and command

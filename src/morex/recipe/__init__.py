@@ -6,6 +6,7 @@
 ``overrides``        ``a.b=value``, and names that it must not make
 ``inherited``        what models inherit from sections of the recipe
 ``mistakes``         what is wrong with the form of a recipe, in words
+``errors``           the error for a recipe or a suite that is wrong
 ``schema``           a recipe and its sections
 ``read_yaml``        YAML 1.2 as recipes and suites are written
 ``numbers_as_text``  strict numbers, and fractions as text

@@ -4,6 +4,8 @@
 ``results``      reads ``results.json`` and the outcomes
 ``weights``      whether figures are about the weights that a run has now
 ``table``        the table of a run: models across, attacks down
+``known_rows``   rows that two models can be compared on
+``collapse``     models that do no better than guessing
 ``paper``        figures of the paper's Table 1
 ``text``         the table for people
 ``formats``      the table as JSON, Markdown and CSV

@@ -1,6 +1,21 @@
 """Training: the one loop, and the two choices that turn it into every method of the paper.
 
-================  ==================================================================="""
+================  ==========================================================================
+``loop``          draws batches, takes steps, validates, and keeps the state
+``step``          a step: attack the frozen model, descend the loss on what came back
+``execution``     steps are called on a CPU, and captured as graphs on a GPU
+``objectives``    what x' a step trains on
+``criteria``      what a step teaches, and which parameters learn it
+``distillation``  teaches a network to answer like another model
+``config``        how long, how fast, and which weights are kept
+``batches``       the images and labels of each step
+``validation``    the accuracy that decides which weights are kept
+``state``         everything that changes in a training, saved and restored bit for bit
+``resume``        whether a saved state is one of this training
+``ema``           a moving average of the weights
+``reports``       what a training reports: its progress, its history, a failure
+================  ==========================================================================
+"""
 
 from morex.training.batches import TrainingData
 from morex.training.config import TrainingConfig

@@ -33,7 +33,7 @@ class Criterion(ABC):
         return F.cross_entropy(logits.float(), right)
 
     def smoothed(self, share: float) -> "Criterion":
-        """Return the criterion with labels smoothed by ``share``; here itself, as it has none."""
+        """Return the criterion with labels smoothed by ``share``; by default it ignores it."""
         return self
 
     def hits(self, model: nn.Module, batch: Batch) -> Tensor:
