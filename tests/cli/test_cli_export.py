@@ -26,7 +26,9 @@ def test_a_mixture_of_a_run_is_exported(finished: FinishedRun, tmp_path: Path) -
     assert second.startswith("checked on 30 test images of digits: largest difference")
     about = {p.key: p.value for p in onnx.load(to).metadata_props}
     assert json.loads(about["classes"]) == [str(k) for k in range(10)]
-    assert json.loads(about["recipe"])["data"]["name"] == "digits"
+    data = json.loads(about["recipe"])["data"]
+    assert data["name"] == "digits"
+    assert "folder" not in data  # it names a folder of this machine
     assert about["weights_sha256"] == morex.models.open_model(source).digest
     x = load_data("digits").test.first(5).pixels(slice(None))
     session = ort.InferenceSession(to.read_bytes(), providers=["CPUExecutionProvider"])

@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -227,6 +228,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         (2e-4, 0.0, 0.5, 1.0, "fp32", "the largest difference is 0.0002"),
         (2e-4, 0.0, 3.0, 1.0, "fp32", ""),
         (float("nan"), 0.0, 1.0, 1.0, "fp32", "not finite"),
+        (9e-5, float("nan"), 1.0, 1.0, "fp32", "not finite"),
         (0.3, 0.04, 1.0, 1.0, "fp16", ""),
         (0.3, 0.06, 1.0, 1.0, "fp16", "a probability is off by 0.06"),
         (0.3, 0.6, 1.0, 0.8, "int8", ""),
@@ -245,11 +247,14 @@ def test_each_format_has_its_limit(
 def test_images_are_compared_one_by_one_too() -> None:
     graph = Graph(network(10, 0), Form())
 
-    def of_the_batch(x: Tensor):
-        off = 0.5 if len(x) == 1 else 0.0
+    def of_the_batch(x: Tensor, off: float):
+        off = off if len(x) == 1 else 0.0
         return {n: t + off for n, t in zip(graph.outputs, graph(x), strict=True)}
 
-    assert compared(graph, of_the_batch, IMAGES).largest == pytest.approx(0.5, abs=1e-4)
+    found = compared(graph, partial(of_the_batch, off=0.5), IMAGES)
+    assert found.largest == pytest.approx(0.5, abs=1e-4)
+    found = compared(graph, partial(of_the_batch, off=float("nan")), IMAGES)
+    assert "not finite" in found.problem(Form())
 
 
 def test_images_that_are_sent_elsewhere_by_rounding_count_for_the_gate_alone() -> None:

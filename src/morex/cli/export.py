@@ -112,9 +112,15 @@ def _about(opened: "Opened", saved: Mapping[str, Any]) -> dict[str, Any]:
         "name": saved.get("name", ""),
         "classes": list(images.classes),
         "image_size": list(images.shape[1:]),
-        "recipe": saved.get("recipe") or recipe.of_evaluation(),
+        "recipe": _portable(saved.get("recipe") or recipe.of_evaluation()),
         "weights_sha256": opened.identity["weights"],
     }
+
+
+def _portable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe without the folder of its data: files go to other machines."""
+    data = {key: value for key, value in recipe.get("data", {}).items() if key != "folder"}
+    return {**recipe, "data": data}
 
 
 def _calibration(opened: "Opened") -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ class Difference:
 
     @property
     def largest(self) -> float:
-        """The largest of all differences."""
-        return max(self.outputs.values())
+        """The largest of all differences; NaN if one is."""
+        return _most(self.outputs.values())
 
     def problem(self, form: Form) -> str:
         """Return what is wrong with a file of this form; empty if it is close enough."""
@@ -200,7 +200,7 @@ def compared(graph: Graph, run: Runner, given: Tensor) -> Difference:
     pairs = ((wanted, whole), (first, alone))
     same = wanted["logits"].argmax(1) == whole["logits"].argmax(1)
     return Difference(
-        {name: max(_largest(name, *pair) for pair in pairs) for name in wanted},
+        {name: _most(_largest(name, *pair) for pair in pairs) for name in wanted},
         largest_logit=float(wanted["logits"].abs().max()),
         agreement=float(same.double().mean()),
         n=len(given),
@@ -214,6 +214,11 @@ def _largest(name: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor
     if name != "gate_weights":
         difference = difference[~_rerouted(wanted, found)]
     return float(difference.max()) if difference.numel() else 0.0
+
+
+def _most(values: Iterable[float]) -> float:
+    """Return the largest value, or NaN if there is one, which ``max`` may overlook."""
+    return max(values, key=lambda value: (math.isnan(value), value))
 
 
 def _rerouted(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from io import StringIO
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop warnings, logs below errors, and what is printed, inside a ``with`` block."""
+    """Drop warnings, logs, and what is printed, for the length of a block."""
     before = logging.root.manager.disable
     try:
         logging.disable(logging.CRITICAL)
