@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -114,3 +115,39 @@ def test_a_terminal_follows_until_the_end(
     command._follow(run, page, console)
     assert "http-equiv" not in page.read_text()
     assert "running" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("share", float("nan")),
+        ("seconds", float("inf")),
+        ("work", 1e300),
+        ("pid", 2**40),
+        ("pid", 10**30),
+    ],
+)
+def test_absurd_numbers_are_a_file_that_cannot_be_read(
+    where: str, value: float, tmp_path: Path
+) -> None:
+    path = in_progress(tmp_path) / FILE
+    content = json.loads(path.read_text())
+    (content if where == "pid" else content["stages"]["s0"])[where] = value
+    path.write_text(json.dumps(content | {"host": socket.gethostname()}))
+    code, out, err = call("watch", tmp_path, "--page", tmp_path / "watch.html", "--once")
+    assert code == 0, err
+    assert f"note: {path} cannot be read" in out
+
+
+def test_a_training_that_diverges_is_shown(tmp_path: Path) -> None:
+    path = in_progress(tmp_path) / FILE
+    content = json.loads(path.read_text())
+    losses = [1.0, 2.0, float("inf"), float("nan")]
+    content["stages"]["s1"]["points"] = [{"share": 0.1, "loss": loss} for loss in losses]
+    content["stages"]["a\0b"] = {"kind": "train", "model": "m", "state": "done"}
+    path.write_text(json.dumps(content))
+    page = tmp_path / "watch.html"
+    code, out, err = call("watch", tmp_path, "--page", page, "--once")
+    assert code == 0, err
+    assert "running, 2 of 4 stages done" in out
+    assert "loss 2.000" in page.read_text()

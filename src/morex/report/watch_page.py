@@ -4,6 +4,7 @@ Where it is kept may change, and it may be opened from disk: it is one file, as 
 """
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,16 @@ def _row(stage: StageProgress) -> dict[str, Any]:
 
 
 def _curves(stage: StageProgress) -> Figure | None:
-    """Return the loss and the validation of a training in progress."""
-    losses = [(100 * p.share, p.loss) for p in stage.points if p.loss is not None]
+    """Return the loss and the validation of a training in progress, where they are finite."""
+    points = [p for p in stage.points if isfinite(p.share)]
+    losses = [(100 * p.share, p.loss) for p in points if p.loss is not None and isfinite(p.loss)]
     if len(losses) < 2:
         return None
     judged: dict[float, float] = {}
-    for p in stage.points:
-        if p.validation is not None and p.validation not in judged.values():
+    for p in points:
+        if p.validation is None or not isfinite(p.validation):
+            continue
+        if p.validation not in judged.values():
             judged[100 * p.share] = 100 * p.validation
     panels = [Panel(_loss(stage, losses), "loss")]
     if judged:

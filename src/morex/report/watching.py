@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,9 @@ SILENT = 600.0
 
 _LEAST = 0.005
 """The share of all work that must be done before the time left is estimated."""
+
+_LARGEST = 1e18
+"""The largest number that a progress file may have."""
 
 _RESULTS = results_name()
 _MARK = ".owner.json"
@@ -154,17 +158,24 @@ def seconds_left(
     open_ = [stage for stage in stages.values() if stage.state != "done"]
     left = sum(paces.get(s.kind, usual) * s.work * (1.0 - s.share) for s in open_)
     side_by_side = sum(stage.state == "running" for stage in open_)
-    return left / max(1, side_by_side) if open_ else None
+    return left / max(1, side_by_side) if open_ and isfinite(left) else None
 
 
 def _progress(run: Path) -> tuple[RunProgress | None, list[str]]:
     """Return the progress that the run wrote, if it can be read."""
-    try:
-        return RunProgress.model_validate_json(read_file(run / FILE)), []
-    except FileNotFoundError:
-        return None, []
-    except (OSError, ValidationError):
-        return None, [f"{run / FILE} cannot be read"]
+    with suppress(OSError, ValidationError):
+        found = RunProgress.model_validate_json(read_file(run / FILE))
+        if _is_sound(found):
+            return found, []
+    return None, [f"{run / FILE} cannot be read"] if (run / FILE).exists() else []
+
+
+def _is_sound(progress: RunProgress) -> bool:
+    """Return whether all numbers are finite, and none is absurdly large."""
+    numbers: list[float | None] = [progress.started, progress.updated]
+    for stage in progress.stages.values():
+        numbers += [stage.work, stage.share, stage.first, stage.started, stage.seconds]
+    return 0 < progress.pid < 2**31 and all(n is None or abs(n) < _LARGEST for n in numbers)
 
 
 @dataclass(frozen=True)
@@ -251,7 +262,7 @@ def _seconds(run: Path, stages: Mapping[str, StageProgress]) -> dict[str, float]
         if stage.state == "done" and stage.seconds is not None:
             found[name] = stage.seconds
         elif stage.state == "done":
-            with suppress(OSError, ValidationError):
+            with suppress(OSError, ValueError):
                 path = run / "stages" / f"{name}.json"
                 found[name] = StageRecord.model_validate_json(read_file(path)).seconds
     return found
