@@ -3,6 +3,7 @@
 import webbrowser
 from contextlib import closing
 from importlib.util import find_spec
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -114,7 +115,8 @@ def serve_model(
             what = "the playground, and POST /predict" if page else "POST /predict"
             say(f"{model} is served at {address} ({what}); Ctrl-C ends it")
             if opens:
-                webbrowser.open(address)
+                # in a thread: a browser of the terminal waits for pages of this server
+                Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
         try:
             do_serve(found.app, listening, limits.grace, started)
