@@ -159,6 +159,11 @@ BAD = {
         "less than or equal to 100",
     ),
     "no seed": (b'{"sample": 0, "seed": 2147483648}', "less than 2147483648"),
+    "too many values": (b'{"sample": 0, "strengths": {' + b'"a":1,' * 1000 + b"}}", "at most 1000"),
+    "a long name": (
+        b'{"sample": 0, "attack": {"kind": "pgd", "within": "' + b"a" * 1001 + b'"}}',
+        "at most 1000 characters",
+    ),
     "unknown key": (b'{"sample": 0, "restarts": 9}', "restarts"),
 }
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from calling import call
@@ -31,10 +32,17 @@ from torch import Tensor, nn
 from morex.deploy.classify import Classifier
 from morex.deploy.guard import LOOPBACK
 from morex.deploy.intake import Limits
-from morex.deploy.service import application
+from morex.deploy.lab import Lab
+from morex.deploy.lessons import GateLessons
+from morex.deploy.playground import Playground
+from morex.deploy.samples import Sample
+from morex.deploy.service import Service, application, one_sentence
 from morex.deploy.serving import served
+from morex.deploy.worker import Worker
 from morex.models import load_model
 from morex.models.named import FromFolder
+from morex.perturbations import Linf
+from morex.report.predictions import ExpertSays, Prediction
 
 LIMITS = Limits(bytes=100_000, pixels=10_000, queue=64)
 
@@ -108,6 +116,7 @@ REFUSED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "top that is no number": (422, "top: expected", {"content": picture(), "params": {"top": "²"}}),
     "another site": (403, "other sites", {"headers": {"origin": "http://evil.example"}}),
     "a sandboxed page": (403, "other sites", {"headers": {"origin": "null"}}),
+    "a damaged origin": (403, "other sites", {"headers": {"origin": "http://[evil"}}),
     "another host": (421, "does not answer to the host", {"headers": {"host": "evil.example"}}),
 }
 
@@ -301,3 +310,53 @@ def test_a_model_that_fails_is_reported(grey: int, words: str) -> None:
         assert "\n" not in answer.json()["error"]
         assert httpx.get(f"{run.address}/health").status_code == 200
     service.close()
+
+
+def test_a_failure_of_the_server_is_counted_as_one() -> None:
+    def fails(prediction: Prediction) -> tuple[str, ...]:
+        raise KeyError("secret")
+
+    def gated(*given: Any) -> list[Prediction]:
+        return [Prediction("", np.zeros((3, 8, 8)), (("up", 1.0),), (ExpertSays("a", "up", 1.0),))]
+
+    service = service_of(nn.Identity())
+    service.taken_for = fails
+    service.worker.close()
+    service.worker = Worker("test", gated)
+    with running(application(service, ())) as run:
+        answer = httpx.post(f"{run.address}/predict", content=picture())
+    service.close()
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the server failed; its log has the reason"}
+    assert service.metrics.requests == {("/predict", 500): 1}
+
+
+def test_pictures_of_any_size_are_classified_one_by_one() -> None:
+    classifier = Classifier(nn.Identity(), (), (), torch.device("cpu"), 9)
+    service = Service(classifier, {}, lambda prediction: ())
+    assert service.worker._most == 1
+    service.close()
+
+
+def test_an_error_is_one_short_line() -> None:
+    assert one_sentence(ValueError("x" * 10**6)) == "x" * 500 + "…"
+    assert one_sentence(ValueError("one\ntwo")) == "one"
+    assert one_sentence(ValueError()) == "ValueError"
+
+
+def test_a_playground_of_a_model_that_is_not_finite_says_so() -> None:
+    service = service_of(Broken())
+    lab = Lab(Broken(), {"linf": Linf(0.1)}, torch.device("cpu"))
+    pixels = torch.full((3, 8, 8), 9, dtype=torch.uint8)
+    sample = Sample("grey", pixels, label=1)
+    samples = [sample, Sample("grey", pixels, label=7)]
+    page = Playground(service, lab, "broken", "", samples, GateLessons())
+    assert [each["label"] for each in page.setup()["samples"]] == ["down", "7"]
+    with running(application(service, (), page.routes())) as run:
+        answer = httpx.post(f"{run.address}/play", content=b'{"sample": 0}')
+        wrong = httpx.post(f"{run.address}/play", content=b'{"sample": 2}')
+    service.close()
+    page.close()
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the model failed: its answers are not finite"}
+    assert wrong.status_code == 422

@@ -60,6 +60,9 @@ class Guard:
         try:
             refused = self._refusal(Headers(scope=scope))
             await (refused or self.app)(scope, receive, noted)
+        except Exception:
+            status = 500  # the answer comes from outside, so it is not noted
+            raise
         finally:
             path = scope["path"] if scope["path"] in self.paths else "other"
             seconds = time.monotonic() - started if path == self.timed else None
@@ -72,8 +75,16 @@ class Guard:
             text = f"this server does not answer to the host {host!r}; start it with --host"
             return JSONResponse({"error": text}, 421)
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _place(origin) != host:
             return JSONResponse({"error": "this server does not answer pages of other sites"}, 403)
+        return None
+
+
+def _place(origin: str) -> str | None:
+    """Return the host and port in an Origin header; None if it cannot be read."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
         return None
 
 

@@ -64,7 +64,7 @@ async def read_picture(request: Request, limits: Limits) -> bytes:
     Raises:
         Refusal: if it is too large, too slow, or not there.
     """
-    is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
+    is_form = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
     most = limits.bytes + (_ENVELOPE if is_form else 0)
     body = await read_body(request, most, limits)
     content = await _file_in_form(request, body) if is_form else body

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from anyio import to_thread
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from starlette.requests import Request
@@ -23,7 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from torch import Tensor
 
-from morex.artifacts.class_words import word_of
+from morex.artifacts.class_words import class_name, word_of
 from morex.deploy.intake import Refusal, let_finish, read_body, read_picture
 from morex.deploy.lab import MOST_STEPS, Lab
 from morex.deploy.lessons import GateLessons
@@ -95,7 +96,8 @@ class Playground:
         async with self.service.place(request):
             content = await read_picture(request, self.service.limits)
             pixels = await self.service.prepared(content)
-        return JSONResponse({"picture": exact_address(pixels.numpy() / 255)})
+            address = await to_thread.run_sync(_shown, pixels, limiter=self.service.decoders)
+        return JSONResponse({"picture": address})
 
     async def play(self, request: Request) -> Response:
         """Return a picture and the answers to it, before and after what the page asks."""
@@ -105,15 +107,21 @@ class Playground:
             raise Refusal(503, "too many attacks are waiting; try again", retry=2)
         self.accepted += 1
         try:
-            content = await read_body(request, 2 * limits.bytes, limits)
-            wish = read_wish(content, self.lab, len(self.samples))
+            wish = self._wish(await read_body(request, 2 * limits.bytes, limits))
             pixels, label = await self._chosen(wish)
-            job = self.worker.ask((pixels, label, wish))
-            return JSONResponse(await asyncio.wrap_future(job))
-        except ValueError as error:
-            raise Refusal(422, one_sentence(error)) from None
+            found = await asyncio.wrap_future(self.worker.ask((pixels, label, wish)))
         finally:
             self.accepted -= 1
+        try:
+            return JSONResponse(found)
+        except ValueError:
+            raise Refusal(500, "the model failed: its answers are not finite") from None
+
+    def _wish(self, content: bytes) -> Wish:
+        try:
+            return read_wish(content, self.lab, len(self.samples))
+        except ValueError as error:
+            raise Refusal(422, one_sentence(error)) from None
 
     async def _chosen(self, wish: Wish) -> tuple[Tensor, int | None]:
         """Return the picture that a page wants, and its class if that is known."""
@@ -146,8 +154,8 @@ class Playground:
             "samples": [
                 {
                     "name": sample.name,
-                    "label": None if sample.label is None else word_of(classes[sample.label]),
-                    "picture": exact_address(sample.pixels.numpy() / 255),
+                    "label": None if sample.label is None else _class(classes, sample.label),
+                    "picture": _shown(sample.pixels),
                 }
                 for sample in self.samples
             ],
@@ -179,6 +187,15 @@ class Playground:
                 setup=self.setup(),
             )
         )
+
+
+def _shown(pixels: Tensor) -> str:
+    """Return a picture, uint8 (3, H, W), as an address."""
+    return exact_address(pixels.numpy() / 255)
+
+
+def _class(classes: Sequence[str], label: int) -> str:
+    return word_of(class_name(classes, label))
 
 
 def _environment() -> Environment:

@@ -38,6 +38,9 @@ TOP = 5
 _DECODERS = 2
 """How many pictures are decoded at a time; each may take a few hundred megabytes."""
 
+_LONGEST = 500
+"""How many characters of an error are sent: it may repeat what a client sent."""
+
 _LOG = logging.getLogger(__name__)
 _BUSY = "all places in the queue are taken; try again"
 
@@ -65,7 +68,8 @@ class Service:
 
     def __post_init__(self) -> None:
         """Start the thread that computes."""
-        most = self.limits.batch
+        # without a size for all, pictures may be large: each is classified by itself
+        most = self.limits.batch if self.classifier.size else 1
         self.worker = Worker("predict", self._classify, most, lambda pixels: pixels.shape)
         self.decoders = CapacityLimiter(_DECODERS)
 
@@ -185,8 +189,10 @@ def application(
 
 
 def one_sentence(error: BaseException) -> str:
-    """Return the first line of an error, without control characters."""
-    return printable(str(error).partition("\n")[0]) or type(error).__name__
+    """Return the first line of an error, shortened, without control characters."""
+    text = str(error).partition("\n")[0]
+    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return printable(short) or type(error).__name__
 
 
 async def _refused(request: Request, refusal: Refusal) -> Response:

@@ -13,6 +13,13 @@ Factor = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 """A strength, relative to that of the recipe."""
 
 
+Name = Annotated[str, Field(max_length=1000)]
+"""The name of a perturbation."""
+
+_MOST_VALUES = 1000
+"""How many values a wish may have: each wrong one costs an error message."""
+
+
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,7 +28,7 @@ class WishedAttack(_Form):
     """An attack: its kind, the name of what it searches, its radius and its steps."""
 
     kind: AttackKind
-    within: str
+    within: Name
     radius: Factor = 1.0
     steps: int = Field(default=20, ge=1, le=MOST_STEPS)
 
@@ -39,7 +46,7 @@ class Wish(_Form):
 
     sample: int | None = Field(default=None, ge=0)
     picture: str | None = None
-    strengths: Mapping[str, Factor] = Field(default_factory=dict)
+    strengths: Mapping[Name, Factor] = Field(default_factory=dict)
     attack: WishedAttack | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
 
@@ -63,6 +70,8 @@ def read_wish(content: bytes, lab: Lab, samples: int) -> Wish:
     Raises:
         ValueError: if something is not of its form or out of its range. The message says what.
     """
+    if content.count(b",") >= _MOST_VALUES:
+        raise ValueError(f"expected at most {_MOST_VALUES} values")
     try:
         wish = Wish.model_validate_json(content)
     except ValidationError as error:

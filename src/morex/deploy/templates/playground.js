@@ -34,7 +34,7 @@
     for (const {name, strengths} of known) {
       const wanted = said.get(`at.${name}`);
       const found = strengths.find(({factor}) => wanted !== null && factor === Number(wanted));
-      if (found) state.strengths[name] = found.factor;
+      if (found && (found.factor > 0 || !isSearched(name))) state.strengths[name] = found.factor;
     }
     const [kind, ...within] = (said.get("attack") ?? "").split(":");
     const name = within.join(":");
