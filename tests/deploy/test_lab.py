@@ -207,6 +207,8 @@ def test_samples_are_the_illustrated_images_of_the_run(tmp_path: Path) -> None:
     found = samples(model, recipe, (8, 8), {})
     assert [(s.name, s.label) for s in found] == [("Test image 41", 3), ("Test image 40", 2)]
     assert [s.pixels.tolist() for s in found] == images.tolist()
+    (tmp_path / "run/test-labels.json").write_text('{"index": [40]}')  # too few
+    assert [s.label for s in samples(model, recipe, (8, 8), {})] == [None] * 3
 
 
 def test_samples_of_digits_need_no_run_and_other_sizes_get_drawings(model: Path) -> None:

@@ -54,8 +54,8 @@ def samples(
 
 
 def _illustrated(run: Path) -> Iterator[Sample]:
-    """Yield the test images of the gallery of a run; none if it has no gallery."""
-    with suppress(OSError, ValueError):
+    """Yield the test images of the gallery of a run; none if it has none, or a damaged one."""
+    with suppress(OSError, ValueError, IndexError):
         index = TestImages.model_validate_json(read_file(run / TEST_IMAGES)).index
         for path in sorted((run / "illustrations").glob("*.npz")):
             pictures = Illustration.load(path).pictures
