@@ -458,7 +458,7 @@ def test_a_gpu_draws_after_a_failed_capture() -> None:
 
     stream, drawn = torch.cuda.current_stream(), generator.get_state()
     with pytest.raises(RuntimeError):
-        CudaGraphs().record(run, generator)
+        CudaGraphs(gpu).record(run, generator)
     assert torch.cuda.current_stream() == stream
     generator.set_state(drawn)
     x.uniform_(generator=generator)
@@ -487,3 +487,15 @@ def test_a_gpu_captures_every_kind_of_step() -> None:
     model = network().to(gpu)
     fit = train(model, objective, data, settings(), notice=pytest.fail)
     assert len(fit.history) == 3
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no second GPU")
+def test_a_gpu_that_is_not_the_current_one_captures() -> None:
+    gpu = torch.device("cuda:1")
+    generator, x = torch.Generator(gpu).manual_seed(1), torch.zeros(4, device=gpu)
+    recorder = CudaGraphs(gpu)
+    recorder.warm_up(lambda: x.add_(1))
+    replay = recorder.record(lambda: x.add_(1), generator)
+    x.zero_()
+    replay()
+    assert x.tolist() == [1, 1, 1, 1]

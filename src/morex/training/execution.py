@@ -55,13 +55,23 @@ class Recorder(ABC):
 
 
 class CudaGraphs(Recorder):
-    """CUDA graphs that share their memory."""
+    """CUDA graphs that share their memory.
 
-    def __init__(self) -> None:
+    Args:
+        device: the GPU, which need not be the current one.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm_up(self, run: Run) -> None:
         """Call it on a side stream, the last time with an error if it waits."""
+        with torch.cuda.device(self._device):  # else the side stream is one of another GPU
+            self._warm_up(run)
+
+    def _warm_up(self, run: Run) -> None:
         main = torch.cuda.current_stream()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(main)
@@ -78,7 +88,11 @@ class CudaGraphs(Recorder):
         """Capture it; a replay draws what the generator would draw next."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(generator)
-        with as_before_if_it_fails(generator), torch.cuda.graph(graph, pool=self._pool):
+        with (
+            torch.cuda.device(self._device),  # else the stream is one of another GPU
+            as_before_if_it_fails(generator),
+            torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
+        ):
             run()
         return graph.replay
 
@@ -229,7 +243,7 @@ def executed(
 
 def recorder_on(device: torch.device) -> Recorder | None:
     """Return what records the steps of a device; None if they are called."""
-    return CudaGraphs() if device.type == "cuda" else None
+    return CudaGraphs(device) if device.type == "cuda" else None
 
 
 @contextmanager
