@@ -128,16 +128,17 @@ def _held(model: nn.Module, x: Tensor) -> int:
     return held
 
 
-def _captured(work: Callable[[], None]) -> Callable[[], None]:
-    """Return a replay of some work on a GPU."""
-    main, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+def _captured(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """Return a replay of some work on a GPU, which need not be the current one."""
+    main = torch.cuda.current_stream(device)
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     side.wait_stream(main)
     with torch.cuda.stream(side):
         for _ in range(3):
             work()
     main.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.device(device), torch.cuda.graph(graph, stream=side):
         work()
     return graph.replay
 
@@ -150,7 +151,7 @@ def _seconds(
     One thread on a CPU is timed by the seconds that it computed, so that other programs on the
     machine do not count.
     """
-    work = work if way == "called" else _captured(work)
+    work = work if way == "called" else _captured(work, device)
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
     times = list[float]()
