@@ -152,7 +152,8 @@ def _phase(batch: int) -> Any:
 def test_passes_on_a_gpu_are_timed_as_replays(monkeypatch: pytest.MonkeyPatch) -> None:
     replayed = []
 
-    def captured(work: Any) -> Any:
+    def captured(work: Any, device: torch.device) -> Any:
+        assert device == CPU
         return lambda: (replayed.append(work), work())[1]
 
     monkeypatch.setattr(morex.run.calibration, "_captured", captured)
