@@ -70,8 +70,8 @@ class BareStep:
         kind: ``clean``, ``linf``, ``l2``, ``msd``, ``max``, ``avg``, ``mixture`` or ``gate``.
         model: a network, or a ``PlainMixture`` for the last two.
         learning: the parameters that learn.
-        x, y: the batch. That of a mixture has five equal parts: clean, L2, Linf, fog, snow.
-        changed: fog and snow, already drawn, in the place of the last two parts.
+        x, y: the batch. That of a mixture has five equal parts: clean, L2, Linf, fog, snow; the
+            last two are in fog and snow already.
         half: whether to compute in bfloat16.
     """
 

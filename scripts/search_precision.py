@@ -98,8 +98,11 @@ def measured(
     name = f"{FOLDERS.get(cell.model, cell.model.lower())}-{cell.row}-{precision}"
     done, clock = work / f"{name}.npz", work / f"{name}.seconds"
     spent = float(clock.read_text()) if clock.is_file() else 0.0
-    if done.is_file():
+    if done.is_file() and len(Outcomes.load(done).right[cell.row]) == cell.n:
         return Outcomes.load(done), spent
+    if done.is_file():  # of an earlier call with another number of images
+        done.unlink()
+        spent = 0.0
     kept = PartialRows(work / f"{name}.partial", 0.0, print, settings=repr(cell))
     started = time.process_time()
 

@@ -126,7 +126,7 @@ def test_demo_runs_digits_and_opens_nothing_without_a_terminal(
     code, out, err = call("demo")
     assert (code, err) == (0, "")
     assert played == [("digits", Path("runs/digits"))]
-    assert out == "play with the best mixture: morex serve runs/digits/models/more+-all\n"
+    assert out == "play with MoRE+ (all): morex serve runs/digits/models/more+-all\n"
 
 
 @pytest.mark.parametrize("browser", [True, False])

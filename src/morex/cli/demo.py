@@ -18,7 +18,7 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The run directory.")] = Path("runs")
     / _RECIPE,
     play: Annotated[
-        bool, typer.Option("--play", help="Then serve the playground of the best mixture.")
+        bool, typer.Option("--play", help="Then serve the playground of MoRE+ (all).")
     ] = False,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Do not open a browser.")
@@ -47,7 +47,7 @@ def demo(
     elif opens:
         webbrowser.open((out / PAGE).resolve().as_uri())
     else:
-        say(f"play with the best mixture: morex serve {out / 'models' / _LEAD}")
+        say(f"play with MoRE+ (all): morex serve {out / 'models' / _LEAD}")
 
 
 def on_terminal() -> bool:
