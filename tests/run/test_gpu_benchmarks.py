@@ -49,7 +49,7 @@ def test_every_kind_of_step_lowers_its_loss(kind: str) -> None:
 @pytest.mark.parametrize(
     ("ball", "start", "step"),
     [(Linf(EPS_LINF), start_linf, step_linf), (L2(EPS_L2), start_l2, step_l2)],
-    ids=str,
+    ids=["linf", "l2"],
 )
 def test_the_attacks_that_are_written_out_find_as_much_as_those_of_morex(
     ball: Ball, start: object, step: object
