@@ -29,6 +29,9 @@ NOT_RUN = {
 }
 """Commands that pages mention in their text, and why no test runs them."""
 
+SERVING = {"demo", "serve"}
+"""Commands whose examples answer requests until they are stopped; they have tests of their own."""
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -45,7 +48,12 @@ def mentioned(page: Path) -> set[str]:
     return {command for command in found if len(command.split()) > 2}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", sorted(SERVING))
+def test_the_example_of_a_command_that_serves_is_right_as_far_as_can_be_checked(name: str) -> None:
+    check_command(example(name))
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in SERVING])
 def test_the_example_of_a_command_works(
     name: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
