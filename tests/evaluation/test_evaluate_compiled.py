@@ -41,6 +41,7 @@ def _forget() -> None:
     torch._dynamo.reset()
     counters.clear()
     compiled._obstacle.cache_clear()
+    compiled._COMPILED.clear()
 
 
 def network(seed: int, outputs: int = 3) -> ResNet:

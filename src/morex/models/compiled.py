@@ -31,8 +31,8 @@ a shape: later processes read the code in a few seconds, and several trainings o
 
 _OF_A_MIXTURE = 10
 
-_COMPILED: set[tuple[NetworkConfig, tuple[int, ...]]] = set()
-"""The networks and batches for which this process has code."""
+_COMPILED: set[tuple[NetworkConfig, tuple[int, ...], torch.device]] = set()
+"""The networks, batches and devices for which this process has code."""
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _VARIANTS = 128
@@ -80,7 +80,8 @@ def compiled_if_it_pays(
     because it has the code. They are not compiled where PyTorch is to be deterministic: the
     compiler times several ways to add up numbers and takes the fastest.
     """
-    shapes = {(network.config, images) for network in _networks(model, compiled=False)}
+    networks = _networks(model, compiled=False)
+    shapes = {(network.config, images, _device(network)) for network in networks}
     pays = compiling_pays(model, images, passes) or (bool(shapes) and shapes <= _COMPILED)
     if pays and not torch.are_deterministic_algorithms_enabled():
         with compiled(model, notice) as done:
