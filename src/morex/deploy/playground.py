@@ -17,7 +17,6 @@ from functools import cached_property
 from typing import Any
 
 from anyio import to_thread
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -34,7 +33,10 @@ from morex.deploy.views import view
 from morex.deploy.wishes import Wish, read_wish
 from morex.deploy.worker import Worker
 from morex.report.images import exact_address
-from morex.report.page import asset
+from morex.report.page import asset, environment
+
+_ROOM = "morex.deploy"
+"""The package with the templates of the playground."""
 
 _PLACES = 16
 """How many requests of pages may be in progress."""
@@ -167,7 +169,7 @@ class Playground:
 
     @cached_property
     def _script(self) -> Markup:
-        return _template("playground.js")
+        return asset("playground.js", _ROOM)
 
     @cached_property
     def _policy(self) -> str:
@@ -177,12 +179,12 @@ class Playground:
     @cached_property
     def _html(self) -> str:
         return (
-            _environment()
+            environment(_ROOM)
             .get_template("playground.html")
             .render(
                 title=self.title,
                 subject=self.subject,
-                style=asset("style.css") + _template("playground.css"),
+                style=asset("style.css") + asset("playground.css", _ROOM),
                 script=self._script,
                 setup=self.setup(),
             )
@@ -196,20 +198,3 @@ def _shown(pixels: Tensor) -> str:
 
 def _class(classes: Sequence[str], label: int) -> str:
     return word_of(class_name(classes, label))
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("morex.deploy"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _template(name: str) -> Markup:
-    """Return a style sheet or a script, which goes into the page unescaped."""
-    loader = _environment().loader
-    assert loader is not None
-    return Markup(loader.get_source(_environment(), name)[0])

@@ -25,6 +25,9 @@ from morex.report.sections.trust import audit_section, provenance_section
 PAGE = "report.html"
 """Name of the page in a run directory."""
 
+_ROOM = "morex.report"
+"""The package with the templates of this room."""
+
 
 def write_report(run: Path | str, target: Path | None = None) -> Path:
     """Write the report page of a run to a file and return its path.
@@ -88,14 +91,15 @@ def render(
     """
     context |= {"style": asset("style.css"), "script": asset("page.js")}
     shown = [section for section in sections if section.figures or section.part]
-    made = _environment().get_template(template)
+    made = environment(_ROOM).get_template(template)
     return made.render(sections=shown, brand=brand, refresh=refresh, **context)
 
 
 @cache
-def _environment() -> Environment:
+def environment(package: str) -> Environment:
+    """Return what renders the templates of a package, with everything in them escaped."""
     return Environment(
-        loader=PackageLoader("morex.report"),
+        loader=PackageLoader(package),
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -103,7 +107,7 @@ def _environment() -> Environment:
     )
 
 
-def asset(name: str) -> Markup:
-    """Return a style sheet or a script of the page, which goes into it unescaped."""
-    text = files("morex.report").joinpath("templates", name).read_text(encoding="utf-8")
+def asset(name: str, package: str = _ROOM) -> Markup:
+    """Return a style sheet or a script of a page, which goes into it unescaped."""
+    text = files(package).joinpath("templates", name).read_text(encoding="utf-8")
     return Markup(text)
