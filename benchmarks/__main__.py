@@ -20,6 +20,7 @@ BENCHMARKS = {
     "peak": peak.measure,
     "usual": usual.measure,
     "weather": weather.measure,
+    "corruptions": weather.measure_corruptions,
     "attacks": attacks.measure,
     "mixture": mixture.measure,
     "memory": memory.measure,

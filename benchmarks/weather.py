@@ -1,4 +1,4 @@
-"""Fog and snow for a batch, against loops over images with OpenCV and numpy."""
+"""The paper's and Hendrycks' weather for a batch, against loops over images with OpenCV."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,9 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.measuring import Measurement, ratio
+from benchmarks.measuring import Measurement, ratio, seconds
 from benchmarks.networks import images
-from morex.perturbations import Fog, Snow
+from morex.perturbations import (
+    Corruption,
+    Fog,
+    Frost,
+    GlassBlur,
+    HendrycksFog,
+    HendrycksSnow,
+    Snow,
+    Spatter,
+)
 
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels], Pixels]
@@ -60,3 +69,61 @@ def _snowy(image: Pixels) -> Pixels:
     lightness[lightness < point] *= _DARKNESS
     lightness[lightness > 255] = 255
     return np.asarray(cv2.cvtColor(hls.astype(np.uint8), cv2.COLOR_HLS2RGB), np.uint8)
+
+
+def measure_corruptions() -> Iterator[Measurement]:
+    """Compare Hendrycks' weather with the published loops, on 256 images of 32x32 pixels."""
+    x, _ = images(256)
+    generator = torch.Generator().manual_seed(0)
+    loops: dict[Corruption, Change | None] = {
+        HendrycksFog(3): _patchy,
+        HendrycksSnow(3): None,
+        Frost(3): None,
+        GlassBlur(3): _glassy,
+        Spatter(3): None,
+    }
+    for corruption, usual in loops.items():
+        ours = partial(corruption, x, generator=generator)
+        if usual is None:
+            spent = min(seconds(ours) for _ in range(7))
+            name = f"milliseconds: {corruption.name}, batch of 256"
+            yield Measurement(name, 1000 * spent, 200, most=True)
+            continue
+        value, about = ratio(partial(_loop, x, usual), ours, rounds=3)
+        yield Measurement(
+            f"published loop / morex: {corruption.name}, batch of 256", value, 2, about=about
+        )
+
+
+def _patchy(image: Pixels) -> Pixels:
+    """Add fog whose heights are made by the vectorised loop of ``make_cifar_c.py``."""
+    heights, step, wibble = np.zeros((32, 32)), 32, 100.0
+    while step >= 2:
+        half = step // 2
+
+        def mean(total: NDArray[np.float64], wibble: float = wibble) -> NDArray[np.float64]:
+            return total / 4 + wibble * np.random.uniform(-wibble, wibble, total.shape)
+
+        corners = heights[::step, ::step]
+        both = corners + np.roll(corners, -1, 0)
+        centres = heights[half::step, half::step] = mean(both + np.roll(both, -1, 1))
+        up = centres + np.roll(centres, 1, 0) + corners + np.roll(corners, -1, 1)
+        left = centres + np.roll(centres, 1, 1) + corners + np.roll(corners, -1, 0)
+        heights[::step, half::step], heights[half::step, ::step] = mean(up), mean(left)
+        step, wibble = half, wibble / 2.5
+    fog = (heights - heights.min()) / np.ptp(heights)
+    most = image.max() / 255
+    whole: Pixels = ((image / 255 + 0.75 * fog[..., None]) * most / (most + 0.75) * 255).astype(
+        np.uint8
+    )
+    return whole
+
+
+def _glassy(image: Pixels) -> Pixels:
+    """Blur, displace pixel by pixel, and blur again."""
+    moved = cv2.GaussianBlur(image, (5, 5), 0.4)
+    for row in range(31, 1, -1):
+        for column in range(31, 1, -1):
+            right, down = np.random.randint(-1, 1, 2)
+            moved[row, column] = moved[row + down, column + right]
+    return np.asarray(cv2.GaussianBlur(moved, (5, 5), 0.4), np.uint8)

@@ -3,10 +3,10 @@
 ===============  =======================================================================
 ``base``         the two kinds: balls, which are searched, and transforms, which are drawn
 ``balls``        the l_inf, l_2 and l_1 balls
-``weather``      fog and snow
+``weather``      the fog and snow of the MoRE paper
 ``occlusion``    rain and occlusion
 ``spatial``      rotation, translation, scale, shear
-``corruptions``  the corruptions of CIFAR-10-C, with their severities
+``corruptions``  the 19 corruptions of CIFAR-10-C, with their severities
 ``composition``  transforms one after the other, and a ball at the end
 ``validate``     checks of a perturbation that a user wrote
 ``color``        hue, lightness and saturation, for snow
@@ -17,11 +17,24 @@ from morex.perturbations.balls import L1, L2, Linf
 from morex.perturbations.base import Ball, Clean, Perturbation, Transform, draw
 from morex.perturbations.composition import Around, Chain, compose
 from morex.perturbations.corruptions.base import Corruption
-from morex.perturbations.corruptions.blur import DefocusBlur, MotionBlur, ZoomBlur
+from morex.perturbations.corruptions.blur import (
+    DefocusBlur,
+    GaussianBlur,
+    GlassBlur,
+    MotionBlur,
+    ZoomBlur,
+)
 from morex.perturbations.corruptions.jpeg import Jpeg
-from morex.perturbations.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise
+from morex.perturbations.corruptions.noise import (
+    GaussianNoise,
+    ImpulseNoise,
+    ShotNoise,
+    SpeckleNoise,
+)
 from morex.perturbations.corruptions.photometric import Brightness, Contrast, Saturation
 from morex.perturbations.corruptions.resampling import Elastic, Pixelate
+from morex.perturbations.corruptions.spatter import Spatter
+from morex.perturbations.corruptions.weather import Frost, HendrycksFog, HendrycksSnow
 from morex.perturbations.occlusion import Occlusion, Rain
 from morex.perturbations.spatial import RotateTranslate, Scale, Shear, Spatial
 from morex.perturbations.weather import Fog, Snow
@@ -39,7 +52,12 @@ __all__ = [
     "DefocusBlur",
     "Elastic",
     "Fog",
+    "Frost",
+    "GaussianBlur",
     "GaussianNoise",
+    "GlassBlur",
+    "HendrycksFog",
+    "HendrycksSnow",
     "ImpulseNoise",
     "Jpeg",
     "Linf",
@@ -55,6 +73,8 @@ __all__ = [
     "ShotNoise",
     "Snow",
     "Spatial",
+    "Spatter",
+    "SpeckleNoise",
     "Transform",
     "ZoomBlur",
     "compose",

@@ -46,7 +46,12 @@ from morex.perturbations import (
     DefocusBlur,
     Elastic,
     Fog,
+    Frost,
+    GaussianBlur,
     GaussianNoise,
+    GlassBlur,
+    HendrycksFog,
+    HendrycksSnow,
     ImpulseNoise,
     Jpeg,
     Linf,
@@ -61,6 +66,8 @@ from morex.perturbations import (
     Shear,
     ShotNoise,
     Snow,
+    Spatter,
+    SpeckleNoise,
     ZoomBlur,
     compose,
 )
@@ -86,6 +93,7 @@ PERTURBATIONS: dict[str, type[Perturbation]] = {
         *(RotateTranslate, Scale, Shear),
         *(GaussianNoise, ShotNoise, ImpulseNoise, DefocusBlur, MotionBlur, ZoomBlur),
         *(Brightness, Contrast, Saturation, Jpeg, Pixelate, Elastic),
+        *(HendrycksFog, HendrycksSnow, Frost, GlassBlur, Spatter, GaussianBlur, SpeckleNoise),
     )
 }
 ATTACKS: dict[str, type[Attack]] = {

@@ -2,8 +2,12 @@
 
 ===============  ===================================================
 ``base``         what all corruptions share
-``noise``        Gaussian, shot and impulse noise
-``blur``         defocus, motion and zoom blur
+``noise``        Gaussian, shot, impulse and speckle noise
+``blur``         defocus, Gaussian, glass, motion and zoom blur
+``weather``      Hendrycks' fog and snow, and frost
+``plasma``       the random heights of that fog
+``spatter``      drops of water and mud
+``smoothing``    Gaussian smoothing, and colours as grey
 ``photometric``  brightness, contrast, saturation
 ``resampling``   pixelate and elastic
 ``jpeg``         JPEG compression
@@ -11,11 +15,24 @@
 """
 
 from morex.perturbations.corruptions.base import Corruption
-from morex.perturbations.corruptions.blur import DefocusBlur, MotionBlur, ZoomBlur
+from morex.perturbations.corruptions.blur import (
+    DefocusBlur,
+    GaussianBlur,
+    GlassBlur,
+    MotionBlur,
+    ZoomBlur,
+)
 from morex.perturbations.corruptions.jpeg import Jpeg
-from morex.perturbations.corruptions.noise import GaussianNoise, ImpulseNoise, ShotNoise
+from morex.perturbations.corruptions.noise import (
+    GaussianNoise,
+    ImpulseNoise,
+    ShotNoise,
+    SpeckleNoise,
+)
 from morex.perturbations.corruptions.photometric import Brightness, Contrast, Saturation
 from morex.perturbations.corruptions.resampling import Elastic, Pixelate
+from morex.perturbations.corruptions.spatter import Spatter
+from morex.perturbations.corruptions.weather import Frost, HendrycksFog, HendrycksSnow
 
 __all__ = [
     "Brightness",
@@ -23,12 +40,19 @@ __all__ = [
     "Corruption",
     "DefocusBlur",
     "Elastic",
+    "Frost",
+    "GaussianBlur",
     "GaussianNoise",
+    "GlassBlur",
+    "HendrycksFog",
+    "HendrycksSnow",
     "ImpulseNoise",
     "Jpeg",
     "MotionBlur",
     "Pixelate",
     "Saturation",
     "ShotNoise",
+    "Spatter",
+    "SpeckleNoise",
     "ZoomBlur",
 ]

@@ -1,4 +1,4 @@
-"""Defocus, motion and zoom blur of CIFAR-10-C: weighted sums of shifted or magnified images."""
+"""Defocus, Gaussian, glass, motion and zoom blur of CIFAR-10-C: means over pixels nearby."""
 
 import math
 from collections import Counter, defaultdict
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from morex.perturbations.corruptions.base import Corruption
+from morex.perturbations.corruptions.smoothing import smoothed
 
 _DISKS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))
 """Radius of the disk, and standard deviation of the Gaussian that smooths it, in pixels."""
@@ -24,6 +25,12 @@ _ZOOMS = (7, 12, 16, 21, 26)
 
 _ZOOM_STEP = 1.01 - 1
 """Slightly more than 0.01, as in ``numpy.arange``: 26 pixels times 1.25 round to 33."""
+
+_SMOOTH = (0.4, 0.6, 0.7, 0.8, 1.0)
+"""Standard deviations of the Gaussian blur, in pixels."""
+
+_GLASS = ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))
+"""Standard deviation of the two Gaussians, in pixels, and how often pixels are displaced."""
 
 _NEGLIGIBLE = 1e-4
 """Smaller weights are left out; together they change less than a tenth of a level."""
@@ -38,7 +45,7 @@ class DefocusBlur(Corruption):
     def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Blur; nothing is drawn."""
         height, width = x.shape[2:]
-        around = _mirrored(_mirrored(x, width, (1, 1, 0, 0)), height, (0, 0, 1, 1))
+        around = mirrored(mirrored(x, width, (1, 1, 0, 0)), height, (0, 0, 1, 1))
         blurred = torch.zeros_like(x)
         for (row, column), weight in _disk(*_DISKS[self.severity - 1]).items():
             shifted = around[:, :, row : row + height, column : column + width]
@@ -59,19 +66,40 @@ class MotionBlur(Corruption):
 
     def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Blur every image along a uniform angle."""
-        n, channels, height, width = x.shape
-        drawn = torch.rand((n, 1, 1), device=x.device, dtype=x.dtype, generator=generator)
+        drawn = torch.rand((len(x), 1, 1), device=x.device, dtype=x.dtype, generator=generator)
         angle = (drawn * 2 - 1) * (math.pi / 4)
-        row = torch.arange(height, device=x.device).view(1, -1, 1)
-        column = torch.arange(width, device=x.device).view(1, 1, -1)
-        flat = x.flatten(2)
-        blurred = torch.zeros_like(flat)
-        for k, weight in enumerate(_half_gaussian(*_STREAKS[self.severity - 1])):
-            down, right = ((k * u - 0.5).ceil().long() for u in (angle.sin(), angle.cos()))
-            rows, columns = (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)
-            pixels = (rows * width + columns).flatten(1)[:, None].expand(-1, channels, -1)
-            blurred.add_(flat.gather(2, pixels), alpha=weight)
-        return blurred.view(x.shape)
+        return streaked(x, angle, *_STREAKS[self.severity - 1])
+
+
+@dataclass(frozen=True)
+class GaussianBlur(Corruption):
+    """A Gaussian of 0.4 to 1 pixels; the border of the image is repeated."""
+
+    name: ClassVar[str] = "gaussian-blur"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Blur; nothing is drawn."""
+        return smoothed(x, _SMOOTH[self.severity - 1])
+
+
+@dataclass(frozen=True)
+class GlassBlur(Corruption):
+    """Gaussian blur, then pixels displaced at random, then the Gaussian blur again.
+
+    A pixel takes the value that it or its neighbour to the left, above or above left had, each with
+    probability 1/4. The first two rows and columns stay. The published code means to swap the two
+    pixels, but copies one to the other; the published files were made by it.
+    """
+
+    name: ClassVar[str] = "glass-blur"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Blur with two draws for each pixel, once or twice."""
+        deviation, times = _GLASS[self.severity - 1]
+        whole = _smoothed_levels(x.double() * 255, deviation)
+        for _ in range(times):
+            whole = _displaced(whole, generator)
+        return _smoothed_levels(whole, deviation).div_(255).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -89,14 +117,59 @@ class ZoomBlur(Corruption):
         count = _ZOOMS[self.severity - 1]
         height, width = x.shape[2:]
         factors = [1 + k * _ZOOM_STEP for k in range(count)]
-        sizes = Counter((_zoom(height, factor), _zoom(width, factor)) for factor in factors)
+        sizes = Counter(
+            (zoomed_side(height, factor), zoomed_side(width, factor)) for factor in factors
+        )
         total = x.clone()
         for (rows, columns), times in sizes.items():
-            total.add_(_magnified(x, rows, columns), alpha=times)
+            total.add_(magnified(x, rows, columns), alpha=times)
         return total.div_(count + 1)
 
 
-def _mirrored(x: Tensor, side: int, pads: tuple[int, ...]) -> Tensor:
+def streaked(x: Tensor, angle: Tensor, radius: int, deviation: float) -> Tensor:
+    """Return x'(p) = sum_k w_k x(p + k u), w_k ~ exp(-k^2 / 2 s^2), for k = 0, ..., 2 radius.
+
+    Args:
+        x: (N, C, H, W).
+        angle: of u for every image, (N, 1, 1): 0 is to the right, pi / 2 is down.
+        radius, deviation: the number and the width s of the weights, in pixels.
+    """
+    channels, height, width = x.shape[1:]
+    row = torch.arange(height, device=x.device).view(1, -1, 1)
+    column = torch.arange(width, device=x.device).view(1, 1, -1)
+    flat = x.flatten(2)
+    blurred = torch.zeros_like(flat)
+    for k, weight in enumerate(_half_gaussian(radius, deviation)):
+        down, right = ((k * u - 0.5).ceil().long() for u in (angle.sin(), angle.cos()))
+        rows, columns = (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)
+        pixels = (rows * width + columns).flatten(1)[:, None].expand(-1, channels, -1)
+        blurred.add_(flat.gather(2, pixels), alpha=weight)
+    return blurred.view(x.shape)
+
+
+def _smoothed_levels(levels: Tensor, deviation: float) -> Tensor:
+    """Return whole levels, from double precision: weights of 1e-7 decide where levels are cut."""
+    return smoothed(levels.add(1e-4).floor_(), deviation).add_(1e-9).floor_()
+
+
+def _displaced(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images with every pixel, but the first two rows and columns, moved by at most one.
+
+    The original goes from the last pixel to the first and copies from pixels that it has not
+    reached, so all pixels can be copied at once.
+    """
+    n, channels, height, width = x.shape
+    if min(height, width) < 3:
+        return x
+    size = (n, height - 2, width - 2, 2)
+    right, down = torch.randint(-1, 1, size, device=x.device, generator=generator).unbind(3)
+    place = torch.arange(height * width, device=x.device).view(1, height, width)
+    place = place + F.pad(down * width + right, (2, 0, 2, 0))
+    pixels = place.flatten(1)[:, None].expand(-1, channels, -1)
+    return x.flatten(2).gather(2, pixels).view(x.shape)
+
+
+def mirrored(x: Tensor, side: int, pads: tuple[int, ...]) -> Tensor:
     """Pad one side with its second pixels; a side of a single pixel repeats it."""
     return F.pad(x, pads, mode="reflect" if side > 1 else "replicate")
 
@@ -127,13 +200,13 @@ def _half_gaussian(radius: int, deviation: float) -> tuple[float, ...]:
     return tuple(w / sum(kept) for w in kept)
 
 
-def _zoom(side: int, factor: float) -> tuple[int, int]:
+def zoomed_side(side: int, factor: float) -> tuple[int, int]:
     """Return how many pixels of a side are magnified, and how many they become."""
     kept = math.ceil(side / factor)
     return kept, round(kept * factor)
 
 
-def _magnified(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+def magnified(x: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
     """Magnify the middle of the images, and crop the result to their size."""
     height, width = x.shape[2:]
     middle = _centred(x, rows[0], columns[0])

@@ -1,4 +1,4 @@
-"""Gaussian, shot and impulse noise of CIFAR-10-C, independent for every channel of a pixel."""
+"""Gaussian, shot, impulse and speckle noise of CIFAR-10-C, independent for every channel."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,6 +11,7 @@ from morex.perturbations.corruptions.base import Corruption
 _DEVIATION = (0.04, 0.06, 0.08, 0.09, 0.10)
 _PHOTONS = (500, 250, 100, 75, 50)
 _REPLACED = (0.01, 0.02, 0.03, 0.05, 0.07)
+_SPECKLES = (0.06, 0.1, 0.12, 0.16, 0.2)
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,15 @@ class ImpulseNoise(Corruption):
         share = _REPLACED[self.severity - 1]
         drawn = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
         return torch.where(drawn < share, (drawn < share / 2).to(x.dtype), x)
+
+
+@dataclass(frozen=True)
+class SpeckleNoise(Corruption):
+    """Noise in proportion to the value: x' = x + s x z, z standard normal, s from 0.06 to 0.2."""
+
+    name: ClassVar[str] = "speckle-noise"
+
+    def corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Add the noise."""
+        noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        return noise.mul_(_SPECKLES[self.severity - 1]).add_(1).mul_(x)
