@@ -10,6 +10,7 @@ import torch
 from calling import FinishedRun, call
 from published import published
 
+from morex.artifacts.corruption_errors import BENCHMARK
 from morex.artifacts.outcomes import Outcomes
 from morex.data import Data, load_data
 
@@ -79,3 +80,23 @@ def test_corruptions_that_do_not_fit_are_refused(model: Path, tmp_path: Path) ->
     code, _, err = call("evaluate", model, "--corrupted", folder, "--suite", "quick")
     assert code == 2
     assert "leave out one of the two" in err
+
+
+def test_generated_corruptions_give_the_summaries_of_the_field(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.npz"
+    options = ("--corrupted", "generated", "--examples", 20, "--out", out)
+    code, said, err = call("evaluate", model, *options)
+    assert code == 0, err
+    found, written = Outcomes.load(out), json.loads(out.with_suffix(".json").read_text())
+    assert set(found.rows) == {f"{c}-{s}" for c in BENCHMARK.values() for s in range(1, 6)}
+    assert written["mCE"] == pytest.approx(1 - np.mean([*found.right.values()]))
+    assert f"mCE {100 * written['mCE']:.1f}% mean error" in " ".join(said.split())
+    one = [found.right[f"hendrycks-fog-{s}"] for s in range(1, 6)]
+    assert written["means"]["hendrycks-fog"] == pytest.approx(np.mean(one))
+
+
+def test_no_mce_without_all_corruptions(model: Path, tmp_path: Path) -> None:
+    folder = published(tmp_path / "c", digits().test, fog=37)
+    code, said, err = call("evaluate", model, "--corrupted", folder, "--examples", 7)
+    assert code == 0, err
+    assert "mCE" not in said

@@ -6,6 +6,7 @@ None of them needs torch.
 ``outcomes``           one boolean per example and attack
 ``notes``              what an evaluation noticed about a model besides its outcomes
 ``origins``            what a row of outcomes was measured on and how
+``corruption_errors``  means over severities, and mCE
 ``statistics``         Wilson intervals of proportions, McNemar's test
 ``results``            ``results.json``: settings, rows, models, costs and stages
 ``progress``           ``work/progress.json``: how far a run in progress is

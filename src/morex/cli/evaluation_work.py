@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from morex.artifacts.corruption_errors import BENCHMARK
 from morex.artifacts.notes import NoteBook
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
@@ -23,7 +24,7 @@ from morex.data import ImageSet, PublishedCorruptions
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.suite import Row, Suite
 from morex.evaluation.workload import Workload, most_work
-from morex.perturbations import Clean
+from morex.perturbations import CORRUPTIONS, Clean
 from morex.recipe.components import described
 from morex.recipe.keys import key_part
 from morex.run import Builder
@@ -39,19 +40,21 @@ class Work:
 
 
 def evaluation_work(request: EvaluationRequest, builder: Builder) -> list[Work]:
-    """Return the rows of the suite, or one row per published corruption and severity.
+    """Return the rows of the suite, or one row per corruption and severity.
 
     The rows of published corruptions have no attack. Their test images are those of the suite, in
-    the same order.
+    the same order. The rows of generated corruptions draw on these images themselves.
 
     Raises:
-        ValueError: if the request has both a suite and published corruptions.
+        ValueError: if the request has both a suite and corruptions.
         DataError: if the corruptions do not belong to the test set.
     """
     if request.corrupted is None:
         return [Work(builder.suite(), lambda: builder.test_data)]
     if request.suite:
         raise ValueError("--corrupted takes the place of a suite: leave out one of the two")
+    if request.generates:
+        return [Work(_generated(request.severities), lambda: builder.test_data)]
     published = PublishedCorruptions.open(request.corrupted, builder.data.test)
     rows, device = builder.test_rows, builder.device
     return [
@@ -62,6 +65,16 @@ def evaluation_work(request: EvaluationRequest, builder: Builder) -> list[Work]:
         for name in published.files
         for severity in request.severities
     ]
+
+
+def _generated(severities: Sequence[int]) -> Suite:
+    """Return one draw of each of the 15 corruptions at each severity."""
+    kinds = {kind.name: kind for kind in CORRUPTIONS}
+    return tuple(
+        Row(f"{name}-{severity}", WorstOfDraws(kinds[name](severity)))
+        for name in BENCHMARK.values()
+        for severity in severities
+    )
 
 
 def partial_rows(
@@ -162,6 +175,8 @@ def _settings_digest(
     over = {name: described(p) for name, p in builder.recipe.perturbations.items()}
     facts = [request.model, dict(identity), request.seed, evaluation, over]
     facts.append(builder.test_data.fingerprint())
-    if request.corrupted:
+    if request.generates:
+        facts.append(["generated", *request.severities])
+    elif request.corrupted:
         facts += [(path.name, digest_of(path)) for path in sorted(request.corrupted.glob("*.npy"))]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

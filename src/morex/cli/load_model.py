@@ -33,7 +33,7 @@ class EvaluationRequest:
         seed: seed of the attacks.
         device: where to evaluate.
         out: file to write the results to.
-        corrupted: a folder of published corruptions to use instead of the suite.
+        corrupted: a folder of published corruptions to use instead of the suite, or ``generated``.
         severities: which severities of these corruptions to use.
         input_range: pixel range that a foreign classifier expects, a key of ``RANGES``.
         mean, std: per channel, what a foreign classifier expects its pixels to be normalised with.
@@ -54,6 +54,11 @@ class EvaluationRequest:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     trust_code: bool = False
+
+    @property
+    def generates(self) -> bool:
+        """Whether corruptions are generated, not read."""
+        return self.corrupted == Path("generated") and not self.corrupted.is_dir()
 
 
 class Opened(NamedTuple):
@@ -138,7 +143,7 @@ def _check_options(request: EvaluationRequest, model: NamedModel) -> None:
             f"{model.name} is a saved model and knows its pixels; leave them out"
         )
     if request.severities != SEVERITIES and not request.corrupted:
-        raise ValueError("--severity chooses among published corruptions; give --corrupted as well")
+        raise ValueError("--severity chooses among corruptions; give --corrupted as well")
 
 
 def _check_fits(model: NamedModel, builder: Builder) -> None:

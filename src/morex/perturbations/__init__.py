@@ -16,6 +16,7 @@
 from morex.perturbations.balls import L1, L2, Linf
 from morex.perturbations.base import Ball, Clean, Perturbation, Transform, draw
 from morex.perturbations.composition import Around, Chain, compose
+from morex.perturbations.corruptions import CORRUPTIONS
 from morex.perturbations.corruptions.base import Corruption
 from morex.perturbations.corruptions.blur import (
     DefocusBlur,
@@ -40,6 +41,7 @@ from morex.perturbations.spatial import RotateTranslate, Scale, Shear, Spatial
 from morex.perturbations.weather import Fog, Snow
 
 __all__ = [
+    "CORRUPTIONS",
     "L1",
     "L2",
     "Around",

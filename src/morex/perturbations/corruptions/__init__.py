@@ -34,7 +34,15 @@ from morex.perturbations.corruptions.resampling import Elastic, Pixelate
 from morex.perturbations.corruptions.spatter import Spatter
 from morex.perturbations.corruptions.weather import Frost, HendrycksFog, HendrycksSnow
 
+CORRUPTIONS: tuple[type[Corruption], ...] = (
+    *(GaussianNoise, ShotNoise, ImpulseNoise, DefocusBlur, GlassBlur, MotionBlur, ZoomBlur),
+    *(HendrycksSnow, Frost, HendrycksFog, Brightness, Contrast, Elastic, Pixelate, Jpeg),
+    *(SpeckleNoise, GaussianBlur, Spatter, Saturation),
+)
+"""All kinds, in the order of the published code; the last four do not count in mCE."""
+
 __all__ = [
+    "CORRUPTIONS",
     "Brightness",
     "Contrast",
     "Corruption",
