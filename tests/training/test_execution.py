@@ -34,6 +34,7 @@ from morex.training import (
     ClassOfImage,
     Criterion,
     ExpertForMember,
+    LogitPairing,
     Max,
     NewExperts,
     Objective,
@@ -147,6 +148,7 @@ def short(part: object) -> str:
         (Max((LINF, TWO, FOG, SNOW)), 1),
         (Average((LINF, TWO, FOG, SNOW)), 1),
         (OneDrawn((LINF, CLEAN)), 2),
+        (OneDrawn((LINF, CLEAN), by_error=True), 2),
         (Alternate((LINF, CLEAN, SNOW)), 3),
         (SideBySide((CLEAN, LINF, TWO, FOG, SNOW, BOTH), shares=(2, 1, 1, 1, 1, 1)), 7),
     ],
@@ -165,6 +167,12 @@ def test_a_captured_training_of_a_network_ends_with_the_bits_of_a_called_one(
 )
 def test_every_optimizer_is_captured(changes: dict[str, Any], data: TrainingData) -> None:
     check_same_as_called(data, Single((LINF,)), turns=1, **changes)
+
+
+def test_logit_pairing_and_natural_training_are_captured(data: TrainingData) -> None:
+    pairing, both = LogitPairing(2.0), Average((LINF, ONE))
+    changes = {"gradient_projection": 0.4, "clip_norm": 1.0}
+    check_same_as_called(data, both, network, pairing, turns=1, **changes)
 
 
 def test_mixtures_and_gates_are_captured(data: TrainingData) -> None:

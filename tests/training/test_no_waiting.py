@@ -39,6 +39,7 @@ from morex.recipe.components import PERTURBATIONS
 from morex.training.batches import TrainingData
 from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember
+from morex.training.drawn import OneDrawn
 from morex.training.execution import waiting_is_an_error
 from morex.training.loop import Training
 from morex.training.objectives import (
@@ -46,7 +47,6 @@ from morex.training.objectives import (
     Average,
     Max,
     Objective,
-    OneDrawn,
     SideBySide,
     Single,
 )
@@ -109,6 +109,7 @@ OBJECTIVES: list[Objective] = [
     Max((LINF, TWO, FOG, SNOW)),
     Average((LINF, TWO, FOG, SNOW)),
     OneDrawn((LINF, CLEAN)),
+    OneDrawn((LINF, CLEAN), by_error=True),
     Alternate((LINF, CLEAN)),
     SideBySide((CLEAN, LINF, TWO, FOG, SNOW, BOTH)),
 ]

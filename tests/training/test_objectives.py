@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from morex.attacks import PGD, Attack, Model, Passes, WorstOfDraws, cross_entropy, frozen
 from morex.core.seeding import generator_for
 from morex.perturbations import L2, Clean, Fog, Linf, Snow
+from morex.training.drawn import OneDrawn
 from morex.training.objectives import (
     Alternate,
     Average,
     Batch,
     Max,
     Objective,
-    OneDrawn,
     SideBySide,
     Single,
 )

@@ -21,11 +21,15 @@ from small_training import (
 )
 from torch import Tensor, nn
 
+from morex.attacks import PGD
 from morex.models.mixture import Mixture
+from morex.perturbations import Linf
 from morex.training import TrainingData, train
 from morex.training.criteria import ClassOfImage
+from morex.training.drawn import OneDrawn
 from morex.training.objectives import Batch, Single
-from morex.training.state import Snapshot, restore_optimizer
+from morex.training.optimizers import restore_optimizer
+from morex.training.state import Snapshot
 
 
 def test_seed_and_name_decide_every_bit(few: TrainingData) -> None:
@@ -74,8 +78,9 @@ def test_training_does_not_touch_global_generators(few: TrainingData) -> None:
         {"average": 0.9, "validate_every": 2},
         {"average": 0.9, "validate_every": None},
         {"optimizer": "adamw", "learning_rate": 0.01, "average": 0.9, "clip_norm": 0.5},
+        {"gradient_projection": 0.4},
     ],
-    ids=["sgd", "sgd-average", "sgd-not-validated", "adamw-average-clip"],
+    ids=["sgd", "sgd-average", "sgd-not-validated", "adamw-average-clip", "natural"],
 )
 def test_a_training_that_is_resumed_at_any_step_ends_with_the_same_bits(
     changes: dict[str, Any], few: TrainingData
@@ -95,6 +100,20 @@ def test_a_training_that_is_resumed_at_any_step_ends_with_the_same_bits(
     train(network(), STOCHASTIC, few, config(**changes), checkpoint=Memory(start=saved))
     assert same(saved.tensors, before.tensors)  # a snapshot can be used again
     assert saved.values == before.values
+
+
+def test_a_training_that_draws_by_error_resumes_with_the_same_bits(few: TrainingData) -> None:
+    objective = OneDrawn((CLEAN, PGD(Linf(0.3), steps=1)), by_error=True)
+    settings = config(epochs=14, validate_every=None)  # errors are measured at 0, 32 and 64
+    memory, whole = Memory(every=7), Small()
+    train(whole, objective, few, settings, checkpoint=memory)
+    drawn_by = [tuple(s.values["errors"]) for s in memory.saved]
+    assert len(set(drawn_by)) == 3
+    assert drawn_by[0] == ()
+    for saved in (memory.saved[2], memory.saved[5], memory.saved[9]):
+        resumed = Small(seed=9)
+        train(resumed, objective, few, settings, checkpoint=Memory(start=saved))
+        assert same(state(resumed), state(whole)), saved.values["step"]
 
 
 def test_a_resumed_training_may_return_the_best_weights_from_before_the_interruption(
@@ -122,7 +141,7 @@ def test_the_state_of_an_optimizer_comes_back_on_the_device_of_its_parameter() -
     saved = Snapshot({f"optimizer/0/{name}": t for name, t in moments.items()}, {})
     parameter = nn.Parameter(torch.zeros(2, device="meta"))  # stands for an accelerator
     optimizer = torch.optim.AdamW([parameter], fused=False)
-    restore_optimizer(optimizer, saved)
+    restore_optimizer(optimizer, saved.part("optimizer"))
     assert {t.device.type for t in optimizer.state[parameter].values()} == {"meta"}
 
 

@@ -10,12 +10,12 @@ from torch import Tensor
 from morex.attacks import Attack, Model, Passes
 from morex.core.seeding import derived_seed, generator_for
 from morex.perturbations import Clean, Perturbation
+from morex.training.drawn import OneDrawn
 from morex.training.objectives import (
     Alternate,
     Average,
     Max,
     Objective,
-    OneDrawn,
     SideBySide,
     Single,
 )

@@ -23,7 +23,7 @@
 """
 
 from morex.attacks.autoattack import AutoAttack
-from morex.attacks.base import Attack, Freezer, Model, Passes, fooled, frozen, is_right
+from morex.attacks.base import Attack, Freezer, Model, Passes, fooled, frozen, is_right, is_wrong
 from morex.attacks.batched import search_slices
 from morex.attacks.composed import SearchAround, attack_on, search_of
 from morex.attacks.deepfool import DeepFool
@@ -68,6 +68,7 @@ __all__ = [
     "fooled",
     "frozen",
     "is_right",
+    "is_wrong",
     "search_of",
     "search_slices",
 ]

@@ -15,7 +15,16 @@ from morex.recipe.kind import Model, Setting, Step
 _REMOVED = ("committees", "sharpness")
 """Keys of a mixture that earlier versions of morex had."""
 
-ObjectiveName = Literal["single", "max", "average", "msd", "one-drawn", "alternate", "side-by-side"]
+ObjectiveName = Literal[
+    "single",
+    "max",
+    "average",
+    "msd",
+    "one-drawn",
+    "drawn-by-error",
+    "alternate",
+    "side-by-side",
+]
 
 
 class NetworkModel(Model):
@@ -29,6 +38,9 @@ class NetworkModel(Model):
         shares: parts of a batch for members of ``against``; by default one each.
         warm_start: a network to start from.
         teacher: the model whose answers a distilled network learns, such as a mixture.
+        logit_pairing: if positive, the weight of RAMP's logit pairing beside the objective ``max``
+            over two perturbations: where the answer to the first is right, that to the second is to
+            be like it.
         inner: the search of the training.
         training: how long and how fast it trains.
     """
@@ -42,8 +54,20 @@ class NetworkModel(Model):
     shares: Annotated[Shares, InKey.NEVER] = Field(default_factory=dict)
     warm_start: str | None = None
     teacher: Annotated[str | None, InKey.IF_CHANGED] = None
+    logit_pairing: Annotated[float, Field(ge=0), InKey.IF_CHANGED] = 0
     inner: InnerSearch
     training: Annotated[Training, InKey.NEVER]
+
+    @model_validator(mode="after")
+    def _paired(self) -> "NetworkModel":
+        if self.logit_pairing and (self.objective != "max" or len(self.against) != 2):
+            raise ValueError(
+                "logit_pairing needs the objective max against two perturbations, got "
+                f"{self.objective} against {', '.join(self.against)}"
+            )
+        if self.logit_pairing and self.kind == "distilled":
+            raise ValueError("logit_pairing is for labels; a distilled network has a teacher")
+        return self
 
     @model_validator(mode="after")
     def _taught(self) -> "NetworkModel":

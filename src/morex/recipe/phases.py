@@ -37,6 +37,7 @@ class Phase:
         inner: the search for balls.
         gate: what the gate learns; None where the model learns the class.
         teacher: the model whose answers it learns instead of the class, if any.
+        logit_pairing: the weight of RAMP's logit pairing; 0 for none.
     """
 
     training: TrainingConfig
@@ -46,6 +47,7 @@ class Phase:
     inner: InnerSearch
     gate: GateLesson | None = None
     teacher: str | None = None
+    logit_pairing: float = 0
 
 
 def phase_of(recipe: Recipe, name: str, kind: str) -> Phase | None:
@@ -66,9 +68,18 @@ def phase_of(recipe: Recipe, name: str, kind: str) -> Phase | None:
     if not model or not model.training or kind != "train":
         return None
     shares = batch_shares(model)
-    teacher = model.teacher if isinstance(model, NetworkModel) else None
+    if isinstance(model, NetworkModel):
+        teacher, pairing = model.teacher, model.logit_pairing
+    else:
+        teacher, pairing = None, 0.0
     return Phase(
-        model.training, model.objective, model.against, shares, model.inner, teacher=teacher
+        model.training,
+        model.objective,
+        model.against,
+        shares,
+        model.inner,
+        teacher=teacher,
+        logit_pairing=pairing,
     )
 
 

@@ -38,23 +38,30 @@ from morex.recipe.phases import Phase
 from morex.recipe.schema import NetworkSpec
 from morex.run.stages import Opener, Stage, plan_stages
 from morex.training.batches import TrainingData
-from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember, NewExperts
+from morex.training.criteria import (
+    ClassOfImage,
+    Criterion,
+    ExpertForMember,
+    LogitPairing,
+    NewExperts,
+)
 from morex.training.distillation import AnswersOfTeacher
+from morex.training.drawn import OneDrawn
 from morex.training.objectives import (
     Alternate,
     Average,
     Max,
     Objective,
-    OneDrawn,
     SideBySide,
     Single,
 )
 
-OBJECTIVES: dict[str, type[Objective]] = {
+OBJECTIVES: dict[str, Callable[[tuple[Attack, ...]], Objective]] = {
     "single": Single,
     "max": Max,
     "average": Average,
     "one-drawn": OneDrawn,
+    "drawn-by-error": partial(OneDrawn, by_error=True),
     "alternate": Alternate,
     "side-by-side": SideBySide,
 }
@@ -234,6 +241,8 @@ class Builder:
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
             return Single((PGD(balls, **phase.inner.budget),))
         members = self._members(phase)
+        if phase.logit_pairing:  # its criterion takes the worse of the two
+            return Average(members)
         if phase.shares:
             return SideBySide(members, phase.shares)
         return OBJECTIVES[phase.objective](members)
@@ -256,12 +265,16 @@ class Builder:
     def criterion(self, phase: Phase, model: Callable[[str], nn.Module]) -> Criterion:
         """Return what a training teaches: a class, a teacher's answers, or the expert to choose.
 
+        A class may be that of two perturbed images which are to be answered alike.
+
         Args:
             phase: the training.
             model: returns a finished model of the recipe, by name.
         """
         if phase.teacher:
             return AnswersOfTeacher(self.ready(model(phase.teacher)))
+        if phase.logit_pairing:
+            return LogitPairing(phase.logit_pairing)
         if not phase.gate:
             return ClassOfImage()
         kind = NewExperts if phase.gate.joined else ExpertForMember

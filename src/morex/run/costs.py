@@ -13,7 +13,7 @@ from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
 from morex.run.stages import Stage
 from morex.training.config import TrainingConfig
-from morex.training.objectives import Objective
+from morex.training.objectives import UPDATE, Objective
 
 _ENDS_EARLY = 5
 """How many times fewer passes an evaluation usually takes than its bound (measured: 3 to 7)."""
@@ -51,7 +51,8 @@ def stage_passes(builder: Builder, stage: Stage) -> StageCost:
     if not (phase := phase_of(builder.recipe, stage.model, stage.kind)):
         return StageCost(0, 0)
     objective = builder.objective(phase)
-    training = objective.passes * examples(builder, phase.training)
+    natural = UPDATE if phase.training.gradient_projection else Passes()
+    training = (objective.passes + natural) * examples(builder, phase.training)
     judged = sum((m.passes + Passes(forward=1) for m in _judges(objective)), Passes())
     total = training + judged * _judged(builder, phase.training)
     return StageCost(total.forward, total.backward)

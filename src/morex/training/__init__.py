@@ -5,13 +5,16 @@
 ``step``          a step: attack the frozen model, descend the loss on what came back
 ``execution``     steps are called on a CPU, and captured as graphs on a GPU
 ``objectives``    what x' a step trains on
+``drawn``         one member for each batch, drawn evenly or by its errors
 ``criteria``      what a step teaches, and which parameters learn it
+``natural``       natural training beside an adversarial one, and their projection
 ``distillation``  teaches a network to answer like another model
 ``config``        how long, how fast, and which weights are kept
 ``batches``       the images and labels of each step
 ``validation``    the accuracy that decides which weights are kept
 ``state``         everything that changes in a training, saved and restored bit for bit
 ``resume``        whether a saved state is one of this training
+``optimizers``    the optimizer, and the tensors that a training changes
 ``ema``           a moving average of the weights
 ``reports``       what a training reports: its progress, its history, a failure
 ================  ==========================================================================
@@ -19,8 +22,15 @@
 
 from morex.training.batches import TrainingData
 from morex.training.config import TrainingConfig
-from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember, NewExperts
+from morex.training.criteria import (
+    ClassOfImage,
+    Criterion,
+    ExpertForMember,
+    LogitPairing,
+    NewExperts,
+)
 from morex.training.distillation import AnswersOfTeacher
+from morex.training.drawn import OneDrawn
 from morex.training.loop import train
 from morex.training.objectives import (
     Alternate,
@@ -28,7 +38,6 @@ from morex.training.objectives import (
     Batch,
     Max,
     Objective,
-    OneDrawn,
     SideBySide,
     Single,
 )
@@ -47,6 +56,7 @@ __all__ = [
     "Criterion",
     "ExpertForMember",
     "Fit",
+    "LogitPairing",
     "Max",
     "NewExperts",
     "NotFiniteError",

@@ -28,6 +28,10 @@ class TrainingConfig:
             of a gate, which may have several right answers. It is meant for networks trained for
             many epochs; a mixture weights logits, which smoothing makes less sure.
         clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
+        gradient_projection: b in [0, 1] of RAMP's gradient projection: a copy of the model learns
+            unchanged images, and after each epoch the update of the model becomes (1 - b) of its
+            own and b of the copy's, in each tensor by as much as the two agree (``natural``). It
+            needs ``average: null``: an average would be one of weights before their projection.
         average: decay per step of an exponential moving average of the weights (EMA); if it is
             set, the averaged weights are validated and kept.
         precision: ``fp32``, ``bf16`` (autocast), or ``auto``: bf16 where the device is fast at it.
@@ -51,6 +55,7 @@ class TrainingConfig:
     schedule: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
     label_smoothing: float = 0.0
     clip_norm: float | None = None
+    gradient_projection: float = 0.0
     average: float | None = None
     precision: Precision = "auto"
     validate_every: int | None = 1
@@ -87,6 +92,15 @@ class TrainingConfig:
             raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
         if self.average is not None and not 0 < self.average < 1:
             raise ValueError(f"average must be in (0, 1), got {self.average}")
+        if not 0 <= self.gradient_projection <= 1:
+            raise ValueError(
+                f"gradient_projection must be in [0, 1], got {self.gradient_projection}"
+            )
+        if self.gradient_projection and self.average is not None:
+            raise ValueError(
+                "gradient_projection needs average: null, because an average would be one of "
+                f"weights before their projection; got average {self.average}"
+            )
 
     def steps(self, examples: int) -> int:
         """Return the number of steps on ``examples`` images; 0 if they do not fill a batch."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from morex.attacks import fooled
+from morex.attacks import fooled, is_wrong
 from morex.attacks.gate_losses import check_choices
 from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
@@ -71,6 +71,63 @@ class ClassOfImage(Criterion):
         return F.cross_entropy(logits.float(), right, label_smoothing=self.label_smoothing)
 
     def smoothed(self, share: float) -> "ClassOfImage":
+        """Return the criterion with labels smoothed by ``share``; itself if they are already."""
+        return self if self.label_smoothing else replace(self, label_smoothing=share)
+
+
+@dataclass(frozen=True)
+class LogitPairing(Criterion):
+    """Name the class of the worse of two x', and answer both alike (RAMP, Jiang & Singh 2024).
+
+    A batch has the x'_q of all images and then their x'_r, as ``Average`` over the key pair of
+    balls returns them. The loss is
+
+        mean max( L(f(x'_q), y), L(f(x'_r), y) )  +  weight * mean KL( p(x'_q) || p(x'_r) )
+
+    where p = softmax(f) and the second mean is over the images for which f(x'_q) is right. Both
+    gradients of the divergence are used. (RAMP takes the worse of the two as the attack sees it, in
+    evaluation mode and in a batch of its own; here it is the one with the larger loss in the step.)
+
+    Args:
+        weight: of the divergence (lambda), positive; 5 in RAMP from random weights and 1.5 in its
+            fine-tuning.
+        label_smoothing: as for ``ClassOfImage``, in the losses L.
+
+    Raises:
+        ValueError: if the weight is not positive.
+    """
+
+    weight: float
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the weight."""
+        if not self.weight > 0:
+            raise ValueError(f"the weight of logit pairing must be positive, got {self.weight}")
+
+    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
+        """Return all parameters that are not frozen."""
+        return ClassOfImage().parameters(model)
+
+    def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the model's logits and the labels."""
+        return model(batch.x), batch.y
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean loss of the worse x' and the weighted divergence, a scalar in float32."""
+        logits = model(batch.x).float()
+        losses = F.cross_entropy(
+            logits, batch.y, reduction="none", label_smoothing=self.label_smoothing
+        )
+        first, second = logits.view(2, -1, logits.shape[1])
+        right = ~is_wrong(first, batch.y[: len(first)])
+        apart = F.kl_div(
+            second.log_softmax(1), first.log_softmax(1), reduction="none", log_target=True
+        )
+        paired = (apart.sum(1) * right).sum() / right.sum().clamp(min=1)
+        return losses.view(2, -1).amax(0).mean() + self.weight * paired
+
+    def smoothed(self, share: float) -> "LogitPairing":
         """Return the criterion with labels smoothed by ``share``; itself if they are already."""
         return self if self.label_smoothing else replace(self, label_smoothing=share)
 

@@ -195,6 +195,8 @@ def put_back(state: TrainingState, generator: torch.Generator) -> Iterator[None]
                 else:
                     tensor.zero_()
         state.optimizer.zero_grad(set_to_none=True)
+        if state.natural:
+            state.natural.optimizer.zero_grad(set_to_none=True)
         generator.set_state(drawn)
 
 

@@ -34,6 +34,9 @@ from morex.training.state import Checkpoint, Snapshot, TrainingState
 from morex.training.step import TrainingStep
 from morex.training.validation import Validation
 
+_MEASURES_ERRORS = 32
+"""The number of steps after which an objective that goes by errors hears of them again."""
+
 
 def train(
     model: nn.Module,
@@ -161,7 +164,13 @@ class Training:
         )
         self.steps = config.steps(len(data.train))
         learning = criterion.parameters(model)
-        self.state = TrainingState(model, learning, config, captured=recorder is not None)
+        self.state = TrainingState(
+            model,
+            learning,
+            config,
+            captured=recorder is not None,
+            tallied=len(objective.members) if objective.counts_errors else 0,
+        )
         step = TrainingStep(
             model,
             objective,
@@ -187,6 +196,7 @@ class Training:
             epoch = self.batches.per_epoch
             check_resumable(saved, self.state, self.fingerprint, steps=self.steps, epoch=epoch)
             self.state.restore(saved)
+            self.objective = self.objective.after(self.state.errors)
 
     def snapshot(self) -> Snapshot:
         """Return the state, and what it belongs to."""
@@ -197,11 +207,15 @@ class Training:
     def passes(self) -> float:
         """About how many passes of a batch the training takes, forwards and backwards."""
         cost = self.objective.passes
-        return self.steps * (cost.forward + cost.backward + self.objective.updates)
+        natural = 3 if self.state.natural else 0
+        return self.steps * (cost.forward + cost.backward + self.objective.updates + natural)
 
     def advance(self) -> None:
         """Take one step: its draw and its numbers on the host, everything else on the device."""
         state = self.state
+        if self.objective.counts_errors and state.step % _MEASURES_ERRORS == 0:
+            state.measure_errors()
+            self.objective = self.objective.after(state.errors)
         x, y, generator = self.batches.draw(state.step)
         turn = self.objective.turn(state.step, generator.initial_seed())
         state.begin_step(self.learning_rate(state.step))
@@ -220,6 +234,7 @@ class Training:
     def end_epoch(self) -> None:
         """Add the epoch to the history; validate if it is time."""
         self.check_finite()
+        self.state.end_epoch()
         state, every = self.state, self.config.validate_every
         epoch = -(-state.step // self.batches.per_epoch)
         last = state.step == self.steps

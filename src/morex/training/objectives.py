@@ -9,23 +9,23 @@ objective        the batch it returns                                        met
 ===============  ==========================================================  ====================
 ``Single``       x' of its only member                                       single experts, MSD
 ``Max``          per example the x' with the largest loss                    MAX (Tramer & Boneh)
-``Average``      x' of every member, one after the other                     AVG (Tramer & Boneh)
+``Average``      x' of every member, one after the other                     AVG; RAMP's pairs
 ``OneDrawn``     x' of one member, drawn per batch                           SAT, E-AT
 ``Alternate``    x' of one member, in turn from batch to batch               MoRE as worded
 ``SideBySide``   an equal share of the examples for each member              MoRE (default)
 ===============  ==========================================================  ====================
 
-MSD is ``Single`` over a PGD with several balls.
+MSD is ``Single`` over a PGD with several balls. ``OneDrawn`` is in ``drawn``.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from morex.attacks import Attack, Model, Passes, cross_entropy, search_slices
-from morex.core.seeding import derived_seed
 
 UPDATE = Passes(forward=1, backward=1)
 """The cost of descending the loss on one example."""
@@ -33,11 +33,16 @@ UPDATE = Passes(forward=1, backward=1)
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step trains on: images in [0, 1], labels, and the index of each image's member."""
+    """What a step trains on: images in [0, 1], labels, and the index of each image's member.
+
+    Attributes:
+        wrong: where the frozen model is wrong about x', (N,) of bool; None unless it is counted.
+    """
 
     x: Tensor
     y: Tensor
     member: Tensor
+    wrong: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,19 @@ class Objective(ABC):
             turn: which variant of the step this is, as ``turn`` returned it.
             generator: the source of the step's random draws, on the device of ``x``.
         """
+
+    @property
+    def counts_errors(self) -> bool:
+        """Whether it goes by how often the model is wrong (``after``)."""
+        return False
+
+    def after(self, errors: Sequence[float]) -> "Objective":
+        """Return the objective for the steps to come; only one that counts errors changes.
+
+        Args:
+            errors: for each member, the share of the images so far about which the model was wrong.
+        """
+        return self
 
     @property
     def updates(self) -> int:
@@ -186,25 +204,6 @@ class Average(Objective):
     def passes(self) -> Passes:
         """All members, and an update on the x' of each."""
         return self._passes_of_members() + UPDATE * self.updates
-
-
-class OneDrawn(Objective):
-    """Train on one member drawn per batch (SAT, Madaan et al. 2021; E-AT, Croce & Hein 2022)."""
-
-    def turn(self, step: int, seed: int) -> int:
-        """Draw a member, on the host, which then does not wait for the device."""
-        return derived_seed(seed, "member") % len(self.members)
-
-    def build(
-        self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
-    ) -> Batch:
-        """Return the x' of the member that is drawn."""
-        return self._changed_by(turn, model, x, y, generator)
-
-    @property
-    def passes(self) -> Passes:
-        """The mean over the members, and the update."""
-        return self._passes_of_members() * (1 / len(self.members)) + UPDATE
 
 
 class Alternate(Objective):

@@ -74,7 +74,11 @@ def check_resumable(
     _check_part(saved, "model", learning, whole=True)
     _check_part(saved, "best", learning, whole=False)
     _check_part(saved, "average", learning if state.average else {}, whole=True)
-    _check_optimizer(saved, state.parameters)
+    natural = learning if state.natural else {}
+    _check_part(saved, "natural", natural, whole=True)
+    _check_part(saved, "before", natural, whole=True)
+    for part in ("optimizer", "natural_optimizer"):
+        _check_optimizer(saved, part, state.parameters)
     _check_values(saved, steps, epoch)
 
 
@@ -106,8 +110,8 @@ def _check_part(saved: Snapshot, part: str, expected: Mapping[str, Tensor], *, w
             )
 
 
-def _check_optimizer(saved: Snapshot, parameters: list[nn.Parameter]) -> None:
-    for path, tensor in saved.part("optimizer").items():
+def _check_optimizer(saved: Snapshot, part: str, parameters: list[nn.Parameter]) -> None:
+    for path, tensor in saved.part(part).items():
         index, _, _ = path.partition("/")
         known = index.isdecimal() and int(index) < len(parameters)
         if not known or (tensor.ndim and tensor.shape != parameters[int(index)].shape):

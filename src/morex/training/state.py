@@ -12,6 +12,16 @@ from torch import Tensor, nn
 
 from morex.training.config import TrainingConfig
 from morex.training.ema import MovingAverage
+from morex.training.natural import NaturalTraining
+from morex.training.optimizers import (
+    copy_tensors,
+    learning_tensors,
+    like,
+    new_optimizer,
+    optimizer_tensors,
+    restore_optimizer,
+    set_learning_rate,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,12 @@ class TrainingState:
         config: the hyperparameters.
         captured: whether steps are captured, so that the numbers that change from step to step are
             tensors: a graph would repeat a number.
+        tallied: the number of members whose errors are counted.
+
+    Attributes:
+        natural: the natural training beside this one, if its updates are projected.
+        tally: for each member the wrong answers and all answers so far, (2, tallied).
+        errors: the share of wrong answers by which members are drawn; empty before it is known.
     """
 
     def __init__(
@@ -61,16 +77,24 @@ class TrainingState:
         config: TrainingConfig,
         *,
         captured: bool = False,
+        tallied: int = 0,
     ) -> None:
         self.step = 0
         self.history: list[dict[str, Any]] = []
         self.parameters = parameters
-        self.optimizer = _optimizer(parameters, config, captured=captured)
-        self.learning = _learning_tensors(model, parameters)
+        self.optimizer = new_optimizer(parameters, config, captured=captured)
+        self.learning = learning_tensors(model, parameters)
         device = parameters[0].device
         weight = torch.zeros((), device=device) if captured else 0.0
         decay = config.average
         self.average = MovingAverage(self.learning, decay, weight) if decay else None
+        self.natural = (
+            NaturalTraining(model, parameters, config, captured=captured)
+            if config.gradient_projection
+            else None
+        )
+        self.tally = torch.zeros(2, tallied, dtype=torch.int64, device=device)
+        self.errors: tuple[float, ...] = ()
         self.best: dict[str, Tensor] = {}
         self.best_score = -math.inf
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -82,11 +106,9 @@ class TrainingState:
     def begin_step(self, learning_rate: float) -> None:
         """Set the numbers that change from step to step, on the host."""
         self._now.fill_(self.step)
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(learning_rate)
-            else:
-                group["lr"] = learning_rate
+        set_learning_rate(self.optimizer, learning_rate)
+        if self.natural:
+            set_learning_rate(self.natural.optimizer, learning_rate)
         if self.average:
             self.average.begin_update()
 
@@ -100,6 +122,22 @@ class TrainingState:
         self.loss_sum += loss
         bad = ~loss.isfinite() & (self._first_bad < 0)
         self._first_bad.copy_(torch.where(bad, self._now, self._first_bad))
+
+    def count(self, member: Tensor, wrong: Tensor) -> None:
+        """Add the answers to a batch to the tally: the member of each image, and what is wrong."""
+        self.tally[0].index_add_(0, member, wrong.long())
+        self.tally[1].index_add_(0, member, torch.ones_like(member))
+
+    def measure_errors(self) -> None:
+        """Set ``errors`` from the tally, once every member is in it; this asks the device."""
+        wrong, seen = self.tally.tolist()
+        if all(seen):
+            self.errors = tuple(w / s for w, s in zip(wrong, seen, strict=True))
+
+    def end_epoch(self) -> None:
+        """Join the updates of the epoch with those of natural training, if there is one."""
+        if self.natural:
+            self.natural.project(self.learning)
 
     def not_finite(self) -> tuple[str, int] | None:
         """Return what is infinite or NaN, and since which step; None if all is finite."""
@@ -141,8 +179,8 @@ class TrainingState:
         tensors = {f"model/{name}": t for name, t in self.learning.items()}
         if self.average:
             tensors |= {f"average/{name}": t for name, t in self.average.shadow.items()}
-        tensors |= {"loss_sum": self.loss_sum, "first_bad": self._first_bad}
-        return tensors | optimizer_tensors(self.optimizer)
+        tensors |= {"loss_sum": self.loss_sum, "first_bad": self._first_bad, "tally": self.tally}
+        return tensors | optimizer_tensors(self.optimizer) | self._natural_tensors()
 
     def snapshot(self) -> Snapshot:
         """Return everything that the rest of the training depends on."""
@@ -151,93 +189,50 @@ class TrainingState:
         tensors["loss_sum"] = self.loss_sum
         if self.average:
             tensors |= {f"average/{name}": t for name, t in self.average.shadow.items()}
-        tensors |= optimizer_tensors(self.optimizer)
+        tensors |= optimizer_tensors(self.optimizer) | self._natural_tensors()
+        if self.tally.numel():
+            tensors["tally"] = self.tally
+        if self.natural:
+            tensors |= {f"before/{name}": t for name, t in self.natural.before.items()}
         values = {
             "step": self.step,
             "history": [*self.history],
             "best_score": self.best_score if math.isfinite(self.best_score) else None,
             "average_updates": self.average.updates if self.average else 0,
             "seconds": self.elapsed(),
+            **({"errors": [*self.errors]} if self.tally.numel() else {}),
         }
         return Snapshot(tensors, values)
+
+    def _natural_tensors(self) -> dict[str, Tensor]:
+        """Return what a step changes of a natural training, by name."""
+        if not self.natural:
+            return {}
+        tensors = {f"natural/{name}": t for name, t in self.natural.learning.items()}
+        return tensors | optimizer_tensors(self.natural.optimizer, "natural_optimizer")
 
     def restore(self, saved: Snapshot) -> None:
         """Go back to the state of a snapshot."""
         copy_tensors(saved.part("model"), self.learning)
-        restore_optimizer(self.optimizer, saved)
+        restore_optimizer(self.optimizer, saved.part("optimizer"))
         self.loss_sum.copy_(saved.tensors["loss_sum"])
         if self.average:
             copy_tensors(saved.part("average"), self.average.shadow)
             self.average.updates = saved.values["average_updates"]
+        if self.natural:
+            copy_tensors(saved.part("natural"), self.natural.learning)
+            copy_tensors(saved.part("before"), self.natural.before)
+            restore_optimizer(self.natural.optimizer, saved.part("natural_optimizer"))
+        if self.tally.numel():
+            self.tally.copy_(saved.tensors["tally"])
+            self.errors = tuple(saved.values["errors"])
         self.best = {
-            name: _like(t, self.learning[name].detach()) for name, t in saved.part("best").items()
+            name: like(t, self.learning[name].detach()) for name, t in saved.part("best").items()
         }
         best_score = saved.values["best_score"]
         self.best_score = -math.inf if best_score is None else best_score
         self.step, self.history = saved.values["step"], [*saved.values["history"]]
         self._seconds_before, self._started = saved.values["seconds"], time.monotonic()
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the state of an optimizer as ``optimizer/<index of parameter>/<name>``."""
-    return {
-        f"optimizer/{index}/{key}": tensor
-        for index, state in optimizer.state_dict()["state"].items()
-        for key, tensor in state.items()
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, saved: Snapshot) -> None:
-    """Give an optimizer the state of a snapshot."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for path, tensor in saved.part("optimizer").items():
-        index, _, key = path.partition("/")
-        parameter = parameters[int(index)]
-        same = tensor.shape == parameter.shape
-        # a fused optimizer counts its steps on the device of the parameter
-        restored = _like(tensor, parameter) if same else tensor.to(parameter.device, copy=True)
-        optimizer.state[parameter][key] = restored
-
-
-@torch.no_grad()
-def copy_tensors(source: Mapping[str, Tensor], destination: Mapping[str, Tensor]) -> None:
-    """Copy every tensor of ``source`` into the one of the same name."""
-    for name, tensor in source.items():
-        destination[name].copy_(tensor)
-
-
-@torch.no_grad()
-def _like(tensor: Tensor, pattern: Tensor) -> Tensor:
-    """Copy to the device and memory layout of ``pattern``, on which summation order depends."""
-    return torch.empty_like(pattern).copy_(tensor)
-
-
-def _optimizer(
-    parameters: list[nn.Parameter], config: TrainingConfig, *, captured: bool
-) -> torch.optim.Optimizer:
-    rate: float | Tensor = config.learning_rate
-    if captured:
-        rate = torch.tensor(rate, device=parameters[0].device)
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(
-            parameters, rate, weight_decay=config.weight_decay, fused=True, capturable=captured
-        )
-    return torch.optim.SGD(
-        parameters,
-        rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.nesterov,
-        fused=captured or None,
-    )
-
-
-def _learning_tensors(model: nn.Module, parameters: list[nn.Parameter]) -> dict[str, Tensor]:
-    """Return what training changes, by name: the parameters that learn, and all buffers."""
-    chosen = {id(p) for p in parameters}
-    learning: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if id(p) in chosen}
-    learning.update(model.named_buffers())
-    return learning
 
 
 def _all_finite(tensors: Mapping[str, Tensor]) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from morex.attacks import Freezer
 from morex.core.precision import Precision, autocast
 from morex.training.criteria import Criterion
+from morex.training.natural import NaturalTraining
 from morex.training.objectives import Batch, Objective
 from morex.training.state import TrainingState
 
@@ -47,6 +48,8 @@ class TrainingStep:
     def __call__(self, x: Tensor, y: Tensor, turn: int, generator: torch.Generator) -> None:
         """Take the step on images x and labels y; ``turn`` is the objective's variant of it."""
         self.descend(self.inner_maximisation(x, y, turn, generator))
+        if self.state.natural:
+            self.descend_naturally(self.state.natural, x, y)
 
     def inner_maximisation(
         self, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
@@ -61,12 +64,25 @@ class TrainingStep:
         self.model.train()
         with self._autocast(batch.x):
             loss = self.criterion.loss(self.model, batch)
-        state.optimizer.zero_grad(set_to_none=True)
+        self._follow(loss, state.optimizer, state.parameters)
+        state.end_step(loss.detach())
+        if batch.wrong is not None:
+            state.count(batch.member, batch.wrong)
+
+    def descend_naturally(self, natural: NaturalTraining, x: Tensor, y: Tensor) -> None:
+        """Take the step of a natural training beside this one: down the gradient of L(f(x), y)."""
+        with self._autocast(x):
+            loss = natural.loss(x, y)
+        self._follow(loss, natural.optimizer, natural.parameters)
+
+    def _follow(
+        self, loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]
+    ) -> None:
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(state.parameters, self.clip_norm)
-        state.optimizer.step()
-        state.end_step(loss.detach())
+            nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+        optimizer.step()
 
     def _autocast(self, x: Tensor) -> AbstractContextManager[None]:
         return autocast(self.precision, x.device)
