@@ -4,6 +4,7 @@ None of them needs torch.
 
 =====================  =========================================================================
 ``outcomes``           one boolean per example and attack
+``pieces``             outcomes of single batches, in parts of an evaluation
 ``notes``              what an evaluation noticed about a model besides its outcomes
 ``origins``            what a row of outcomes was measured on and how
 ``corruption_errors``  means over severities, and mCE

@@ -3,7 +3,8 @@
 ===================  ================================================================
 ``workload``         how much work attacks are, and how much is done
 ``suite``            which attacks, on how many images; the paper's Table 1
-``evaluate``         one boolean per attack and image
+``evaluate``         one boolean per attack and image, also in parts
+``batches``          which images are attacked together, and in which part
 ``settings``         batch size and precision of a search, also by the device
 ``attacked``         one batch: attacked in any precision, judged in float32
 ``compiling``        networks compiled for an evaluation, where that pays
@@ -21,7 +22,8 @@
 """
 
 from morex.evaluation.audit_basis import Limits
-from morex.evaluation.evaluate import evaluate
+from morex.evaluation.batches import Part
+from morex.evaluation.evaluate import evaluate, evaluate_part
 from morex.evaluation.feasibility import InfeasibleError
 from morex.evaluation.gate_usage import gate_usage
 from morex.evaluation.masking_audit import audit_model
@@ -31,11 +33,13 @@ from morex.evaluation.suite import Row, Suite, table1
 __all__ = [
     "InfeasibleError",
     "Limits",
+    "Part",
     "Row",
     "Suite",
     "audit_model",
     "curve_suite",
     "evaluate",
+    "evaluate_part",
     "gate_usage",
     "table1",
 ]

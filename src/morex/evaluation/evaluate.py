@@ -5,16 +5,18 @@ whole model in evaluation mode. Every image that it returns is checked: the pert
 it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from morex.artifacts.notes import NoteBook, What
+from morex.artifacts.notes import NoteBook
 from morex.artifacts.origins import Origin
 from morex.artifacts.outcomes import Outcomes
+from morex.artifacts.pieces import Piece, Pieces
 from morex.artifacts.statistics import BoolArray
 from morex.attacks import Model, frozen
 from morex.attacks.base import labels_among
@@ -23,9 +25,16 @@ from morex.core.precision import Precision, exact_settings, resolved
 from morex.core.threads import threads_for
 from morex.data import ImageSet
 from morex.data.given import Given, images_for
-from morex.evaluation.attacked import Answers, Attacked, attacked
+from morex.evaluation.attacked import Answers
+from morex.evaluation.batches import (
+    Batch,
+    Part,
+    attack_batch,
+    batches_of,
+    digest_of_batches,
+    share_of,
+)
 from morex.evaluation.compiling import compiled_where_it_pays
-from morex.evaluation.feasibility import balls_of
 from morex.evaluation.settings import Settings
 from morex.evaluation.suite import Row, Suite, table1
 
@@ -41,6 +50,7 @@ def evaluate(
     done: Mapping[str, BoolArray] | None = None,
     keep: Callable[[str, BoolArray], None] | None = None,
     notes: NoteBook | None = None,
+    parts: Iterable[Pieces] = (),
 ) -> Outcomes:
     """Attack ``model`` on ``data`` with every row of ``suite`` and return where it is still right.
 
@@ -67,6 +77,7 @@ def evaluate(
             its first examples and finally all of them.
         notes: where notes are written, before ``keep`` is called; they continue those of the
             earlier evaluation.
+        parts: what ``evaluate_part`` found with the same arguments; it is not attacked again.
 
     Returns:
         One boolean per row and example: True where the model is right. With them is what decided
@@ -83,33 +94,89 @@ def evaluate(
     """
     suite = table1() if suite is None else suite
     data = images_for(model, data)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if len({row.name for row in suite}) < len(suite):
-        raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
-    # bad names raise here, before any work
-    Outcomes({row.name: np.ones(1, np.bool_) for row in suite})
+    _check(suite, batch_size)
     right, book = dict(done or {}), NoteBook() if notes is None else notes
     _check_done(right, suite, len(data))
     settings = Settings(seed, batch_size, resolved(search_precision, data.device))
-    batch = (batch_size, *data.shape)
-    with (
-        threads_for(model, batch, data.device),
-        exact_settings(data.device),
-        frozen(model),
-        compiled_where_it_pays(model, suite, data, settings),
-        labels_among(data.labels),
-    ):
-        clean = Answers.on(model, data, batch_size)
+    with _ready(model, data, suite, settings) as clean:
+        pieces = Pieces.joined(digest_of_batches(clean, settings), parts)
         for row in suite:
             known = right.get(row.name, np.zeros(0, np.bool_))
-            for so_far in _attacked(model, data, row, clean, known, settings, book):
+            doing = _Row(model, data, row, clean, settings, book)
+            for so_far in doing.attacked(known, pieces):
                 right[row.name] = so_far
                 if keep:
                     keep(row.name, so_far)
     origins = _origins(data, suite, settings)
     names = [row.name for row in suite]
     return Outcomes({name: right[name] for name in names}, origins, book.on(names))
+
+
+def evaluate_part(
+    model: Model,
+    data: Given,
+    suite: Suite,
+    part: Part,
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+    search_precision: Precision = "fp32",
+    done: Mapping[str, BoolArray] | None = None,
+    begun: Pieces | None = None,
+    known: Iterable[Pieces] = (),
+    keep: Callable[[Pieces, float], None] | None = None,
+) -> Pieces:
+    """Attack one part of all batches of an evaluation: ``evaluate`` puts the parts together.
+
+    The parts may be attacked in any order and on several machines. ``evaluate`` with the same
+    arguments, and with ``parts``, returns what it would return without them, to the last bit on
+    machines of the same kind. A part that was made where the model is right on other images without
+    an attack does not fit, and is not used.
+
+    Args:
+        model, data, suite, seed, batch_size, search_precision, done: as for ``evaluate``.
+        part: which part, of how many.
+        begun: what ``keep`` got last before the part was interrupted.
+        known: what other parts have; it is not attacked again.
+        keep: called after every batch with the pieces so far, and with the share of the part's
+            batches that is done.
+
+    Returns:
+        The pieces of this part that others do not have.
+
+    Raises:
+        ValueError, InfeasibleError: as ``evaluate``.
+    """
+    data = images_for(model, data)
+    _check(suite, batch_size)
+    _check_done(done or {}, suite, len(data))
+    settings, started = (
+        Settings(seed, batch_size, resolved(search_precision, data.device)),
+        time.monotonic(),
+    )
+    with _ready(model, data, suite, settings) as clean:
+        label = digest_of_batches(clean, settings)
+        found, others = Pieces.joined(label, [begun] if begun else []), Pieces.joined(label, known)
+        before = found.seconds
+        batches = share_of(part, model, suite, data, clean, batch_size)
+        for number, batch in enumerate(batches, 1):
+            end = len((done or {}).get(batch.row.name, ()))
+            if batch.end > end and batch.key not in found.found.keys() | others.found.keys():
+                found.found[batch.key] = attack_batch(model, data, batch, clean, settings, end)
+            found.seconds = before + time.monotonic() - started
+            if keep:
+                keep(found, number / len(batches))
+    return found
+
+
+def _check(suite: Suite, batch_size: int) -> None:
+    """Raise if a batch or the rows cannot be."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if len({row.name for row in suite}) < len(suite):
+        raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
+    # bad names raise here, before any work
+    Outcomes({row.name: np.ones(1, np.bool_) for row in suite})
 
 
 def _origins(data: ImageSet, suite: Suite, settings: Settings) -> dict[str, Origin]:
@@ -139,60 +206,48 @@ def _check_done(done: Mapping[str, BoolArray], suite: Suite, images: int) -> Non
             )
 
 
-class _Seen:
-    """What is seen in a row: where the model is right, and what is worth a note, (n,) of bool."""
+@contextmanager
+def _ready(model: Model, data: ImageSet, suite: Suite, settings: Settings) -> Iterator[Answers]:
+    """Make everything ready for attacks within the block; yield the answers to unattacked images.
 
-    def __init__(self, clean: Answers, n: int, known: BoolArray, in_balls: bool) -> None:
-        self.start = len(known)
-        self.right = clean.right[:n].clone()
-        self.right[: self.start] = torch.tensor(known, device=self.right.device)
-        # an image that needs no attack in a ball is not looked at again
-        odd = ~clean.finite[:n] if in_balls else torch.zeros_like(self.right)
-        self.noticed: dict[What, Tensor] = {
-            "answers not finite": odd,
-            "gradients not finite": torch.zeros_like(odd),
-            "gradients zero": torch.zeros_like(odd),
-            "fooled in bfloat16 only": torch.zeros_like(odd),
-        }
-
-    def add(self, rows: Tensor, found: Attacked) -> None:
-        """Add what was seen of some images."""
-        self.right[rows] = found.answers.right
-        self.noticed["answers not finite"][rows] = ~found.answers.finite
-        self.noticed["gradients not finite"][rows] = found.not_finite
-        self.noticed["gradients zero"][rows] = found.zero
-        self.noticed["fooled in bfloat16 only"][rows] = found.again
-
-    def counts(self, end: int) -> dict[What, int]:
-        """Return on how many images before ``end``, which were not known before, it was noticed."""
-        counts = torch.stack([*self.noticed.values()])[:, self.start : end].sum(1).tolist()
-        return dict(zip(self.noticed, counts, strict=True))
+    Parts get the whole suite, so that all of them execute the model in the same way.
+    """
+    batch = (settings.batch_size, *data.shape)
+    with (
+        threads_for(model, batch, data.device),
+        exact_settings(data.device),
+        frozen(model),
+        compiled_where_it_pays(model, suite, data, settings),
+        labels_among(data.labels),
+    ):
+        yield Answers.on(model, data, settings.batch_size)
 
 
-def _attacked(
-    model: Model,
-    data: ImageSet,
-    row: Row,
-    clean: Answers,
-    known: BoolArray,
-    settings: Settings,
-    book: NoteBook,
-) -> Iterator[BoolArray]:
-    """Attack the remaining batches; after each one, yield where the model is right so far."""
-    n = row.count(len(data))
-    balls = balls_of(row.attack.perturbation)
-    seen = _Seen(clean, n, known, bool(balls))
-    every = torch.arange(n, device=data.device)
-    batches = torch.split(every[clean.right[:n]] if balls else every, settings.batch_size)
-    # a batch covers all images up to the first one of the next batch
-    ends = [*torch.stack([rows[0] for rows in batches[1:]]).tolist(), n] if batches[1:] else [n]
-    before = {what: book.count(row.name, what) for what in seen.noticed}
-    for batch, (rows, end) in enumerate(zip(batches, ends, strict=True)):
-        if end <= len(known):
-            continue
-        if len(rows):  # else no image is left to attack; some models cannot take an empty batch
-            seen.add(rows, attacked(model, data, row, rows, settings, batch))
-        for what, count in seen.counts(end).items():
-            book.write(row.name, what, before[what] + count, n)
-        so_far: BoolArray = seen.right[:end].cpu().numpy()
-        yield so_far
+@dataclass(frozen=True)
+class _Row:
+    """A row that is attacked, or continued."""
+
+    model: Model
+    data: ImageSet
+    row: Row
+    clean: Answers
+    settings: Settings
+    book: NoteBook
+
+    def attacked(self, known: BoolArray, pieces: Pieces) -> Iterator[BoolArray]:
+        """Do the remaining batches; after each one, yield where the model is right so far."""
+        n = self.row.count(len(self.data))
+        right = np.zeros(n, np.bool_)
+        right[: len(known)] = known
+        for batch in batches_of(self.row, self.clean, self.settings.batch_size):
+            if batch.end <= len(known):
+                continue
+            piece = pieces.found.get(batch.key) or self._piece(batch, len(known))
+            right[batch.start : batch.end] = piece.right
+            for what, count in piece.noticed.items():
+                name = self.row.name
+                self.book.write(name, what, self.book.count(name, what) + count, n)
+            yield right[: batch.end].copy()
+
+    def _piece(self, batch: Batch, known: int) -> Piece:
+        return attack_batch(self.model, self.data, batch, self.clean, self.settings, known)

@@ -1,32 +1,34 @@
 """Runs: the stages of a recipe, done once, in a directory that survives interruption.
 
-===================  ======================================================================
-``execute``          a whole run: which stages remain, and in which order they begin
-``stages``           the stages of a recipe, and what decides the result of each
-``stage_runner``     runs one stage and saves its result
-``inputs``           what a stage reads that may change meanwhile
-``starting``         the model that a stage starts from
-``builder``          the data, models, objectives and attacks that a recipe describes
-``workers``          where stages are done: in this process, or in others
-``processes``        stages side by side in processes
-``failures``         what ended a stage or a process, as one sentence
-``cores``            how many stages to do at a time
-``directory``        the files of a run directory
-``checkpoint``       interrupted trainings
-``partial_results``  interrupted evaluations
-``continuation``     a new run that continues a finished one
-``results``          what a run writes for tables and reports
-``events``           what a run reports to its observer
-``journal``          writes how far the run is to a file
-``data_lines``       the data in words
-``costs``            how many images each stage sends through its model
-``estimates``        time and memory of each stage, before it runs
-``calibration``      the speed of a model on this machine
-``forecast``         the speed of a model on a GPU that is not here
-``gpu_setup``        compiling and capturing, before the first step on a GPU
-``memory``           peak memory of a stage
-``provenance``       versions, hardware and commit of a process
-===================  ======================================================================
+====================  ======================================================================
+``execute``           a whole run: which stages remain, and in which order they begin
+``stages``            the stages of a recipe, and what decides the result of each
+``stage_runner``      runs one stage and saves its result
+``stage_evaluation``  evaluates a saved model, also in parts
+``inputs``            what a stage reads that may change meanwhile
+``starting``          the model that a stage starts from
+``builder``           the data, models, objectives and attacks that a recipe describes
+``workers``           where stages are done: in this process, or in others
+``processes``         stages side by side in processes
+``failures``          what ended a stage or a process, as one sentence
+``cores``             how many stages to do at a time
+``directory``         the files of a run directory
+``checkpoint``        interrupted trainings
+``partial_results``   interrupted evaluations
+``parts``             evaluations that several workers share
+``continuation``      a new run that continues a finished one
+``results``           what a run writes for tables and reports
+``events``            what a run reports to its observer
+``journal``           writes how far the run is to a file
+``data_lines``        the data in words
+``costs``             how many images each stage sends through its model
+``estimates``         time and memory of each stage, before it runs
+``calibration``       the speed of a model on this machine
+``forecast``          the speed of a model on a GPU that is not here
+``gpu_setup``         compiling and capturing, before the first step on a GPU
+``memory``            peak memory of a stage
+``provenance``        versions, hardware and commit of a process
+====================  ======================================================================
 """
 
 from morex.run.builder import Builder

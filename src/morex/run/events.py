@@ -10,6 +10,8 @@
 ``Finished``    a stage is finished
 ``Noticed``     something that the user should know
 ==============  ==========================================
+
+Workers also send ``PartProgressed``; observers get it as ``Progressed``.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,6 +63,19 @@ class Progressed:
 
 
 @dataclass(frozen=True)
+class PartProgressed:
+    """``share`` of one of several parts of an evaluation is done.
+
+    Observers get it as ``Progressed``, with the share of all parts together.
+    """
+
+    stage: Stage
+    number: int
+    of: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """The training has these ``values``, by name, after ``step`` updates."""
 
@@ -85,7 +100,17 @@ class Noticed:
     text: str
 
 
-Event = Loaded | Planned | Skipped | Started | Progressed | Measured | Finished | Noticed
+Event = (
+    Loaded
+    | Planned
+    | Skipped
+    | Started
+    | Progressed
+    | PartProgressed
+    | Measured
+    | Finished
+    | Noticed
+)
 """Anything that a run reports."""
 
 Observer = Callable[[Event], None]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from morex.core.determinism import deterministic
 from morex.core.files import digest_of_all
 from morex.core.precision import default_device
 from morex.core.threads import threads
+from morex.evaluation.batches import Part
 from morex.models.folder import WEIGHTS
 from morex.recipe import Recipe
 from morex.recipe.lineage import unused_models
@@ -26,6 +27,7 @@ from morex.run.events import Loaded, Noticed, Observer, Planned, Skipped, ignore
 from morex.run.failures import trace_of
 from morex.run.inputs import forms_read, inputs_of
 from morex.run.journal import Journal
+from morex.run.parts import PartsTogether, most_parts, wanted_parts
 from morex.run.processes import InProcesses
 from morex.run.results import ResultsFiles, test_labels
 from morex.run.stage_runner import StageRunner, Task
@@ -71,7 +73,8 @@ def run(
     settings = deterministic(recipe.deterministic, device)
     with directory.locked(), threads(recipe.threads), settings, _logged(directory):
         journal = Journal(recipe.name, directory.root, observer)
-        runner = StageRunner.open(recipe, directory.root, device, journal, checkpoint_every)
+        observer = PartsTogether(journal)
+        runner = StageRunner.open(recipe, directory.root, device, observer, checkpoint_every)
         with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:
             _Execution(runner, workers).do_all()
         journal.remove()
@@ -89,17 +92,31 @@ def _logged(directory: RunDirectory) -> Iterator[None]:
 
 
 @dataclass
+class _InParts:
+    """An evaluation in parts: the task that follows them, and how many are not finished."""
+
+    whole: Task
+    parts: int
+
+
+@dataclass
 class _Execution:
     """A run in progress: which stages are finished, and which can begin.
 
     ``chain_work`` is, for each stage, the work of the longest chain of stages that begins with it.
+    ``queue`` has the parts of evaluations, and evaluations whose parts are finished.
     """
 
     runner: StageRunner
     workers: Workers
     stages: dict[str, Stage] = field(init=False)
     results: ResultsFiles = field(init=False)
+    work: dict[str, float] = field(init=False)
     chain_work: dict[str, float] = field(init=False)
+    waiting: dict[str, Stage] = field(default_factory=dict)
+    queue: list[Task] = field(default_factory=list)
+    in_parts: dict[str, _InParts] = field(default_factory=dict)
+    in_progress: int = 0
     records: dict[str, StageRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -110,18 +127,17 @@ class _Execution:
     def do_all(self) -> None:
         """Do all stages; write the results before the first and after each of them."""
         self._describe_data()
-        work = {name: stage_work(self.runner.builder, s) for name, s in self.stages.items()}
-        self.chain_work = _chain_work(self.stages.values(), work)
-        self.runner.observer(Planned(tuple(self.stages.values()), work))
+        self.work = {name: stage_work(self.runner.builder, s) for name, s in self.stages.items()}
+        self.chain_work = _chain_work(self.stages.values(), self.work)
+        self.runner.observer(Planned(tuple(self.stages.values()), self.work))
         if unused := unused_models(self.runner.builder.recipe):
             names = ", ".join(unused)
             self.runner.observer(Noticed(f"not trained, because no column needs them: {names}"))
-        waiting = self._skip_finished()
+        self.waiting = self._skip_finished()
         self._write_summaries()
-        while waiting or self.workers.busy:
-            while self.workers.free and (stage := self._next(waiting)):
-                del waiting[stage.id]
-                self._begin(stage)
+        while self.waiting or self.queue or self.workers.busy:
+            while self.workers.free and self._begin_next():
+                pass
             for stage_id, record in self.workers.wait():
                 self._add(stage_id, record)
 
@@ -161,12 +177,28 @@ class _Execution:
     def _ready(self, stage: Stage) -> bool:
         return all(need in self.records for need in stage.needs)
 
-    def _next(self, waiting: Mapping[str, Stage]) -> Stage | None:
+    def _begin_next(self) -> bool:
+        """Begin what has the longest chain of work behind it; return whether anything is ready."""
+        stage = self._next()
+        queued = max(self.queue, key=lambda task: self.chain_work[task.stage.id], default=None)
+        if queued and not (stage and self.chain_work[stage.id] > self.chain_work[queued.stage.id]):
+            self.queue.remove(queued)
+            self._hand_over(queued)
+        elif stage:
+            del self.waiting[stage.id]
+            self._begin(stage)
+        return bool(queued or stage)
+
+    def _hand_over(self, task: Task) -> None:
+        self.in_progress += 1
+        self.workers.begin(task)
+
+    def _next(self) -> Stage | None:
         """Return the stage to begin: the one with the longest chain of work behind it.
 
         A single worker takes the stages in the order of the table instead.
         """
-        ready = (stage for stage in waiting.values() if self._ready(stage))
+        ready = (stage for stage in self.waiting.values() if self._ready(stage))
         if self.workers.count == 1:
             return next(ready, None)
         return max(ready, key=lambda s: self.chain_work[s.id], default=None)
@@ -182,7 +214,26 @@ class _Execution:
             self._skip(stage, record)
             self.results.write(directory, self.records)
         else:
-            self.workers.begin(Task(stage, self._key(stage), self._inputs(stage)))
+            self._begin_parts(Task(stage, self._key(stage), self._inputs(stage)))
+
+    def _begin_parts(self, task: Task) -> None:
+        """Hand a stage to the workers; first cut an evaluation into parts if that saves time."""
+        parts = self._parts(task.stage)
+        if parts == 1:
+            self._hand_over(task)
+            return
+        self.runner.work_folder(task)  # before several processes make it
+        self.in_parts[task.stage.id] = _InParts(task, parts)
+        self.queue += [replace(task, part=Part(i, parts)) for i in range(1, parts + 1)]
+
+    def _parts(self, stage: Stage) -> int:
+        if self.workers.count == 1 or stage.kind != "evaluate":
+            return 1
+        ready = 1 + sum(map(self._ready, self.waiting.values())) + len(self.queue)
+        idle = self.workers.count - self.in_progress
+        work, all_work = self.work[stage.id], sum(self.work.values())
+        wanted = wanted_parts(work, all_work, self.workers.count, idle, ready)
+        return min(wanted, most_parts(self.runner.builder, stage)) if wanted > 1 else 1
 
     def _key(self, stage: Stage) -> str:
         return stage.key({need: self._output_digest(need) for need in stage.needs})
@@ -202,8 +253,18 @@ class _Execution:
         """Return the checksum of the file of a finished stage that other stages read."""
         return self.records[stage_id].files[self.stages[stage_id].output]
 
-    def _add(self, stage_id: str, record: StageRecord) -> None:
-        """Remember a finished stage and write the results that are known now."""
+    def _add(self, stage_id: str, record: StageRecord | None) -> None:
+        """Remember a finished stage and write the results that are known now.
+
+        Once all parts of an evaluation are finished, it takes what they have found.
+        """
+        self.in_progress -= 1
+        if record is None:
+            remaining = self.in_parts[stage_id]
+            remaining.parts -= 1
+            if not remaining.parts:
+                self.queue.append(remaining.whole)
+            return
         self.records[stage_id] = record
         self.results.write(self.runner.directory, self.records)
 

@@ -144,10 +144,10 @@ class InProcesses(Workers):
 
 @dataclass(frozen=True)
 class _Done:
-    """A process has finished a stage."""
+    """A process has finished a stage, or a part of one, which has no record."""
 
     stage_id: str
-    record: StageRecord
+    record: StageRecord | None
 
 
 _Message = Event | _Done | Failure

@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,19 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from morex.artifacts.notes import sentences
-from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.overfitting import overfitted
 from morex.artifacts.records import Epoch, Passes, StageRecord
-from morex.artifacts.statistics import BoolArray
-from morex.core.files import digest_of
 from morex.core.units import percent
-from morex.evaluation.clean_answers import answers_per_class
-from morex.evaluation.evaluate import evaluate
-from morex.evaluation.gate_usage import gate_usage
-from morex.models.folder import DESCRIPTION, WEIGHTS
+from morex.evaluation.batches import Part
+from morex.models.folder import DESCRIPTION
 from morex.models.gates import ExtendedGate
-from morex.models.mixture import Mixture
 from morex.models.save import save_model
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
@@ -33,7 +26,14 @@ from morex.run.builder import Builder
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.costs import network_passes
 from morex.run.directory import RunDirectory
-from morex.run.events import Finished, Measured, Noticed, Observer, Progressed, Started
+from morex.run.events import (
+    Finished,
+    Measured,
+    Noticed,
+    Observer,
+    Progressed,
+    Started,
+)
 from morex.run.inputs import (
     ChangedInputError,
     Inputs,
@@ -43,9 +43,9 @@ from morex.run.inputs import (
     weights_read,
 )
 from morex.run.memory import forget_peak, peak_memory
-from morex.run.partial_results import PartialRows, RowShares
 from morex.run.provenance import provenance
-from morex.run.stages import Stage, model_folder, stage_id
+from morex.run.stage_evaluation import StageEvaluation
+from morex.run.stages import Stage
 from morex.run.starting import SavedModels, starting_model
 from morex.training import CheckpointError, Progress, train
 
@@ -58,11 +58,14 @@ class Task:
         stage: the stage.
         key: hash of everything that decides its result.
         inputs: checksums of what the stage reads, as they were when it was planned.
+        part: which part of an evaluation to do; None for the whole stage, which takes what parts
+            of it have found.
     """
 
     stage: Stage
     key: str
     inputs: Inputs
+    part: Part | None = None
 
 
 @dataclass
@@ -73,7 +76,14 @@ class StageRunner:
     directory: RunDirectory
     observer: Observer
     checkpoint_every: float
+    evaluation: StageEvaluation = field(init=False)
     _noticed: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare evaluations."""
+        self.evaluation = StageEvaluation(
+            self.builder, self.directory, self.observer, self.checkpoint_every
+        )
 
     @classmethod
     def open(
@@ -92,20 +102,34 @@ class StageRunner:
         """The run's recipe."""
         return self.builder.recipe
 
-    def do(self, task: Task) -> StageRecord:
+    def do(self, task: Task) -> StageRecord | None:
         """Run a stage, from its checkpoint if there is one, and return its record.
+
+        A part of a stage has no record.
 
         Raises:
             ChangedInputError: if something that it reads is not what was planned.
         """
-        stage, key = task.stage, task.key
         self._check(task)
-        self.observer(Started(stage))
+        self.observer(Started(task.stage))
+        if task.part is None:
+            return self._do_whole(task)
+        work = self.work_folder(task)
+        self.evaluation.part(task.stage, work, task.part)
+        self._check_again(task, work)
+        return None
+
+    def work_folder(self, task: Task) -> Path:
+        """Return the folder of a stage's unfinished work."""
+        reads = forms_read(self.directory.root, task.stage.needs)
+        return self.directory.work_folder(task.stage, task.key, reads)
+
+    def _do_whole(self, task: Task) -> StageRecord:
+        stage, key = task.stage, task.key
         forget_peak(self.builder.device)
         started = time.monotonic()
-        action = {"evaluate": self._evaluate, "illustrate": self._illustrate}
-        reads = forms_read(self.directory.root, stage.needs)
-        work = self.directory.work_folder(stage, key, reads)
+        action = {"evaluate": self.evaluation.whole, "illustrate": self._illustrate}
+        reads, work = forms_read(self.directory.root, stage.needs), self.work_folder(task)
         about, text = action.get(stage.kind, self._train)(stage, work)
         seconds = about.pop("seconds", time.monotonic() - started)
         about |= {
@@ -115,11 +139,7 @@ class StageRunner:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": provenance(self.builder.device),
         }
-        try:
-            self._check(task)
-        except ChangedInputError:
-            shutil.rmtree(work)
-            raise
+        self._check_again(task, work)
         description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
         record = self.directory.finish(stage, key, (stage.output, *description), about)
         self.observer(Finished(stage, seconds, text))
@@ -129,6 +149,14 @@ class StageRunner:
         """Raise if this process reads something else than was planned."""
         read = weights_read(self.directory.root, task.stage)
         check_same(task.stage, task.inputs, inputs_of(self.builder, task.stage) | read)
+
+    def _check_again(self, task: Task, work: Path) -> None:
+        """Raise if something that was read has changed; nothing of the work is then of use."""
+        try:
+            self._check(task)
+        except ChangedInputError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
 
     def _notice(self, text: str) -> None:
         self.observer(Noticed(text))
@@ -213,85 +241,13 @@ class StageRunner:
             "recipe": self.recipe.of_evaluation(),
         }
 
-    def _evaluate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
-        """Attack a saved model with the recipe's suite."""
-        suite, data = self.builder.suite(stage.suite), self.builder.test_data
-        counts = {row.name: row.count(len(data)) for row in suite}
-        rows = PartialRows(work / "rows.npz", self.checkpoint_every, self._notice, counts=counts)
-        keys = self._row_keys(stage)
-        self._take_known_rows(stage, keys, rows)
-        shares = RowShares(counts, rows.done)
-
-        def keep(name: str, right: BoolArray) -> None:
-            rows.keep(name, right, whole=shares.add(name, len(right)))
-            text = f"{name} {percent(float(right.mean()))}"
-            self.observer(Progressed(stage, shares.share, text))
-
-        self.observer(Progressed(stage, shares.share, ""))
-        model, settings = self._ready(stage), self.builder.settings
-        outcomes = evaluate(
-            model,
-            data,
-            suite,
-            **asdict(settings),
-            done=dict(rows.done),
-            keep=keep,
-            notes=rows.notes,
-        )
-        for sentence in sentences(outcomes.notes):
-            self._notice(f"{stage.model}: {sentence}")
-        path = self.directory.root / stage.output
-        path.parent.mkdir(parents=True, exist_ok=True)
-        outcomes.save(path)
-        has_gate = isinstance(model, Mixture) and not stage.suite
-        answers = answers_per_class(model, data, batch_size=settings.batch_size)
-        about = {"rows": keys, "answers": answers} | (self._gate_usage(model) if has_gate else {})
-        return (
-            about,
-            f"mean {percent(outcomes.mean())}, union {percent(outcomes.union().mean())}",
-        )
-
-    def _ready(self, stage: Stage) -> nn.Module:
-        """Return the trained model of a stage, ready to be attacked."""
-        return self.builder.ready(
-            SavedModels.of(self.recipe, self.directory.root).model(stage.model)
-        ).eval()
-
     def _illustrate(self, stage: Stage, work: Path) -> tuple[dict[str, Any], str]:
         """Attack a saved model on a few images, for the report page."""
         gallery = stage.model == in_pictures(self.recipe)
         data = self.builder.test_data
-        made = self.builder.illustrator().illustrate(self._ready(stage), data, gallery=gallery)
+        made = self.builder.illustrator().illustrate(
+            self.evaluation.model(stage), data, gallery=gallery
+        )
         made.save(self.directory.root / stage.output)
         shown = f", {len(made.pictures.index)} pictures" if made.pictures else ""
         return {}, f"{len(made.labels)} images{shown}"
-
-    def _row_keys(self, stage: Stage) -> dict[str, str]:
-        """Return a hash of what decides each row of an evaluation."""
-        trained = self.directory.record(stage_id("train", stage.model))
-        assert trained
-        return stage.row_keys(trained.files[f"{model_folder(stage.model)}/{WEIGHTS}"])
-
-    def _take_known_rows(self, stage: Stage, keys: dict[str, str], rows: PartialRows) -> None:
-        """Take over the rows that an earlier evaluation of the same model has.
-
-        Models with the same weights are not the same if they compute something else with them.
-        """
-        before = self.directory.record(stage.id)
-        if before is None or before.reads != forms_read(self.directory.root, before.reads):
-            return
-        same = [name for name, key in before.rows.items() if keys.get(name) == key]
-        path = self.directory.root / stage.output
-        if not same or not path.is_file() or digest_of(path) != before.files[stage.output]:
-            return
-        known = Outcomes.load(path)
-        same = [name for name in same if name not in rows.done]
-        rows.done |= {name: known.right[name] for name in same}
-        rows.notes.take(known.notes, same)
-
-    def _gate_usage(self, model: nn.Module) -> dict[str, Any]:
-        assert isinstance(model, Mixture)
-        data, settings = self.builder.test_data, self.builder.settings
-        seed, batch_size = settings.seed, settings.batch_size
-        use = gate_usage(model, data, self.builder.suite(), seed=seed, batch_size=batch_size)
-        return {"gate": use}

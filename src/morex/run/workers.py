@@ -14,8 +14,8 @@ from morex.run.events import Event, Observer
 from morex.run.failures import Failure
 from morex.run.stage_runner import StageRunner, Task
 
-Result = tuple[str, StageRecord]
-"""The id of a finished stage, and its record."""
+Result = tuple[str, StageRecord | None]
+"""The id of a finished stage, and its record; no record if only a part of it is finished."""
 
 
 class Workers(ABC):
@@ -36,7 +36,7 @@ class Workers(ABC):
 
     @abstractmethod
     def begin(self, task: Task) -> None:
-        """Begin a stage; there must be a free worker."""
+        """Begin a stage, or a part of one; there must be a free worker."""
 
     @abstractmethod
     def wait(self) -> list[Result]:
