@@ -32,7 +32,8 @@ with atheris.instrument_imports(include=["morex", "yaml", "PIL"]):
     from morex.data.errors import DataError
     from morex.models.errors import ModelError
     from morex.models.folder import DESCRIPTION, WEIGHTS, ModelFolder
-    from morex.models.resnet import NetworkConfig, ResNet
+    from morex.models.network import NetworkConfig
+    from morex.models.resnet import ResNet
     from morex.models.save import save_model
     from morex.recipe import RecipeError, parse_recipe
     from morex.recipe.read_yaml import as_mapping, parse_yaml

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from morex.evaluation.suite import table1
     from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
     from morex.models.named import load_model as load
-    from morex.models.resnet import NetworkConfig, ResNet
+    from morex.models.network import NetworkConfig
+    from morex.models.networks import make_network
+    from morex.models.resnet import ResNet
     from morex.models.save import save_model as save
     from morex.training import objectives
     from morex.training.batches import TrainingData
@@ -41,7 +43,7 @@ _HOME = {
     "LargestLogit": ("morex.models.mixture", "LargestLogit"),
     "MeanOfExperts": ("morex.models.mixture", "MeanOfExperts"),
     "Mixture": ("morex.models.mixture", "Mixture"),
-    "NetworkConfig": ("morex.models.resnet", "NetworkConfig"),
+    "NetworkConfig": ("morex.models.network", "NetworkConfig"),
     "ResNet": ("morex.models.resnet", "ResNet"),
     "TrainingConfig": ("morex.training.config", "TrainingConfig"),
     "TrainingData": ("morex.training.batches", "TrainingData"),
@@ -49,6 +51,7 @@ _HOME = {
     "data": ("morex.data", None),
     "evaluate": ("morex.evaluation.evaluate", "evaluate"),
     "load": ("morex.models.named", "load_model"),
+    "make_network": ("morex.models.networks", "make_network"),
     "objectives": ("morex.training.objectives", None),
     "perturbations": ("morex.perturbations", None),
     "report": ("morex.report", None),
@@ -69,6 +72,7 @@ __all__ = [
     "data",
     "evaluate",
     "load",
+    "make_network",
     "objectives",
     "perturbations",
     "report",

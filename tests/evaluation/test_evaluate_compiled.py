@@ -16,8 +16,10 @@ from morex.evaluation import compiling as place
 from morex.evaluation.compiling import compiled_where_it_pays
 from morex.evaluation.settings import Settings
 from morex.models import compiled
+from morex.models.architectures import RESNETS, PostActivation
 from morex.models.mixture import Mixture
-from morex.models.resnet import ARCHITECTURES, BasicBlock, NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.perturbations import Clean, Linf
 
 BALL, N, BATCH = Linf(0.05), 50, 16
@@ -31,7 +33,7 @@ SUITE = (
 
 @pytest.fixture(autouse=True)
 def nothing_compiled_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(ARCHITECTURES, "tiny", (BasicBlock, (1, 1)))
+    monkeypatch.setitem(RESNETS, "tiny", PostActivation("basic", (1, 1)))
     _forget()
     yield
     _forget()

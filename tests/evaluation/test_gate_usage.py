@@ -14,7 +14,8 @@ from morex.data import ImageSet
 from morex.evaluation.gate_usage import agreement, gate_usage, one_run
 from morex.evaluation.suite import Row, Suite
 from morex.models.mixture import Mixture
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.perturbations import L2, Around, Clean, Fog, Linf
 from morex.report import to_heatmap
 

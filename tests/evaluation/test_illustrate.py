@@ -23,7 +23,8 @@ from morex.evaluation.settings import Settings
 from morex.evaluation.strength_curves import curve_suite, possible
 from morex.evaluation.suite import Row, Suite
 from morex.models.mixture import MeanOfExperts, Mixture
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.perturbations import L2, Clean, Fog, Jpeg, Linf, Transform
 from morex.recipe import RecipeError, parse_recipe
 from morex.recipe.illustrated import illustrated, in_pictures

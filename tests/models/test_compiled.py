@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from morex.attacks import frozen
+from morex.models.architectures import RESNETS, PostActivation
 from morex.models.compiled import (
     PAYS_FROM,
     _obstacle,
@@ -20,12 +21,13 @@ from morex.models.compiled import (
 )
 from morex.models.image_check import with_image_check
 from morex.models.mixture import Mixture
-from morex.models.resnet import ARCHITECTURES, BasicBlock, NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 
 
 @pytest.fixture(autouse=True)
 def nothing_compiled_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(ARCHITECTURES, "tiny", (BasicBlock, (1, 1)))
+    monkeypatch.setitem(RESNETS, "tiny", PostActivation("basic", (1, 1)))
     _forget()
     yield
     _forget()

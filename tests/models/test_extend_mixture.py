@@ -10,7 +10,8 @@ from morex.models.extend import regrouped, regrouped_gate
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Combine, Mixture
 from morex.models.named import load_model
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.models.save import save_model
 from morex.training.criteria import NewExperts
 from morex.training.objectives import Batch

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from morex.models.image_check import ImagesError
 from morex.models.mixture import Mixture
 from morex.models.named import FromFolder, load_model
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.models.save import save_model
 
 

@@ -13,7 +13,8 @@ from morex.models.errors import ModelError
 from morex.models.external import Foreign, ForeignModelError, import_model
 from morex.models.mixture import MeanOfExperts, Mixture
 from morex.models.named import load_model
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.models.save import save_model
 
 NETS = """

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from morex.attacks import frozen
+from morex.models.architectures import RESNETS
 from morex.models.conv_bn import ConvNorm
-from morex.models.resnet import ARCHITECTURES, NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 
 
 def config(**changes: Any) -> NetworkConfig:
@@ -36,7 +38,7 @@ def test_a_gate_from_a_network_has_its_body_and_is_undecided() -> None:
 
 
 @pytest.mark.parametrize(("size", "first"), [(8, 8), (32, 32), (64, 32)])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", RESNETS)
 def test_logits_have_one_value_per_output_at_every_size(
     architecture: str, size: int, first: int
 ) -> None:
@@ -229,7 +231,7 @@ def test_folding_uses_the_current_weights() -> None:
     [
         (
             {"architecture": "resnet11"},
-            "unknown architecture 'resnet11'; expected one of resnet10, ",
+            "no architecture 'resnet11'; did you mean 'resnet18'[?] there are resnet10, ",
         ),
         ({"width": 0}, "at least 1"),
         ({"outputs": 0}, "at least 1"),

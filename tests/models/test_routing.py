@@ -9,7 +9,8 @@ from morex.models import ModelError, Routing, load_model, save_model, sparse
 from morex.models.extend import regrouped
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import MeanOfExperts, Mixture
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 
 WEIGHTS = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.3, 0.4, 0.3], [0.45, 0.45, 0.1]])
 TINY = NetworkConfig("resnet10", 4, 3, (8, 8))

@@ -15,7 +15,8 @@ from morex.models.errors import ModelError
 from morex.models.folder import DESCRIPTION, WEIGHTS
 from morex.models.mixture import LargestLogit, MeanOfExperts, Mixture
 from morex.models.named import load_model, open_model
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.models.save import save_model
 
 CONFIG = NetworkConfig("resnet10", 4, 5, (8, 8), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))

@@ -12,7 +12,8 @@ from morex.models.errors import ModelError
 from morex.models.folder import DESCRIPTION
 from morex.models.mixture import Mixture
 from morex.models.named import load_model
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.models.save import save_model
 
 Content = dict[str, Any]
@@ -63,7 +64,7 @@ STRANGE: dict[str, tuple[Callable[[Content], object], str]] = {
     "width negative": (changed(*EXPERT, "width", to=-1), "at least 1"),
     "width a fraction": (changed(*EXPERT, "width", to=2.5), "whole number"),
     "width a boolean": (changed(*EXPERT, "width", to=True), "whole number"),
-    "width null": (changed(*EXPERT, "width", to=None), "whole number"),
+    "width null": (changed(*EXPERT, "width", to=None), "does not fit"),
     "outputs huge": (changed(*EXPERT, "outputs", to=2**40), "classes"),
     "one side": (changed(*EXPERT, "image_size", to=[8]), "tuple of 2"),
     "size a number": (changed(*EXPERT, "image_size", to=8), "a tuple"),

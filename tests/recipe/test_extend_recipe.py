@@ -16,7 +16,8 @@ from morex.models.external import import_model
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.models.named import load_model, open_model
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.models.save import save_model
 from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extend import extended, last_mixture, shrunk

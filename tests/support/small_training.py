@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from morex.attacks import PGD, Attack, Model, Passes, WorstOfDraws
 from morex.data import ImageSet
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.perturbations import Clean, Linf, Snow, Transform
 from morex.training.config import TrainingConfig
 from morex.training.objectives import SideBySide

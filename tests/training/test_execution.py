@@ -22,10 +22,12 @@ from torch._dynamo.utils import counters
 from morex.attacks import PGD, Attack, AwayFromChoices, Model, NoisyFGSM, SearchAround, WorstOfDraws
 from morex.core.asking import as_on_an_accelerator
 from morex.data import Augment, load_data
+from morex.models.architectures import RESNETS, PostActivation
 from morex.models.compiled import compiled
 from morex.models.extend import regrouped
 from morex.models.mixture import Mixture
-from morex.models.resnet import ARCHITECTURES, BasicBlock, NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.perturbations import L1, L2, Around, Clean, Fog, Linf, Snow, Transform
 from morex.training import (
     Alternate,
@@ -59,7 +61,7 @@ UNION = PGD((Linf(0.1), L2(0.5)), 2)
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Ask the host nothing, and make the networks tiny."""
-    monkeypatch.setitem(ARCHITECTURES, "tiny", (BasicBlock, (1, 1)))
+    monkeypatch.setitem(RESNETS, "tiny", PostActivation("basic", (1, 1)))
     with as_on_an_accelerator():
         yield
 

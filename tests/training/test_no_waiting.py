@@ -17,7 +17,8 @@ from morex.attacks import PGD, AwayFromChoices, SearchAround, WorstOfDraws
 from morex.core.asking import as_on_an_accelerator
 from morex.data import Augment, ImageSet
 from morex.models.mixture import Mixture
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 from morex.perturbations import (
     L1,
     L2,

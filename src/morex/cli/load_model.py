@@ -13,7 +13,8 @@ from morex.core.files import write_atomically
 from morex.core.precision import default_device
 from morex.data.cifar10c import SEVERITIES
 from morex.models.external import Foreign, better_range, check_answers
-from morex.models.named import FromFactory, FromFolder, NamedModel, open_model
+from morex.models.named import FromFactory, FromFolder, open_model
+from morex.models.named_model import NamedModel
 from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
 from morex.run import Builder
 from morex.run.provenance import provenance
@@ -102,6 +103,9 @@ def open_for_evaluation(request: EvaluationRequest, say: Callable[[str], None]) 
     _check_fits(model, builder)
     if isinstance(model, FromFactory):
         _check_foreign(model.load(request.device), builder, say)
+    elif not isinstance(model, FromFolder):
+        images = builder.test_data.first(2).pixels(slice(0, 2))
+        check_answers(network, images, len(builder.test_data.classes))
     return Opened(network, builder, model.identity)
 
 

@@ -18,7 +18,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-_HUB = "hf://"
+_SCHEMES = ("hf://", "robustbench://")
 _LENGTH = 32
 
 
@@ -58,8 +58,13 @@ def _references_in(part: dict[Any, Any]) -> Iterator[str]:
     if kind == "foreign":
         yield str(part.get("factory"))
     model = str(part.get("model", ""))
-    if kind == "saved" and ":" in model and not model.startswith(_HUB):
+    if kind == "saved" and ":" in model and not is_address(model):
         yield model
+
+
+def is_address(model: str) -> bool:
+    """Return whether the name of a model is that of one on the hub or in RobustBench."""
+    return model.startswith(_SCHEMES)
 
 
 def names_file(kind: object) -> bool:

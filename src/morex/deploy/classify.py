@@ -16,7 +16,7 @@ from morex.core.units import listed, percent
 from morex.data import DataError
 from morex.data.decode import decode
 from morex.models.answers import ExpertAnswers, logits_and_answers
-from morex.models.named import NamedModel
+from morex.models.named_model import NamedModel
 from morex.report.gate_words import gate_decision
 from morex.report.predictions import ExpertSays, Prediction
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from morex.models.mixture import Mixture
-from morex.models.named import NamedModel
+from morex.models.named_model import NamedModel
 from morex.recipe import Recipe, load_recipe, shipped_recipes
 from morex.recipe.lineage import right_experts
 

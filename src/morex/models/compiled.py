@@ -18,7 +18,7 @@ from torch import nn
 from morex.core.precision import default_settings
 from morex.core.threads import forward_work
 from morex.models.mixture import Ensemble
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.network import Network, NetworkConfig
 
 PAYS_FROM = 1e15
 """Compiling pays from about this many floating-point operations.
@@ -44,10 +44,10 @@ weights learn. It gives up after 8 by default, and then runs the network uncompi
 def compiled(
     model: nn.Module, notice: Callable[[str], None], *, backend: str = "inductor"
 ) -> Iterator[bool]:
-    """Compile the ``ResNet``s of a model for the length of a ``with`` block.
+    """Compile the networks of a model for the length of a ``with`` block.
 
     The model stays the same object, with the same classes and weights. Networks of the same shape
-    share their code, which is compiled when a batch of a new shape arrives. Other networks, such as
+    share their code, which is compiled when a batch of a new shape arrives. Networks of timm, and
     classifiers that morex did not make, run as they are.
 
     Args:
@@ -139,14 +139,14 @@ def in_short(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-def _networks(model: nn.Module, *, compiled: bool) -> list[ResNet]:
+def _networks(model: nn.Module, *, compiled: bool) -> list[Network]:
     """Return the networks of a model that are compiled, or those that are not."""
-    networks = (module for module in model.modules() if isinstance(module, ResNet))
+    networks = (m for m in model.modules() if isinstance(m, Network) and m.compiles)
     return [network for network in networks if bool(network._compiled_call_impl) == compiled]
 
 
-def _device(network: ResNet) -> torch.device:
-    return network.head.weight.device
+def _device(network: Network) -> torch.device:
+    return network.mean.device
 
 
 @contextmanager

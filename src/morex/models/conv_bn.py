@@ -18,12 +18,14 @@ class ConvNorm(nn.Module):
         inputs, outputs: the numbers of channels.
         kernel: the side of the kernel; the padding is half of it, rounded down.
         stride: the stride of the convolution.
+        pads_end: as for ``convolution``.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, *, pads_end: bool = False
+    ) -> None:
         super().__init__()
-        kind = _Pointwise if kernel == 1 else nn.Conv2d
-        self.conv = kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        self.conv = convolution(inputs, outputs, kernel, stride, pads_end=pads_end)
         self.norm: nn.Module = nn.BatchNorm2d(outputs)
         self.folded = False
         self._made: tuple[Tensor, Tensor] | None = None
@@ -72,6 +74,33 @@ class ConvNorm(nn.Module):
         """Set attributes without nn.Module's slow checks: every training step folds and unfolds."""
         object.__setattr__(self, "folded", folded)
         object.__setattr__(self, "_made", None)
+
+
+def convolution(
+    inputs: int, outputs: int, kernel: int, stride: int, *, pads_end: bool = False
+) -> nn.Conv2d:
+    """Return a convolution without bias, padded by half of its kernel.
+
+    Args:
+        inputs, outputs: the numbers of channels.
+        kernel: the side of the kernel.
+        stride: the stride.
+        pads_end: whether a strided 3x3 convolution pads the right and the lower edge only.
+    """
+    kind: type[nn.Conv2d] = _Pointwise if kernel == 1 else nn.Conv2d
+    if pads_end and kernel == 3 and stride == 2:
+        kind = _PaddedAtEnd
+    return kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class _PaddedAtEnd(nn.Conv2d):
+    """A 3x3 convolution with stride 2 that pads the right and the lower edge only.
+
+    This is the padding ``SAME`` of TensorFlow and JAX for images with even sides.
+    """
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), weight, bias, self.stride)
 
 
 class _Pointwise(nn.Conv2d):

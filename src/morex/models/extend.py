@@ -22,7 +22,7 @@ from morex.core.near import not_among
 from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture, last_layer_of
-from morex.models.resnet import LAST_LAYER, ResNet
+from morex.models.network import LAST_LAYER, Network
 
 
 def regrouped(
@@ -137,7 +137,7 @@ def _with_outputs(
                 after.weight[row] = before.weight[place[name]]
                 after.bias[row] = 0 if before.bias is None else before.bias[place[name]]
     network.set_submodule(layer, after)
-    if isinstance(network, ResNet):
+    if isinstance(network, Network):
         network.config = replace(network.config, outputs=len(names))
     return network
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from morex.core.near import hint
 from morex.core.number_checks import check_numbers
+from morex.core.trust import is_address
 from morex.core.units import with_article
 from morex.core.user_code import UserCodeError, absolute, called, object_named
-from morex.models.hub import on_hub
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "0..1": (0.0, 1.0),
@@ -155,8 +155,8 @@ class Foreign(Rescaled):
 
 
 def is_factory(name: str) -> bool:
-    """Return whether ``name`` is that of a factory, and not a folder or a model on the hub."""
-    return ":" in name and not on_hub(name) and not Path(name).exists()
+    """Return whether ``name`` is that of a factory, and not a folder or an address."""
+    return ":" in name and not is_address(name) and not Path(name).exists()
 
 
 def import_model(name: str) -> nn.Module:

@@ -9,7 +9,7 @@ only as ``core/trust.py`` says.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from morex.models.errors import ModelError
 from morex.models.external import ForeignModelError
 from morex.models.kinds import build
 from morex.models.missing import near_model, shipped_names
+from morex.models.networks import NETWORKS
 from morex.models.tied import tie
+from morex.models.timm_network import TimmError
 
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 _FEWEST_TENSORS = 20
@@ -143,7 +145,7 @@ class ModelFolder:
 
     def _check_fits(self, weights: Mapping[str, Tensor]) -> None:
         """Raise unless the weights are those of the model; nothing of its size is allocated."""
-        networks = _count(self.content["model"], "resnet")
+        networks = _count(self.content["model"], NETWORKS)
         if networks * _FEWEST_TENSORS > len(weights):
             raise self._does_not_fit(f"{len(weights)} tensors for {networks} networks")
         try:
@@ -162,6 +164,8 @@ class ModelFolder:
     def _empty(self) -> nn.Module:
         try:
             return build(self.content["model"])
+        except TimmError as error:
+            raise ModelError(f"{self.path}: {error}") from error
         except ForeignModelError as error:
             raise ModelError(
                 f"{self.path}: a classifier that morex did not make cannot be loaded: {error}"
@@ -213,13 +217,14 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def _count(form: object, kind: str) -> int:
-    """Return how many parts of a form have a kind."""
+def _count(form: object, kinds: Container[str]) -> int:
+    """Return how many parts of a form are of one of the kinds."""
     found, left = 0, [form]
     while left:
         part = left.pop()
         if isinstance(part, dict):
-            found += part.get("kind") == kind
+            kind = part.get("kind")
+            found += isinstance(kind, str) and kind in kinds
             left.extend(part.values())
     return found
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from morex.models.mixture import Ensemble, Mixture
-from morex.models.resnet import ResNet
+from morex.models.network import Network
 
 _SLACK = 1e-3
 """How far beyond 0 and 1 a pixel may lie, for example after resizing."""
@@ -104,7 +104,7 @@ def with_image_check(model: nn.Module, about: Mapping[str, Any]) -> nn.Module:
         model: the model, which is changed.
         about: what was saved beside it, of which ``image_size`` is used.
     """
-    networks = [module for module in model.modules() if isinstance(module, ResNet)]
+    networks = [module for module in model.modules() if isinstance(module, Network)]
     channels = len(networks[0].config.mean) if networks else None
     check = ImageCheck(channels, tuple(about.get("image_size") or ()))
     for part in _parts(model):

@@ -7,12 +7,12 @@ used again: by the other parts of a mixture, and by an attack.
 from torch import Tensor, nn
 
 from morex.models.external import Rescaled
-from morex.models.resnet import ResNet
+from morex.models.network import Network
 
 
 def keeps_images(network: nn.Module) -> bool:
     """Return whether a network is known to leave its images as they are."""
-    return isinstance(network, ResNet | Rescaled)
+    return isinstance(network, Network | Rescaled)
 
 
 def images_for(network: nn.Module, x: Tensor) -> Tensor:

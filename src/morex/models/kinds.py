@@ -15,7 +15,7 @@ from morex.models.errors import ModelError
 from morex.models.external import Foreign
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import UNGATED, Mixture
-from morex.models.resnet import ResNet
+from morex.models.networks import NETWORKS
 
 
 class Saveable(Protocol):
@@ -37,7 +37,7 @@ class Saveable(Protocol):
 
 
 KINDS: Mapping[str, type[Saveable]] = {
-    "resnet": ResNet,
+    **NETWORKS,
     "foreign": Foreign,
     "extended-gate": ExtendedGate,
     "mixture": Mixture,

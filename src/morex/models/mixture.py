@@ -17,7 +17,7 @@ from morex.core.near import did_you_mean
 from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.in_place import images_for
-from morex.models.resnet import LAST_LAYER
+from morex.models.network import LAST_LAYER
 from morex.models.routing import Routing, log_shares, logits_of_asked, shares
 
 Combine = Literal["logits", "probabilities"]

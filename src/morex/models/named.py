@@ -1,11 +1,10 @@
-"""Models by name: a folder, a shipped model, one on the hub, or a classifier by its factory.
+"""Models by name: a folder, a shipped model, one on the hub or in RobustBench, or a factory.
 
 ``open_model`` reads the description of a model once. Weights are read, and a factory is called,
 only when they are needed.
 """
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -21,50 +20,8 @@ from morex.models.external import Foreign, ForeignConfig, is_factory
 from morex.models.folder import ModelFolder
 from morex.models.hub import hub_model, on_hub
 from morex.models.image_check import with_image_check
-
-
-class NamedModel(ABC):
-    """A model that is given by its name.
-
-    Attributes:
-        name: the name.
-    """
-
-    name: str
-
-    @property
-    @abstractmethod
-    def about(self) -> Mapping[str, Any]:
-        """What was saved beside the model, such as its ``classes``; empty if nothing was."""
-
-    @property
-    @abstractmethod
-    def recipe(self) -> Mapping[str, Any] | None:
-        """How it is evaluated, as keys of a recipe; None if it has no recipe."""
-
-    @property
-    def trusts_recipe(self) -> bool:
-        """Whether code that its recipe names may run."""
-        return False
-
-    @property
-    @abstractmethod
-    def digest(self) -> str:
-        """The checksum of its weights."""
-
-    @property
-    @abstractmethod
-    def identity(self) -> Mapping[str, Any]:
-        """What decides its outputs, as JSON: a checksum of its weights, and its factory if any."""
-
-    @property
-    @abstractmethod
-    def code(self) -> tuple[str, ...]:
-        """The names of the code that makes it, or parts of it."""
-
-    @abstractmethod
-    def load(self, device: torch.device | str = "cpu") -> nn.Module:
-        """Return the model in evaluation mode: images (N, C, H, W) in [0, 1] to logits (N, K)."""
+from morex.models.named_model import NamedModel
+from morex.models.robustbench import FromRobustBench, on_robustbench
 
 
 class FromFolder(NamedModel):
@@ -211,7 +168,8 @@ def open_model(
     """Return the model of that name, opened.
 
     Args:
-        name: as for ``find_model``; or ``path/to/file.py:factory``.
+        name: as for ``find_model``; or ``robustbench://cifar10/Linf/NAME``; or
+            ``path/to/file.py:factory``.
         input_range: the pixels that a factory's classifier wants, as for ``ForeignConfig``. This
             and what follows has no effect on a saved model.
         mean: what is subtracted from each channel.
@@ -220,9 +178,11 @@ def open_model(
         trust_code: as for ``FromFolder``. A factory that is the name itself is always called.
 
     Raises:
-        ModelError, HubError, SetError: as ``FromFolder``.
+        ModelError, HubError, SetError: as ``FromFolder``, or as ``FromRobustBench``.
         ForeignModelError: if the range is unknown.
     """
+    if on_robustbench(os.fspath(name)):
+        return FromRobustBench(os.fspath(name))
     if is_factory(os.fspath(name)):
         return FromFactory(ForeignConfig(os.fspath(name), input_range, mean, std, last_layer))
     return FromFolder(name, trust_code=trust_code)
@@ -240,7 +200,7 @@ def load_model(
     Args:
         folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
             (its MoRE over all perturbations) or ``cifar10-small/minf``, or ``hf://owner/name`` on
-            the Hugging Face hub.
+            the Hugging Face hub, or ``robustbench://cifar10/Linf/NAME``.
         device: the device for the model.
         trust_code: whether factories that its ``model.json`` names may be imported and called.
             Without it they are only if this user's morex saved the model here.
@@ -251,7 +211,11 @@ def load_model(
         HubError: if it cannot be downloaded from the hub.
         SetError: if it belongs to a set whose ``set.json`` is damaged.
     """
-    named = FromFolder(folder, trust_code=trust_code)
+    named: NamedModel
+    if on_robustbench(os.fspath(folder)):
+        named = FromRobustBench(os.fspath(folder))
+    else:
+        named = FromFolder(folder, trust_code=trust_code)
     return with_image_check(named.load(device), named.about)
 
 

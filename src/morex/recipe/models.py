@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from morex.models.mixture import Combine
-from morex.models.named import NamedModel, open_model
+from morex.models.named import open_model
+from morex.models.named_model import NamedModel
 from morex.models.routing import Routing
 from morex.recipe.fields import AnyNames, InnerSearch, Names, Shares, Strict, Training
 from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part

@@ -14,10 +14,10 @@ from pydantic import (
 )
 
 from morex.artifacts.schema import FolderName
-from morex.core.near import not_among
 from morex.core.precision import Precision
 from morex.evaluation.settings import Settings, settings_on
-from morex.models.resnet import ARCHITECTURES
+from morex.models.architectures import TIMM, Activation, check_architecture, width_of
+from morex.models.timm_network import check_timm
 from morex.perturbations import Perturbation
 from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, named_parts
 from morex.recipe.fields import InnerSearch, Names, Strict, Training
@@ -48,16 +48,29 @@ class DataConfig(Strict):
 
 
 class NetworkSpec(Strict):
-    """Shape of a network; image size, classes and normalisation come from the data."""
+    """Shape of a network; image size, classes and normalisation come from the data.
+
+    Args:
+        architecture, width, activation: as for ``NetworkConfig``.
+    """
 
     architecture: str = "resnet18"
-    width: int = Field(default=64, ge=1, le=2**14)
+    width: int | None = Field(default=None, ge=1, le=2**14)
+    activation: Annotated[Activation, InKey.IF_CHANGED] = "relu"
 
     @model_validator(mode="after")
     def _known(self) -> "NetworkSpec":
-        if self.architecture not in ARCHITECTURES:
-            raise ValueError(not_among("architecture", self.architecture, ARCHITECTURES))
+        """Check that there is such a network, and fill in the width."""
+        check_architecture(self.architecture)
+        if self.architecture.startswith(TIMM):
+            check_timm(self.architecture, self.activation)
+        object.__setattr__(self, "width", width_of(self.architecture, self.width))
         return self
+
+    @property
+    def title(self) -> str:
+        """The architecture, and the activation unless it is the usual one."""
+        return f"{self.architecture} ({self.activation})".removesuffix(" (relu)")
 
 
 class SuiteUse(Strict):

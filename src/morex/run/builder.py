@@ -20,8 +20,9 @@ from morex.models.errors import ModelError
 from morex.models.extend import regrouped
 from morex.models.external import Foreign, check_answers
 from morex.models.mixture import UNGATED, Mixture, last_linear
-from morex.models.named import FromFactory
-from morex.models.resnet import NetworkConfig, ResNet
+from morex.models.named import FromFactory, FromFolder
+from morex.models.network import Network, NetworkConfig
+from morex.models.networks import make_network
 from morex.models.routing import routed
 from morex.perturbations import Ball
 from morex.recipe import Recipe
@@ -165,7 +166,10 @@ class Builder:
         """Return the shape of a network for this data."""
         mean, std = self.pixel_statistics
         _, height, width = self.data.train.shape
-        return NetworkConfig(spec.architecture, spec.width, outputs, (height, width), mean, std)
+        size = height, width
+        return NetworkConfig(
+            spec.architecture, spec.width, outputs, size, mean, std, spec.activation
+        )
 
     def untrained(self, name: str, expert: Callable[[str], nn.Module]) -> nn.Module:
         """Return a model before any training in this run.
@@ -189,10 +193,10 @@ class Builder:
             case SparseModel() as model:
                 return routed(expert(model.of), model.routing)
 
-    def network(self, name: str) -> ResNet:
+    def network(self, name: str) -> Network:
         """Return a network with new weights for the model ``name``."""
         config = self.network_config(self.recipe.network, len(self.data.train.classes))
-        return ResNet(config, seed=derived_seed(self.recipe.seed, name, "weights"))
+        return make_network(config, seed=derived_seed(self.recipe.seed, name, "weights"))
 
     def from_elsewhere(self, spec: SavedModel) -> nn.Module:
         """Return a network that was trained elsewhere.
@@ -206,8 +210,9 @@ class Builder:
         model, classes = named.load(), named.about.get("classes", data.classes)
         if isinstance(named, FromFactory):
             last_linear(model, named.config.path, named.name)
+        if not isinstance(named, FromFolder):
             check_answers(model, data.pixels(slice(0, 2)), len(data.classes))
-        if not isinstance(model, ResNet | Foreign):
+        if not isinstance(model, Network | Foreign):
             kind = with_article(type(model).__name__)
             raise ModelError(f"{spec.model} is {kind}, expected a single network")
         if tuple(classes) != data.classes:
@@ -227,11 +232,11 @@ class Builder:
     def _ungrown(self, name: str, model: MixtureModel, experts: dict[str, nn.Module]) -> Mixture:
         """Return a mixture that no expert joined later."""
         start = experts.get((model.robust_gate and model.robust_gate.start) or "")
-        if isinstance(start, ResNet):
+        if isinstance(start, Network):
             gate = start.with_outputs(len(experts))
         else:
             config = self.network_config(self.recipe.gate or self.recipe.network, len(experts))
-            gate = ResNet(config, seed=derived_seed(self.recipe.seed, name, "gate"))
+            gate = make_network(config, seed=derived_seed(self.recipe.seed, name, "gate"))
         return Mixture(experts, gate, combine=model.combine)
 
     def objective(self, phase: Phase) -> Objective:

@@ -92,7 +92,7 @@ class ResultsFiles:
         return Setting(
             data=recipe.data.name,
             data_note=recipe.data.note,
-            network=recipe.network.architecture,
+            network=recipe.network.title,
             width=recipe.network.width,
             n_test=len(self.builder.test_data),
         )

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import torch
 
 from morex.evaluation.settings import Settings
-from morex.models.named import NamedModel
+from morex.models.named_model import NamedModel
 from morex.recipe import Recipe, slug
 from morex.recipe.components import AttackSpec, described
 from morex.recipe.illustrated import illustrated, in_pictures
+from morex.recipe.keys import key_part
 from morex.recipe.kind import Setting
 from morex.recipe.models import AnyModel, SavedModel, SparseModel
 
@@ -187,8 +188,8 @@ def _setting(recipe: Recipe, fingerprint: str, opened: Opener) -> Setting:
             "data": data | {"fingerprint": fingerprint},
             **recipe.fixed(),
         },
-        network=recipe.network.model_dump(),
-        gate=(recipe.gate or recipe.network).model_dump(),
+        network=key_part(recipe.network),
+        gate=key_part(recipe.gate or recipe.network),
         perturbations={name: described(p) for name, p in recipe.perturbations.items()},
         identity=lambda model: opened(model).identity,
     )

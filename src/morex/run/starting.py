@@ -5,9 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
+from morex.models.errors import ModelError
 from morex.models.extend import regrouped, regrouped_gate
 from morex.models.folder import ModelFolder
 from morex.models.mixture import Mixture
+from morex.models.network import Network
 from morex.recipe import Recipe
 from morex.recipe.models import MixtureModel
 from morex.run.builder import Builder
@@ -56,11 +58,33 @@ def starting_model(builder: Builder, stage: Stage, saved: SavedModels) -> nn.Mod
     recipe, name = builder.recipe, stage.model
     if name in recipe.mixtures:
         return _starting_mixture(builder, stage, recipe.mixtures[name], saved)
-    model = builder.untrained(name, saved.model)
     network = recipe.networks.get(name)
     if network and network.warm_start:
-        model.load_state_dict(saved.model(network.warm_start).state_dict())
-    return model
+        return _continued(builder, name, network.warm_start, saved)
+    return builder.untrained(name, saved.model)
+
+
+def _continued(builder: Builder, name: str, start: str, saved: SavedModels) -> nn.Module:
+    """Return the network that another one starts from, with its own mean and deviation of pixels.
+
+    Raises:
+        ModelError: if it has another shape than the networks of the recipe.
+    """
+    found, spec = saved.model(start), builder.recipe.network
+    if not isinstance(found, Network):
+        raise ModelError(
+            f"{name} cannot start from {start!r}, a classifier that morex did not make; expected a "
+            "network of morex"
+        )
+    its = found.config
+    have = (its.architecture, its.width, its.activation)
+    if have != (spec.architecture, spec.width, spec.activation):
+        raise ModelError(
+            f"{name} cannot start from {start!r}, which is another network: expected network: "
+            f"{{architecture: {its.architecture}, width: {its.width}, activation: "
+            f"{its.activation}}}, got {spec.model_dump()}"
+        )
+    return found.train()
 
 
 def _starting_mixture(
