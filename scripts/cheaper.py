@@ -175,8 +175,10 @@ class Cheaper:
         """Return the attacks of a suite."""
         path, recipe = self.work / f"suite-{name}.yaml", self.builder.recipe
         path.write_text(yaml.safe_dump({"name": name, "rows": SUITES[name]}, sort_keys=False))
-        rows = load_suite(str(path), recipe.attacked())
-        return tuple(Row(key, row.build(recipe.perturbations)) for key, row in rows.items())
+        attacks = load_suite(str(path), recipe.attacked())
+        return tuple(
+            Row(key, row.build(attacks.perturbations)) for key, row in attacks.rows.items()
+        )
 
     def measure(self, suite: str, examples: int) -> None:
         """Attack every model with a suite; finished evaluations are kept."""

@@ -319,7 +319,7 @@ def test_a_wrong_attack_on_a_composition_is_named() -> None:
 
 def test_suites_search_them_where_they_search_balls() -> None:
     known: dict[str, Perturbation] = {"both": compose(FOG, LINF), "weather": compose(FOG, Rain())}
-    rows = load_suite("quick", known)
+    rows = load_suite("quick", known).rows
     assert {name: row.attack for name, row in rows.items()} == {
         "weather": "draws",
         "pgd-both": "pgd",
@@ -332,7 +332,7 @@ def test_suites_may_have_compositions(tmp_path: Path) -> None:
         'name: mine\nrows: {"only-*": {attack: pgd, over: compose}}'
     )
     known = {"both": compose(FOG, LINF), "linf": LINF}
-    assert list(load_suite(str(tmp_path / "mine.yaml"), known)) == ["only-both"]
+    assert list(load_suite(str(tmp_path / "mine.yaml"), known).rows) == ["only-both"]
 
 
 def test_they_are_trained_on_and_evaluated_like_anything_else(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_one_network_gets_the_passes_of_the_costliest_mixture(name: str) -> None
 def test_all_columns_of_the_paper_are_there_and_the_adaptive_suite_is_for_four(name: str) -> None:
     recipe, paper = load_recipe(name), load_recipe("cifar10")
     assert {*recipe.columns} == {*paper.columns, "MoRE+ (all)", LONG}
-    assert [*recipe.rows()] == [*paper.rows()]
+    assert [*recipe.evaluation.rows] == [*paper.evaluation.rows]
     assert recipe.perturbations == paper.perturbations
     assert recipe.network == paper.network
     under = recipe.columns_under("adaptive_fast")

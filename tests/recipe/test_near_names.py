@@ -135,7 +135,7 @@ def test_overrides_may_make_names_that_the_recipe_uses() -> None:
     )
     assert recipe.columns == ("clean", "Mweak")
     assert {"start", "Mweak"} < {*recipe.models}
-    assert "both" in recipe.rows()
+    assert "both" in recipe.evaluation.rows
 
 
 def test_overrides_may_add_keys_of_the_schema() -> None:

@@ -61,7 +61,7 @@ def test_the_resolved_recipe_reads_back_as_itself(name: str | None) -> None:
     again = parse_recipe(resolved)
     assert again == recipe
     assert [*again.models] == [*recipe.models]  # the order of experts and rows is part of it
-    assert [*again.rows()] == [*recipe.rows()]
+    assert [*again.evaluation.rows] == [*recipe.evaluation.rows]
 
 
 def test_recipes_cannot_be_changed() -> None:
@@ -591,7 +591,7 @@ def test_an_inner_search_without_a_single_step_has_the_key_that_it_had() -> None
 
 
 def test_settings_that_came_later_are_in_a_key_only_where_they_are_set() -> None:
-    since = {"nesterov": True, "label_smoothing": 0.1}
+    since = {"nesterov": True, "label_smoothing": 0.1, "gradient_projection": 0.5}
     first = {
         *("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay"),
         *("schedule", "clip_norm", "average", "precision", "validate_every"),

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from morex.attacks import PGD, GateSteering, WorstOfDraws
+from morex.attacks import PGD, AutoAttack, GateSteering, WorstOfDraws
 from morex.evaluation.suite import table1
-from morex.perturbations import L2, Clean, Fog, Linf, Snow
+from morex.perturbations import L1, L2, Clean, Fog, Linf, Perturbation, Snow
 from morex.recipe import RecipeError, load_suite, shipped_suites
 
 KNOWN = {
@@ -17,16 +17,46 @@ KNOWN = {
 
 
 def test_table1_is_that_of_the_paper() -> None:
-    rows = {name: row.build(KNOWN) for name, row in load_suite("table1", KNOWN).items()}
+    rows = {name: row.build(KNOWN) for name, row in load_suite("table1", KNOWN).rows.items()}
     assert rows == {row.name: row.attack for row in table1()}
 
 
-@pytest.mark.parametrize("name", sorted(shipped_suites()))
+@pytest.mark.parametrize("name", sorted({*shipped_suites()} - {"union"}))
 def test_shipped_suites_fit_any_perturbations(name: str) -> None:
-    rows = load_suite(name, KNOWN)
+    rows = load_suite(name, KNOWN).rows
     assert {row.perturbation for row in rows.values()} == {*KNOWN}
-    few = load_suite(name, {"weak": L2(0.1), "nothing": Clean()})
+    few = load_suite(name, {"weak": L2(0.1), "nothing": Clean()}).rows
     assert {row.perturbation for row in few.values()} == {"weak", "nothing"}
+
+
+@pytest.mark.parametrize("known", [KNOWN, {"fog": Fog(t=0.1, light=0.5)}])
+def test_the_union_is_that_of_the_field_whatever_a_model_was_trained_on(
+    known: dict[str, Perturbation],
+) -> None:
+    attacks = load_suite("union", known)
+    standard = ("apgd-ce", "apgd-t")
+    assert {name: row.build(attacks.perturbations) for name, row in attacks.rows.items()} == {
+        "clean": WorstOfDraws(Clean()),
+        "apgd-linf": AutoAttack(Linf(8 / 255), standard),
+        "apgd-l2": AutoAttack(L2(0.5), standard),
+        "apgd-l1": AutoAttack(L1(12.0), standard),
+    }
+
+
+def test_a_suite_may_bring_perturbations_of_its_own(tmp_path: Path) -> None:
+    text = """
+name: mine
+perturbations:
+  soft: {kind: linf, eps: 1/255}
+  misty: {kind: compose, parts: [{kind: fog, t: 0.1, light: 0.6}, soft]}
+rows:
+  both-*: {attack: pgd, over: balls}
+"""
+    attacks = load_suite(write(tmp_path, text), KNOWN)
+    assert [*attacks.rows] == ["both-soft", "both-misty"]
+    assert attacks.perturbations["soft"] == Linf(1 / 255)
+    with pytest.raises(RecipeError, match=r"mine.yaml is not a suite: perturbations.soft"):
+        load_suite(write(tmp_path, text.replace("1/255", "-1")), KNOWN)
 
 
 def write(folder: Path, text: str) -> str:
@@ -44,14 +74,14 @@ rows:
 """
     with pytest.raises(RecipeError, match=r"rows.strong-\*: PGD searches balls, got Fog"):
         load_suite(write(tmp_path, text), KNOWN)
-    rows = load_suite(write(tmp_path, text.replace(" fog,", "")), KNOWN)
+    rows = load_suite(write(tmp_path, text.replace(" fog,", "")), KNOWN).rows
     built = {name: row.build(KNOWN) for name, row in rows.items()}
     assert built == {
         "strong-l2": PGD(L2(1.0), steps=7, stop_when_fooled=True),
         "strong-linf": PGD(Linf(8 / 255), steps=7, stop_when_fooled=True),
         "steer": GateSteering(L2(1.0), pushes=(3.0,)),
     }
-    assert isinstance(load_suite("quick", KNOWN)["fog"].build(KNOWN), WorstOfDraws)
+    assert isinstance(load_suite("quick", KNOWN).rows["fog"].build(KNOWN), WorstOfDraws)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_results_make_a_table(whole: tuple[Path, Spy]) -> None:
     out, _ = whole
     table = make_table(read_results(out))
     assert table.columns == tiny().columns
-    assert [*table.rows] == [*tiny().rows()]
+    assert [*table.rows] == [*tiny().evaluation.rows]
     cells = [cell for line in table.measured.values() for cell in line]
     assert all(cell is not None for cell in cells)
     assert {cell.n for cell in table.rows["clean"] if cell} == {30}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from morex.artifacts.outcomes import Outcomes
     from morex.artifacts.statistics import BoolArray
     from morex.cli.load_model import EvaluationRequest
+    from morex.run import Builder
 
 SuiteName = Annotated[
     str | None,
@@ -118,11 +119,15 @@ def do_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> d
     from morex.artifacts.statistics import Proportion
     from morex.cli.evaluation_work import do_work, evaluation_work, partial_rows
     from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
+    from morex.report.caption import strengths_of
 
     network, builder, identity = open_for_evaluation(request, say)
     count, data = len(builder.test_data), builder.data.name
     say(f"{count} test images of {data}, seed {request.seed}, on {request.device}")
     work = evaluation_work(request, builder)
+    strengths = {} if request.corrupted else _strengths(builder)
+    if text := strengths_of(strengths.values()):
+        say(f"strengths: {text}")
     kept = partial_rows(request, identity, builder, say)
     width = max(len(row.name) for part in work for row in part.suite)
 
@@ -130,7 +135,8 @@ def do_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> d
         say(f"{row:{width}}  {in_words(Proportion.of(right))}")
 
     outcomes = do_work(network, builder, work, request.seed, kept, finished)
-    figures = with_provenance(request, identity, _figures(request, outcomes))
+    figures = _figures(request, outcomes) | ({"strengths": strengths} if strengths else {})
+    figures = with_provenance(request, identity, figures)
     _summarise(request, outcomes, say)
     if request.out:
         outcomes.save(request.out)
@@ -139,6 +145,14 @@ def do_evaluation(request: "EvaluationRequest", say: Callable[[str], None]) -> d
     if kept:
         kept.remove()
     return figures
+
+
+def _strengths(builder: "Builder") -> dict[str, Any]:
+    """Return the perturbation of every row, with its strength, as recipes write it."""
+    from morex.recipe.components import described
+
+    attacks = builder.attacks()
+    return {n: described(attacks.perturbations[r.perturbation]) for n, r in attacks.rows.items()}
 
 
 def _summarise(

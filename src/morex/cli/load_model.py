@@ -128,10 +128,13 @@ def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
     recipe = own_recipe(model) if request.recipe is None else load_recipe(request.recipe)
     data = {"folder": str(request.folder)} if request.folder else {}
     evaluation: dict[str, Any] = {"examples": request.examples} if request.examples else {}
+    perturbations = dict(recipe.perturbations)
     if request.suite is not None:
-        evaluation["rows"] = load_suite(request.suite, recipe.attacked())
+        attacks = load_suite(request.suite, recipe.attacked())
+        evaluation["rows"], perturbations = attacks.rows, perturbations | {**attacks.perturbations}
     return recipe.model_copy(
         update={
+            "perturbations": perturbations,
             "data": recipe.data.model_copy(update=data),
             "evaluation": recipe.evaluation.model_copy(update=evaluation),
         }

@@ -54,7 +54,7 @@ def _unknown_names(recipe: Recipe) -> list[str]:
             check(f"models.{key}.against", name, recipe.perturbations, "perturbation")
     for key in recipe.columns:
         check("columns", key, recipe.models, "model")
-    for key, row in recipe.rows().items():
+    for key, row in recipe.evaluation.rows.items():
         check(
             f"evaluation.rows.{key}.perturbation",
             row.perturbation,
@@ -237,7 +237,7 @@ def _wrong_start(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
 def _wrong_rows(recipe: Recipe) -> list[str]:
     """Return which rows have a name that results cannot take, or an attack that cannot be built."""
     problems = []
-    for key, row in recipe.rows().items():
+    for key, row in recipe.evaluation.rows.items():
         if key in COMPUTED_ROWS:
             problems.append(f"evaluation.rows.{key}: this name is reserved for a computed row")
         try:
@@ -259,7 +259,7 @@ def _wrong_suites(recipe: Recipe) -> list[str]:
     problems = []
     for name in recipe.evaluation.suites:
         try:
-            recipe.rows(name)
+            recipe.attacks(name)
         except RecipeError as error:
             problems.append(f"evaluation.suites.{name}: {error}")
     return problems

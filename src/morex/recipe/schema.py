@@ -19,11 +19,11 @@ from morex.evaluation.settings import Settings, settings_on
 from morex.models.architectures import TIMM, Activation, check_architecture, width_of
 from morex.models.timm_network import check_timm
 from morex.perturbations import Perturbation
-from morex.recipe.components import AnyAttack, AnyPerturbation, AttackSpec, named_parts
+from morex.recipe.components import AnyAttack, AnyPerturbation, named_parts
 from morex.recipe.fields import InnerSearch, Names, Strict, Training
 from morex.recipe.keys import InKey
 from morex.recipe.models import MixtureModel, ModelSpec, NetworkModel, TrainedModel
-from morex.recipe.suites import load_suite
+from morex.recipe.suites import Attacks, load_suite
 from morex.training.config import TrainingConfig
 
 
@@ -115,7 +115,8 @@ class Evaluation(Strict):
             ``auto``, which is bf16 where the device is fast at it. What they find is always judged
             in float32.
         rows: the attacks.
-        suites: more suites over the same perturbations, each with a separate table.
+        suites: more suites over the same perturbations, or over those that a suite brings with it,
+            each with a separate table.
     """
 
     examples: int | None = Field(default=None, ge=1)
@@ -221,18 +222,18 @@ class Recipe(Strict):
         """Return the perturbations called ``names``."""
         return tuple(self.perturbations[name] for name in names)
 
-    def rows(self, suite: str = "") -> dict[str, AttackSpec]:
-        """Return the rows of the table by name, or those of a further suite.
+    def attacks(self, suite: str = "") -> Attacks:
+        """Return the rows of the table and their perturbations, or those of a further suite.
 
         Raises:
             RecipeError: if the suite cannot be read.
         """
         if not suite:
-            return self.evaluation.rows
+            return Attacks(self.evaluation.rows, self.perturbations)
         use = self.evaluation.suites[suite]
-        rows = load_suite(use.file or suite, self.attacked())
-        few = {"examples": use.examples}
-        return {k: r if r.examples else r.model_copy(update=few) for k, r in rows.items()}
+        found, few = load_suite(use.file or suite, self.attacked()), {"examples": use.examples}
+        rows = {k: r if r.examples else r.model_copy(update=few) for k, r in found.rows.items()}
+        return Attacks(rows, found.perturbations)
 
     def columns_under(self, suite: str = "") -> tuple[str, ...]:
         """Return the columns that a suite attacks; those of the table if the name is empty."""

@@ -4,9 +4,13 @@ A row of a suite names under ``over`` what it attacks: a kind of perturbation (`
 ``clean``, ...), ``balls`` (including compositions that end in one), ``transforms`` (all but
 ``clean``), or a list of these. The row is repeated for each matching perturbation, whose name
 replaces ``*`` in the name of the row.
+
+A suite may have ``perturbations`` of its own, written as in a recipe. Its rows then go over these
+and no others, so that any model is measured at the same strengths.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +19,14 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from morex.core.near import did_you_mean, not_among
 from morex.perturbations import Around, Ball, Clean, Perturbation, Transform
-from morex.recipe.components import COMPOSITION, PERTURBATIONS, AnyAttack, AttackSpec
+from morex.recipe.components import (
+    COMPOSITION,
+    PERTURBATIONS,
+    AnyAttack,
+    AnyPerturbation,
+    AttackSpec,
+    named_parts,
+)
 from morex.recipe.errors import RecipeError
 from morex.recipe.fields import Strict
 from morex.recipe.read_yaml import as_mapping, parse_yaml, read_yaml
@@ -34,11 +45,22 @@ class SuiteSpec(Strict):
 
     name: str
     description: str = ""
+    perturbations: Annotated[dict[str, AnyPerturbation], BeforeValidator(named_parts)] = Field(
+        default_factory=dict
+    )
     rows: dict[str, dict[str, Any]] = Field(min_length=1)
 
 
 class _Over(Strict):
     over: Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """The rows of a suite by name, and the perturbations that they name."""
+
+    rows: Mapping[str, AttackSpec]
+    perturbations: Mapping[str, Perturbation]
 
 
 def shipped_suites() -> dict[str, str]:
@@ -47,19 +69,19 @@ def shipped_suites() -> dict[str, str]:
     return {content["name"]: content["description"] for content in found}
 
 
-def load_suite(
-    name_or_path: str, perturbations: Mapping[str, Perturbation]
-) -> dict[str, AttackSpec]:
+def load_suite(name_or_path: str, perturbations: Mapping[str, Perturbation]) -> Attacks:
     """Return the rows of a suite for ``perturbations``.
 
     Args:
         name_or_path: a shipped suite, or a YAML file.
-        perturbations: what the rows go over, by name.
+        perturbations: what the rows go over, by name, unless the suite has perturbations of its
+            own.
 
     Raises:
         RecipeError: if there is no such suite, or something in it is wrong.
     """
     suite = _read(name_or_path)
+    perturbations = suite.perturbations or perturbations
     rows: dict[str, AttackSpec] = {}
     for pattern, row in suite.rows.items():
         chosen = _chosen(name_or_path, pattern, row, perturbations)
@@ -71,7 +93,7 @@ def load_suite(
             rows[key] = _row(f"{name_or_path}: rows.{pattern}", body, perturbations)
     if not rows:
         raise RecipeError(f"{name_or_path}: none of its rows goes over {', '.join(perturbations)}")
-    return rows
+    return Attacks(rows, perturbations)
 
 
 def _shipped() -> Any:

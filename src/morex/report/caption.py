@@ -1,7 +1,7 @@
 """The notes under a table: number of images, intervals, seed and machine."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from morex.artifacts.notes import sentences
@@ -27,9 +27,18 @@ def caption(table: Table) -> tuple[str, ...]:
 
 def _strengths(table: Table) -> Iterator[str]:
     """Yield for example ``strengths: linf eps 0.1, fog t 0.15 light 0.6``."""
-    known = dict.fromkeys(in_words(row.perturbation) for row in table.source.rows.values())
-    if strengths := ", ".join(words for words in known if " " in words):
+    if strengths := strengths_of(row.perturbation for row in table.source.rows.values()):
         yield f"strengths: {strengths}"
+
+
+def strengths_of(perturbations: Iterable[Mapping[str, Any]]) -> str:
+    """Return for example ``linf eps 0.1, fog t 0.15 light 0.6``, each once; empty if none has any.
+
+    Args:
+        perturbations: as recipes write them: their kinds and their numbers.
+    """
+    known = dict.fromkeys(map(in_words, perturbations))
+    return ", ".join(words for words in known if " " in words)
 
 
 def in_words(perturbation: Mapping[str, Any]) -> str:

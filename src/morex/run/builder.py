@@ -1,6 +1,6 @@
 """From a recipe to the data, models, objectives and attacks that it describes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -26,7 +26,6 @@ from morex.models.networks import make_network
 from morex.models.routing import routed
 from morex.perturbations import Ball
 from morex.recipe import Recipe
-from morex.recipe.components import AttackSpec
 from morex.recipe.lineage import joined_experts
 from morex.recipe.models import (
     MixtureModel,
@@ -37,6 +36,7 @@ from morex.recipe.models import (
 )
 from morex.recipe.phases import Phase
 from morex.recipe.schema import NetworkSpec
+from morex.recipe.suites import Attacks
 from morex.run.stages import Opener, Stage, plan_stages
 from morex.training.batches import TrainingData
 from morex.training.criteria import (
@@ -77,9 +77,7 @@ class Builder:
     device: torch.device
     opened: Opener = field(default_factory=lambda: cache(SavedModel.open), compare=False)
     """Opens a model that was trained elsewhere, each only once."""
-    _suites: dict[str, Mapping[str, AttackSpec]] = field(
-        init=False, default_factory=dict, compare=False
-    )
+    _suites: dict[str, Attacks] = field(init=False, default_factory=dict, compare=False)
 
     @classmethod
     def open(cls, recipe: Recipe, device: torch.device) -> "Builder":
@@ -158,7 +156,7 @@ class Builder:
     def stages(self) -> dict[str, Stage]:
         """The stages of the run by id, in an order in which each finds what it needs."""
         planned = plan_stages(
-            self.recipe, *self.fingerprints, self.opened, self.rows, self.settings
+            self.recipe, *self.fingerprints, self.opened, self.attacks, self.settings
         )
         return {stage.id: stage for stage in planned}
 
@@ -285,17 +283,18 @@ class Builder:
         kind = NewExperts if phase.gate.joined else ExpertForMember
         return kind(phase.gate.right)
 
-    def rows(self, suite: str = "") -> Mapping[str, AttackSpec]:
+    def attacks(self, suite: str = "") -> Attacks:
         """Return the rows of the table, or those of a further suite, whose file is read once."""
         if suite not in self._suites:
-            self._suites[suite] = self.recipe.rows(suite)
+            self._suites[suite] = self.recipe.attacks(suite)
         return self._suites[suite]
 
     def suite(self, name: str = "") -> Suite:
         """Return the attacks of the table, or those of a further suite."""
+        attacks = self.attacks(name)
         return tuple(
-            Row(key, row.build(self.recipe.perturbations), row.examples)
-            for key, row in self.rows(name).items()
+            Row(key, row.build(attacks.perturbations), row.examples)
+            for key, row in attacks.rows.items()
         )
 
     def illustrator(self) -> Illustrator:

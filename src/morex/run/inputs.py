@@ -94,8 +94,10 @@ def _named(builder: Builder, stage: Stage) -> dict[str, str]:
     found = {f"perturbation {n}": _digest(described(p)) for n, p in recipe.perturbations.items()}
     if stage.suite:
         use = recipe.evaluation.suites[stage.suite]
-        rows = {name: row.model_dump() for name, row in builder.rows(stage.suite).items()}
-        found[f"the suite {use.file or stage.suite}"] = _digest(rows)
+        attacks = builder.attacks(stage.suite)
+        parts = {name: row.model_dump() for name, row in attacks.rows.items()}
+        parts |= {f"over {name}": described(p) for name, p in attacks.perturbations.items()}
+        found[f"the suite {use.file or stage.suite}"] = _digest(parts)
     if isinstance(model, SavedModel) and stage.makes_a_model:
         found[f"the model {model.model}"] = _digest(dict(builder.opened(model).identity))
     return found

@@ -18,6 +18,7 @@ from morex.artifacts.results import (
 )
 from morex.core.files import digest_of_all
 from morex.models.folder import WEIGHTS
+from morex.perturbations import Perturbation
 from morex.recipe.components import AttackSpec, described
 from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
@@ -116,16 +117,12 @@ class ResultsFiles:
 
     def _row_entries(self, suite: str) -> dict[str, RowEntry]:
         if suite not in self._rows:
-            rows = self.builder.rows(suite)
-            self._rows[suite] = {name: self._row_entry(row) for name, row in rows.items()}
+            attacks = self.builder.attacks(suite)
+            self._rows[suite] = {
+                name: _row_entry(row, attacks.perturbations[row.perturbation])
+                for name, row in attacks.rows.items()
+            }
         return self._rows[suite]
-
-    def _row_entry(self, row: AttackSpec) -> RowEntry:
-        perturbation = self.builder.recipe.perturbations[row.perturbation]
-        budget = row.model_dump(exclude={"attack", "perturbation"}, exclude_none=True)
-        numbers = ", ".join(f"{key}={value}" for key, value in budget.items())
-        text = f"{row.attack} in {perturbation}" + (f" with {numbers}" if numbers else "")
-        return RowEntry(attack=text, perturbation=described(perturbation))
 
     def _column(self, evaluation: Stage, records: Records) -> ColumnEntry:
         """Return where a model's outcomes are and what the model cost."""
@@ -172,6 +169,13 @@ class ResultsFiles:
                 kind=stage.kind, model=stage.model, against=against, **measured
             )
         return self._entries[stage.id]
+
+
+def _row_entry(row: AttackSpec, perturbation: Perturbation) -> RowEntry:
+    budget = row.model_dump(exclude={"attack", "perturbation"}, exclude_none=True)
+    numbers = ", ".join(f"{key}={value}" for key, value in budget.items())
+    text = f"{row.attack} in {perturbation}" + (f" with {numbers}" if numbers else "")
+    return RowEntry(attack=text, perturbation=described(perturbation))
 
 
 def _cost(ids: Iterable[str], records: Records) -> Cost:

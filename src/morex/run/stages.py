@@ -12,11 +12,12 @@ import torch
 from morex.evaluation.settings import Settings
 from morex.models.named_model import NamedModel
 from morex.recipe import Recipe, slug
-from morex.recipe.components import AttackSpec, described
+from morex.recipe.components import described
 from morex.recipe.illustrated import illustrated, in_pictures
 from morex.recipe.keys import key_part
 from morex.recipe.kind import Setting
 from morex.recipe.models import AnyModel, SavedModel, SparseModel
+from morex.recipe.suites import Attacks
 
 FORMAT = 1
 """Increased whenever the same inputs would give a different result, so that stages are redone.
@@ -121,8 +122,8 @@ def gate_folder(model: str) -> str:
 Opener = Callable[[SavedModel], NamedModel]
 """Returns the model that was trained elsewhere, opened."""
 
-Rows = Callable[[str], Mapping[str, AttackSpec]]
-"""Returns the rows of a suite; of the table's if the name is empty."""
+AttacksOf = Callable[[str], Attacks]
+"""Returns the rows of a suite and their perturbations; the table's if the name is empty."""
 
 
 def plan_stages(
@@ -130,7 +131,7 @@ def plan_stages(
     train_fingerprint: str,
     test_fingerprint: str,
     opened: Opener = SavedModel.open,
-    rows: Rows | None = None,
+    attacks_of: AttacksOf | None = None,
     settings: Settings | None = None,
 ) -> list[Stage]:
     """Return the stages of a recipe in an order in which each finds what it needs.
@@ -143,16 +144,17 @@ def plan_stages(
         train_fingerprint: a checksum of the training data.
         test_fingerprint: a checksum of the test data.
         opened: opens the models that were trained elsewhere; by default each one anew.
-        rows: returns the rows of a suite; by default its file is read.
+        attacks_of: returns the attacks of a suite; by default its file is read.
         settings: of the evaluations; by default those of a CPU.
     """
     stages: dict[str, Stage] = {}
     setting = _setting(recipe, train_fingerprint, opened)
     suites = ("", *recipe.evaluation.suites)
-    rows = rows or recipe.rows
+    attacks_of = attacks_of or recipe.attacks
     settings = settings or recipe.evaluation.settings(recipe.seed, torch.device("cpu"), (1, 1))
     attacks = {
-        suite: _evaluation(recipe, test_fingerprint, rows(suite), settings) for suite in suites
+        suite: _evaluation(recipe, test_fingerprint, attacks_of(suite), settings)
+        for suite in suites
     }
     shown = {*illustrated(recipe)}
     code: dict[str, list[Any]] = {}
@@ -242,12 +244,12 @@ def _evaluation_stages(
 
 
 def _evaluation(
-    recipe: Recipe, fingerprint: str, rows: Mapping[str, AttackSpec], settings: Settings
+    recipe: Recipe, fingerprint: str, attacks: Attacks, settings: Settings
 ) -> dict[str, Any]:
     """Return what decides the evaluations with the rows of a suite, besides the model."""
     attacked = {
-        key: row.model_dump() | {"perturbation": described(recipe.perturbations[row.perturbation])}
-        for key, row in rows.items()
+        key: row.model_dump() | {"perturbation": described(attacks.perturbations[row.perturbation])}
+        for key, row in attacks.rows.items()
     }
     precision = settings.search_precision
     return {
