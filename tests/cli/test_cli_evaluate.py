@@ -230,7 +230,9 @@ def test_json_is_all_that_standard_output_holds(finished: FinishedRun, tmp_path:
     assert [*found["rows"]] == [*outcomes.rows, "union"]
     assert found["mean"] == outcomes.mean()
     assert found["rows"]["clean"]["n"] == 20
-    assert [line.split()[0] for line in err.splitlines()[1:-3]] == [*outcomes.rows]
+    lines = err.splitlines()
+    assert lines[1].startswith("strengths: ")
+    assert [line.split()[0] for line in lines[2:-3]] == [*outcomes.rows]
 
 
 def test_columns_are_aligned_for_long_names(finished: FinishedRun, tmp_path: Path) -> None:
