@@ -36,7 +36,7 @@ def test_a_ball_is_searched_and_a_transform_drawn_once():
 
 
 def test_other_perturbations_raise():
-    with pytest.raises(TypeError, match=r"a Ball or a Transform, got Other\(\)"):
+    with pytest.raises(TypeError, match=r"a Ball, a Transform or Parametric, got Other\(\)"):
         search_of(Other(), noise)
 
 

@@ -96,7 +96,11 @@ def test_what_it_returns_is_checked(tmp_path: Path, result: str, message: str) -
         ("nowhere.py:Hail", {}, "there is no file 'nowhere.py'"),
         (f"{HAIL}:Rain", {}, "hail.py defines no 'Rain'; correct the name"),
         (f"{HAIL}:hail", {}, "hail.py defines no 'hail'; did you mean 'Hail'"),
-        (f"{HAIL}:dataclass", {}, "dataclass is not a class derived from Transform or Ball"),
+        (
+            f"{HAIL}:dataclass",
+            {},
+            "dataclass is not a class derived from Transform, Ball or Parametric",
+        ),
         (f"{HAIL}:Hail", {"stones": float("nan")}, "Hail: stones must be a"),
         (f"{HAIL}:Hail", {"stones": True}, "Hail: stones must be a .*, got True"),
         (f"{HAIL}:Hail", {"size": 3}, "no number 'size'; there are stones"),

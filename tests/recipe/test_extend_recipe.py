@@ -10,7 +10,7 @@ from calling import call
 from tiny import Spy, changed, phase, raw_recipe, results_of, tiny
 
 from morex.artifacts.outcomes import Outcomes
-from morex.attacks import PGD, AwayFromChoices, WorstOfDraws
+from morex.attacks import PGD, AwayFromChoices, WorstOfDraws, search_of
 from morex.models.errors import ModelError
 from morex.models.external import import_model
 from morex.models.gates import ExtendedGate
@@ -19,6 +19,7 @@ from morex.models.named import load_model, open_model
 from morex.models.network import NetworkConfig
 from morex.models.resnet import ResNet
 from morex.models.save import save_model
+from morex.perturbations import AdversarialFog
 from morex.recipe import Recipe, RecipeError, load_recipe, parse_recipe
 from morex.recipe.extend import extended, last_mixture, shrunk
 from morex.recipe.lineage import expert_for, known_and_new
@@ -545,3 +546,16 @@ def test_mistakes_are_told_plainly(arguments: list[str], message: str, finished:
     code, _, err = call(command, finished, *rest)
     assert code == 2
     assert message in err
+
+
+def test_what_an_attacker_chooses_is_learnt_beside_the_balls() -> None:
+    fog = {"kind": "adversarial-fog", "density": 0.5}
+    recipe = extended(load_recipe("digits"), "MoRE+ (all)", {"mist": fog})
+    expert = recipe.networks["Mmist"]
+    assert expert.against[0] == "mist"
+    assert {"l2", "linf"} <= {*expert.against}
+    row = recipe.evaluation.rows["pgd-mist"].build(recipe.perturbations)
+    assert isinstance(row, PGD)
+    assert row.perturbation == AdversarialFog(0.5)
+    searches = [search_of(recipe.perturbations[n], expert.inner.attack) for n in expert.against]
+    assert isinstance(searches[0], PGD)

@@ -371,7 +371,7 @@ def test_names_and_numbers_out_of_range(path: str, value: object, parts: tuple[s
             ("models.mean", "'largest' is a largest-log"),
         ),
         ("evaluation.rows.clean.perturbation", "l2", ("evaluation.rows.clean", "transform")),
-        ("evaluation.rows.pgd-linf.perturbation", "fog", ("evaluation.rows.pgd-linf", "balls")),
+        ("evaluation.rows.pgd-linf.perturbation", "clean", ("evaluation.rows.pgd-linf", "balls")),
         ("evaluation.rows.rays-linf.perturbation", "fog", ("evaluation.rows.rays-linf", "ball")),
         ("evaluation.rows.pgd-linf.steps", 0, ("evaluation.rows.pgd-linf", "steps >= 1")),
     ],

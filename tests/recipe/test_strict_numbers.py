@@ -24,12 +24,19 @@ from morex.attacks import (
 from morex.perturbations import (
     L1,
     L2,
+    AdversarialElastic,
+    AdversarialFog,
+    AdversarialJpeg,
+    AdversarialSnow,
     Corruption,
+    Flow,
     Fog,
     Linf,
     Occlusion,
+    Patch,
     Perturbation,
     Rain,
+    Recolor,
     RotateTranslate,
     Scale,
     Shear,
@@ -46,6 +53,8 @@ SAMPLES: list[Attack | Perturbation | TrainingConfig] = [
     Targeted(PGD(Linf(0.1))),
     *(Linf(0.1), L2(1), L1(1), Snow(2), Rain(), Occlusion()),
     *(RotateTranslate(1, 1), Scale(1), Shear(1)),
+    *(AdversarialFog(0.5), AdversarialSnow(0.5), AdversarialElastic(0.1), AdversarialJpeg(0.5)),
+    *(Recolor(0.1), Flow(0.1), Patch(0.2)),
     *(Fog(0.1, 0.5), TrainingConfig(average=0.9, clip_norm=1.0)),
 ]
 NAN, INF = math.nan, math.inf

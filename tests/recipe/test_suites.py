@@ -4,9 +4,10 @@ import pytest
 
 from morex.attacks import PGD, AutoAttack, GateSteering, WorstOfDraws
 from morex.evaluation.suite import table1
-from morex.perturbations import L1, L2, Clean, Fog, Linf, Perturbation, Snow
+from morex.perturbations import L1, L2, Clean, Flow, Fog, Linf, Perturbation, Rain, Snow
 from morex.recipe import RecipeError, load_suite, shipped_suites
 
+WEATHER = ("unforeseen", "worst_weather")
 KNOWN = {
     "clean": Clean(),
     "l2": L2(1.0),
@@ -21,12 +22,27 @@ def test_table1_is_that_of_the_paper() -> None:
     assert rows == {row.name: row.attack for row in table1()}
 
 
-@pytest.mark.parametrize("name", sorted({*shipped_suites()} - {"union"}))
+@pytest.mark.parametrize("name", sorted({*shipped_suites()} - {"union", *WEATHER}))
 def test_shipped_suites_fit_any_perturbations(name: str) -> None:
     rows = load_suite(name, KNOWN).rows
     assert {row.perturbation for row in rows.values()} == {*KNOWN}
     few = load_suite(name, {"weak": L2(0.1), "nothing": Clean()}).rows
     assert {row.perturbation for row in few.values()} == {"weak", "nothing"}
+
+
+def test_unforeseen_is_the_same_for_every_model() -> None:
+    attacks = load_suite("unforeseen", {"weak": L2(0.1)})
+    assert attacks == load_suite("unforeseen", KNOWN)
+    built = {name: row.build(attacks.perturbations) for name, row in attacks.rows.items()}
+    assert built.pop("clean") == WorstOfDraws(Clean())
+    assert len(built) == 6
+    assert all(isinstance(attack, PGD) for attack in built.values())
+
+
+def test_the_worst_weather_is_that_of_the_recipe() -> None:
+    rows = load_suite("worst_weather", KNOWN).rows
+    assert [*rows][:3] == ["clean", "fog", "snow"]
+    assert rows["pgd-snow"].build(KNOWN).perturbation == Snow(darkness=2.5)
 
 
 @pytest.mark.parametrize("known", [KNOWN, {"fog": Fog(t=0.1, light=0.5)}])
@@ -48,12 +64,15 @@ def test_a_suite_may_bring_perturbations_of_its_own(tmp_path: Path) -> None:
 name: mine
 perturbations:
   soft: {kind: linf, eps: 1/255}
+  warped: {kind: flow, shift: 0.1}
   misty: {kind: compose, parts: [{kind: fog, t: 0.1, light: 0.6}, soft]}
 rows:
-  both-*: {attack: pgd, over: balls}
+  both-*: {attack: pgd, over: [balls, chosen], steps: 3}
 """
     attacks = load_suite(write(tmp_path, text), KNOWN)
-    assert [*attacks.rows] == ["both-soft", "both-misty"]
+    assert [*attacks.rows] == ["both-soft", "both-warped", "both-misty"]
+    warped = attacks.rows["both-warped"].build(attacks.perturbations)
+    assert warped == PGD(Flow(0.1), steps=3, stop_when_fooled=True)
     assert attacks.perturbations["soft"] == Linf(1 / 255)
     with pytest.raises(RecipeError, match=r"mine.yaml is not a suite: perturbations.soft"):
         load_suite(write(tmp_path, text.replace("1/255", "-1")), KNOWN)
@@ -69,12 +88,12 @@ def test_a_suite_of_one_s_own(tmp_path: Path) -> None:
     text = """
 name: mine
 rows:
-  strong-*: {attack: pgd, over: [linf, fog, balls], steps: 7}
+  strong-*: {attack: pgd, over: [linf, rain, balls], steps: 7}
   steer: {attack: steering, over: l2, pushes: [3]}
 """
-    with pytest.raises(RecipeError, match=r"rows.strong-\*: PGD searches balls, got Fog"):
-        load_suite(write(tmp_path, text), KNOWN)
-    rows = load_suite(write(tmp_path, text.replace(" fog,", "")), KNOWN).rows
+    with pytest.raises(RecipeError, match=r"rows.strong-\*: PGD searches balls, .* got Rain"):
+        load_suite(write(tmp_path, text), {**KNOWN, "rain": Rain()})
+    rows = load_suite(write(tmp_path, text.replace(" rain,", "")), KNOWN).rows
     built = {name: row.build(KNOWN) for name, row in rows.items()}
     assert built == {
         "strong-l2": PGD(L2(1.0), steps=7, stop_when_fooled=True),

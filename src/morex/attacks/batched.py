@@ -109,7 +109,7 @@ def _go_together(one: Attack, other: Attack) -> bool:
     """Return whether two attacks are PGD on all images and differ only in their ball."""
     if not isinstance(one, PGD) or not isinstance(other, PGD) or one.stop_when_fooled:
         return False
-    single = len(one.balls) == len(other.balls) == 1
+    single = len(one.balls) == len(other.balls) == 1  # parameters are no ball
     return single and replace(one, perturbation=other.perturbation) == other
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.draws import WorstOfDraws
-from morex.perturbations import Around, Ball, Perturbation, Transform, draw
+from morex.perturbations import Around, Ball, Parametric, Perturbation, Transform, draw
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,20 @@ def attack_on(perturbation: Perturbation, make: Callable[[Perturbation], Attack]
     return make(perturbation)
 
 
-def search_of(perturbation: Perturbation, in_ball: Callable[[Ball], Attack]) -> Attack:
-    """Return one draw for a transform, ``in_ball(ball)`` for a ball, and both for a composition.
+def search_of(perturbation: Perturbation, search: Callable[[Ball | Parametric], Attack]) -> Attack:
+    """Return one draw for a transform, ``search(it)`` for a ball, and both for a composition.
+
+    What has parameters and is no transform is searched like a ball.
 
     Raises:
         TypeError: if the perturbation is none of these.
     """
 
-    def search(part: Perturbation) -> Attack:
-        if isinstance(part, Ball):
-            return in_ball(part)
+    def drawn_or_searched(part: Perturbation) -> Attack:
         if isinstance(part, Transform):
             return WorstOfDraws(part)
-        raise TypeError(f"a perturbation is a Ball or a Transform, got {part!r}")
+        if isinstance(part, Ball | Parametric):
+            return search(part)
+        raise TypeError(f"a perturbation is a Ball, a Transform or Parametric, got {part!r}")
 
-    return attack_on(perturbation, search)
+    return attack_on(perturbation, drawn_or_searched)

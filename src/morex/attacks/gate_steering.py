@@ -17,7 +17,7 @@ from torch import Tensor
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.best import Goal
 from morex.attacks.gate_losses import Gated, TowardsEach, TowardsExpert
-from morex.attacks.pgd import PGD
+from morex.attacks.pgd import PGD, Searched
 from morex.attacks.sequence import Search, first_that_fools
 from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
@@ -41,7 +41,7 @@ class DrawnSteering(Attack):
         ValueError: if ``push`` is not positive, or PGD does not accept the budget.
     """
 
-    perturbation: Ball
+    perturbation: Searched
     steps: int = 20
     relative_step: float = 2.5
     push: float = 1.0
@@ -95,7 +95,7 @@ class GateSteering(Attack):
         ValueError: if there is no lambda, one is not positive, or PGD does not accept the budget.
     """
 
-    perturbation: Ball
+    perturbation: Searched
     steps: int = 20
     relative_step: float = 2.5
     pushes: tuple[float, ...] = (1.0, 5.0)
@@ -129,7 +129,8 @@ class GateSteering(Attack):
             for expert in range(experts):
                 attack = replace(self._plain(), loss=TowardsExpert(expert, push))
                 yield partial(attack.search, model, generator=generator)
-        for expert in range(experts):
+        two_phases = experts if isinstance(self.perturbation, Ball) else 0
+        for expert in range(two_phases):
             yield partial(self._in_two_phases, model, expert, generator)
 
     def _in_two_phases(

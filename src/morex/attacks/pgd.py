@@ -1,10 +1,13 @@
-"""Projected gradient descent: the one PGD of morex, for every ball and for unions of balls.
+"""Projected gradient descent: the one PGD of morex, for balls, unions of balls, and parameters.
 
     x_0 drawn in the ball;  x_{k+1} = P(x_k + step(grad_x L(f(x_k), y)))
 
 P projects on ball and box, ``step`` is the steepest step of the ball's norm (Madry et al. 2018).
 Over several balls this is MSD (Maini et al. 2020, Algorithm 1): each ball proposes a projected
 step, and every example takes the proposal with the largest loss.
+
+In a perturbation whose images are numbered by points of the box [-1, 1]^P, x_k = apply(x, p_k), it
+ascends in p, with the steepest step of the box, the sign of the gradient (Kaufmann et al. 2019).
 """
 
 from dataclasses import dataclass, replace
@@ -19,10 +22,14 @@ from morex.attacks.gradients import input_gradient, note_zeros
 from morex.attacks.losses import CROSS_ENTROPY, SCALE_FREE, Loss, NotOfClasses, loss_of_rows
 from morex.attacks.standing import Standing
 from morex.core.number_checks import check_numbers
-from morex.perturbations import Ball
+from morex.perturbations import Ball, Parametric
 
 Keep = Literal["best", "last"]
 """Which iterate a search returns."""
+
+
+Searched = Ball | Parametric
+"""What a search without a union looks through."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +42,15 @@ class PGD(Attack):
     saves a forward pass, which matters in training, where searches are short.
 
     Args:
-        perturbation: the ball to search; a tuple of balls makes it MSD over their union.
+        perturbation: the ball to search, or a perturbation with parameters, such as weather that
+            an attacker chooses; a tuple of balls makes it MSD over their union.
         steps: gradient steps per restart.
         relative_step: the length of all steps of a restart together, in radii: each step has the
             length ``relative_step * eps / steps``. With 2.5 an iterate can cross the ball (Madry et
-            al. 2018).
+            al. 2018). The box of parameters has a radius of 1.
         restarts: number of runs, each from a new start.
-        random_start: start from a uniform draw in the ball; otherwise from x.
+        random_start: start from a uniform draw in the ball; otherwise from x, or from the middle
+            of the box.
         stop_when_fooled: end an example's search as soon as it is misclassified, and continue with
             the others; for evaluation, where only the decision counts.
         loss: what to maximise; the cross-entropy by default, of scaled logits where their scale
@@ -50,11 +59,12 @@ class PGD(Attack):
         goal: what makes an iterate the best; ``loss`` is for training.
 
     Raises:
-        ValueError: if a number is out of its range, the perturbation is not made of balls, or
-            ``keep="last"`` is combined with several restarts or with stopping early.
+        ValueError: if a number is out of its range, the perturbation has no parameters and is not
+            made of balls, or ``keep="last"`` is combined with several restarts or with stopping
+            early.
     """
 
-    perturbation: Ball | tuple[Ball, ...]
+    perturbation: Searched | tuple[Ball, ...]
     steps: int = 20
     relative_step: float = 2.5
     restarts: int = 1
@@ -67,8 +77,12 @@ class PGD(Attack):
     def __post_init__(self) -> None:
         """Check the budget."""
         check_numbers(self)
-        if not self.balls or not all(isinstance(ball, Ball) for ball in self.balls):
-            raise ValueError(f"PGD searches balls, got {self.perturbation}")
+        of_balls = self.balls and all(isinstance(ball, Ball) for ball in self.balls)
+        if not of_balls and not isinstance(self.perturbation, Parametric):
+            raise ValueError(
+                "PGD searches balls, or a perturbation with parameters such as adversarial-fog, "
+                f"got {self.perturbation}"
+            )
         if self.steps < 1 or self.restarts < 1 or self.relative_step <= 0:
             raise ValueError(
                 "PGD needs steps >= 1, restarts >= 1 and relative_step > 0, got "
@@ -85,8 +99,10 @@ class PGD(Attack):
 
     @property
     def balls(self) -> tuple[Ball, ...]:
-        """The members of the union; one for plain PGD."""
-        return self.perturbation if isinstance(self.perturbation, tuple) else (self.perturbation,)
+        """The members of the union; one for plain PGD, and none for parameters."""
+        if isinstance(self.perturbation, tuple):
+            return self.perturbation
+        return (self.perturbation,) if isinstance(self.perturbation, Ball) else ()
 
     @property
     def passes(self) -> Passes:
@@ -117,7 +133,7 @@ class PGD(Attack):
     def go_on(
         self, model: Model, x: Tensor, y: Tensor, moved: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Search once, starting from the images ``moved``."""
+        """Search balls once, starting from the images ``moved``."""
         return replace(self, restarts=1)._search(model, x, y, moved, generator)
 
     def _search(
@@ -146,45 +162,58 @@ class PGD(Attack):
         x, y, loss = x[standing.rows], y[standing.rows], loss_of_rows(self.loss, standing.rows)
         if not len(x):
             return x
-        moved = self._start(x, generator) if start is None else start[standing.rows]
-        if best and stops:
-            moved = standing.held(best.x[standing.rows], moved)
+        at = self._start(x, generator) if start is None else start[standing.rows]
+        if best and stops and self.balls:
+            at = standing.held(best.x[standing.rows], at)
         for step in range(self.steps):
-            fallen, score, gradient = self._look(loss, model, moved, y, standing)
+            moved, fallen, score, gradient = self._look(loss, model, x, y, at, standing)
             if best:
                 best.update(standing.rows, moved, fallen, score)
             if stops and fallen is not None:
                 kept = standing.drop(fallen, step)
                 if kept is not None:
-                    x, y, moved, gradient = (t[kept] for t in (x, y, moved, gradient))
+                    x, y, at, gradient = (t[kept] for t in (x, y, at, gradient))
                     loss = loss_of_rows(loss, kept)
                 if not len(x):
-                    return moved
-            moved = standing.held(moved, self._step(loss, model, x, y, moved, gradient))
-        if best:
-            with torch.no_grad():
+                    return x
+            at = standing.held(at, self._step(loss, model, x, y, at, gradient))
+        with torch.no_grad():
+            moved = self._images(x, at)
+            if best:
                 logits, score = loss(model, moved, y)
                 best.update(standing.rows, moved, self._fallen(logits, y), score)
         return moved
+
+    def _images(self, x: Tensor, at: Tensor) -> Tensor:
+        """Return the images at the places of a search: these themselves, in balls."""
+        if isinstance(self.perturbation, tuple | Ball):
+            return at
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.to(torch.promote_types(x.dtype, torch.float32))
+            return self.perturbation.apply(wide, at).to(x.dtype)
 
     def _fallen(self, logits: Tensor, y: Tensor) -> Tensor | None:
         """Return where the model is fooled, or None where only the loss matters."""
         return fooled(logits, y) if self._judges else None
 
     def _look(
-        self, loss: Loss, model: Model, moved: Tensor, y: Tensor, standing: Standing
-    ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Return where the model is fooled, the loss, and its gradient, all per example."""
-        moved = moved.detach().requires_grad_()
+        self, loss: Loss, model: Model, x: Tensor, y: Tensor, at: Tensor, standing: Standing
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Return the images, where they fool the model, the loss, and its gradient in ``at``."""
+        at = at.detach().requires_grad_()
         with torch.enable_grad():
+            moved = self._images(x, at)
             logits, value = loss(model, moved, y)
-            gradient = input_gradient(value.sum(), moved, standing.rows, standing.counted)
+            gradient = input_gradient(value.sum(), at, standing.rows, standing.counted)
         fallen = self._fallen(logits.detach(), y)
         if fallen is not None:
             note_zeros(gradient, standing.rows, standing.also(~fallen))
-        return fallen, value.detach(), gradient
+        return moved, fallen, value.detach(), gradient
 
     def _start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if isinstance(self.perturbation, Parametric):
+            point = self.perturbation.random_point(x, generator)
+            return point if self.random_start else torch.zeros_like(point)
         if not self.random_start:
             return x
         starts = [ball.random_start(x, generator) for ball in self.balls]
@@ -197,6 +226,8 @@ class PGD(Attack):
         self, loss: Loss, model: Model, x: Tensor, y: Tensor, moved: Tensor, gradient: Tensor
     ) -> Tensor:
         """Take the steepest step; of several balls, the one that fools or has the largest loss."""
+        if not self.balls:
+            return (moved + gradient.sign() * (self.relative_step / self.steps)).clamp(-1, 1)
         steps = [
             ball.project(
                 moved

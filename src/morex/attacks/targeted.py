@@ -13,7 +13,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.losses import PerExample, most_likely_wrong
-from morex.attacks.pgd import PGD
+from morex.attacks.pgd import PGD, Searched
 from morex.core.number_checks import check_numbers
 from morex.perturbations import Ball
 
@@ -62,7 +62,7 @@ class Targeted(Attack):
             raise ValueError(f"Targeted needs rank >= 1, got {self.rank}")
 
     @property
-    def perturbation(self) -> Ball | tuple[Ball, ...]:  # type: ignore[override]
+    def perturbation(self) -> Searched | tuple[Ball, ...]:  # type: ignore[override]
         """What the PGD searches."""
         return self.attack.perturbation
 

@@ -1,18 +1,30 @@
 """Perturbations: what may happen to an image.
 
-===============  =======================================================================
-``base``         the two kinds: balls, which are searched, and transforms, which are drawn
-``balls``        the l_inf, l_2 and l_1 balls
-``weather``      the fog and snow of the MoRE paper
-``occlusion``    rain and occlusion
-``spatial``      rotation, translation, scale, shear
-``corruptions``  the 19 corruptions of CIFAR-10-C, with their severities
-``composition``  transforms one after the other, and a ball at the end
-``validate``     checks of a perturbation that a user wrote
-``color``        hue, lightness and saturation, for snow
-===============  =======================================================================
+====================  =========================================================================
+``base``              the two kinds: balls, which are searched, and transforms, which are drawn
+``balls``             the l_inf, l_2 and l_1 balls
+``weather``           the fog and snow of the MoRE paper
+``occlusion``         rain and occlusion
+``spatial``           rotation, translation, scale, shear
+``parametric``        perturbations whose images are numbered by points: what can be chosen
+``adversarial``       fog, snow, warps, colours and patches that an attacker chooses
+``adversarial_jpeg``  JPEG with chosen coefficients
+``corruptions``       the 19 corruptions of CIFAR-10-C, with their severities
+``composition``       transforms one after the other, and a ball at the end
+``validate``          checks of a perturbation that a user wrote
+``color``             hue, lightness and saturation, for snow
+====================  =========================================================================
 """
 
+from morex.perturbations.adversarial import (
+    AdversarialElastic,
+    AdversarialFog,
+    AdversarialSnow,
+    Flow,
+    Patch,
+    Recolor,
+)
+from morex.perturbations.adversarial_jpeg import AdversarialJpeg
 from morex.perturbations.balls import L1, L2, Linf
 from morex.perturbations.base import Ball, Clean, Perturbation, Transform, draw
 from morex.perturbations.composition import Around, Chain, compose
@@ -37,6 +49,7 @@ from morex.perturbations.corruptions.resampling import Elastic, Pixelate
 from morex.perturbations.corruptions.spatter import Spatter
 from morex.perturbations.corruptions.weather import Frost, HendrycksFog, HendrycksSnow
 from morex.perturbations.occlusion import Occlusion, Rain
+from morex.perturbations.parametric import Parametric
 from morex.perturbations.spatial import RotateTranslate, Scale, Shear, Spatial
 from morex.perturbations.weather import Fog, Snow
 
@@ -44,6 +57,10 @@ __all__ = [
     "CORRUPTIONS",
     "L1",
     "L2",
+    "AdversarialElastic",
+    "AdversarialFog",
+    "AdversarialJpeg",
+    "AdversarialSnow",
     "Around",
     "Ball",
     "Brightness",
@@ -53,6 +70,7 @@ __all__ = [
     "Corruption",
     "DefocusBlur",
     "Elastic",
+    "Flow",
     "Fog",
     "Frost",
     "GaussianBlur",
@@ -65,9 +83,12 @@ __all__ = [
     "Linf",
     "MotionBlur",
     "Occlusion",
+    "Parametric",
+    "Patch",
     "Perturbation",
     "Pixelate",
     "Rain",
+    "Recolor",
     "RotateTranslate",
     "Saturation",
     "Scale",

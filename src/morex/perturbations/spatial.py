@@ -17,10 +17,11 @@ from torch import Tensor
 
 from morex.core.number_checks import check_numbers
 from morex.perturbations.base import Transform
+from morex.perturbations.parametric import Parametric
 
 
 @dataclass(frozen=True)
-class Spatial(Transform):
+class Spatial(Transform, Parametric):
     """An affine map of the image plane with ``parameters`` numbers in [-1, 1]."""
 
     parameters: ClassVar[int]
@@ -32,9 +33,13 @@ class Spatial(Transform):
             x: (N, C, H, W) in [0, 1].
             generator: on the device of ``x``; N * parameters uniform numbers are drawn.
         """
+        return self.apply(x, self.random_point(x, generator))
+
+    def random_point(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a point for every image, (N, parameters)."""
         size = (len(x), self.parameters)
         drawn = torch.rand(size, generator=generator, device=x.device, dtype=torch.float32)
-        return self.apply(x, drawn * 2 - 1)
+        return drawn * 2 - 1
 
     def apply(self, x: Tensor, point: Tensor) -> Tensor:
         """Return the images transformed by ``point``, differentiable in both.

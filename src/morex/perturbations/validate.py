@@ -6,6 +6,7 @@ from torch import Tensor
 from morex.core.seeding import generator_for
 from morex.core.units import with_article
 from morex.perturbations.base import Ball, Perturbation, Transform
+from morex.perturbations.parametric import Parametric
 
 
 class PerturbationError(ValueError):
@@ -13,7 +14,7 @@ class PerturbationError(ValueError):
 
 
 def check_perturbation(perturbation: Perturbation) -> None:
-    """Try a transform or ball on random images of 16x16 pixels.
+    """Try a transform, a ball or a perturbation with parameters on random images of 16x16 pixels.
 
     Raises:
         PerturbationError: if the result has another shape, type or device, is not finite or is
@@ -25,10 +26,12 @@ def check_perturbation(perturbation: Perturbation) -> None:
         _check_transform(perturbation, x)
     elif isinstance(perturbation, Ball):
         _check_ball(perturbation, x)
-    else:
+    elif not isinstance(perturbation, Parametric):
         raise PerturbationError(
-            f"{perturbation!r} is neither a Transform nor a Ball; derive its class from one of them"
+            f"{perturbation!r} is no Transform, Ball or Parametric; derive its class from one of them"
         )
+    if isinstance(perturbation, Parametric):
+        _check_points(perturbation, x)
 
 
 def _check_transform(transform: Transform, x: Tensor) -> None:
@@ -65,6 +68,28 @@ def _check_ball(ball: Ball, x: Tensor) -> None:
         beyond = float((ball.norm(moved - x) - ball.eps).amax())
         if beyond > 1e-4 * max(ball.eps, 1):
             raise PerturbationError(f"{ball}: the {what} is {beyond:.4g} outside the ball")
+
+
+def _check_points(perturbation: Parametric, x: Tensor) -> None:
+    point = perturbation.random_point(x, generator_for(1, "check"))
+    if point.ndim != 2 or len(point) != len(x) or bool((point.abs() > 1).any()):
+        raise PerturbationError(
+            f"{perturbation}: random_point returns shape {tuple(point.shape)}, in "
+            f"[{float(point.amin()):.4g}, {float(point.amax()):.4g}]; expected ({len(x)}, P) in "
+            "[-1, 1]"
+        )
+    if not torch.equal(point, perturbation.random_point(x, generator_for(1, "check"))):
+        raise PerturbationError(
+            f"{perturbation}: random_point differs for equal generators; draw from the generator"
+        )
+    point.requires_grad_()
+    moved = perturbation.apply(x, point)
+    _check_images(f"{perturbation}", moved.detach(), x)
+    if not moved.requires_grad:
+        raise PerturbationError(
+            f"{perturbation}: the images of apply have no gradient in the point; a search would not "
+            "know where to go"
+        )
 
 
 def _check_images(what: str, moved: object, x: Tensor) -> None:

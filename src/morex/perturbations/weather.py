@@ -15,19 +15,25 @@ from torch import Tensor
 from morex.core.number_checks import check_numbers
 from morex.perturbations.base import Transform
 from morex.perturbations.color import hls_to_rgb, rgb_to_hls
+from morex.perturbations.parametric import Parametric, straight_through, uniform_points
 
 _GUARD = 1e-4
 """Added, in levels of 1/255, before truncation: 255 * (k / 255) may land just below k."""
 
 _LOWEST_SNOW_POINT, _SNOW_POINTS = 255 / 3, 255 / 2
 
+_SOFT = 8.0
+"""Width, in levels, of the edge at the snow point of which the gradient is taken."""
+
 _PLANE = 2**16
 """Snow is computed for this many pixels at a time on a CPU: three times faster than at once."""
 
 
 @dataclass(frozen=True)
-class Fog(Transform):
+class Fog(Transform, Parametric):
     """Haze of one colour and density: x' = (1 - w) x + w light, with w = sigmoid(t).
+
+    An attacker chooses the weight of the haze, from 0 to w.
 
     Args:
         t: density; -inf is clear air, 0 is half haze, +inf is only haze.
@@ -83,15 +89,25 @@ class Fog(Transform):
             pixels = pixels + (x - x.detach()) * (1 - self.haze)
         return pixels
 
+    def random_point(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a density for every image, (N, 1)."""
+        return uniform_points(x, 1, generator)
+
+    def apply(self, x: Tensor, point: Tensor) -> Tensor:
+        """Return the images in haze of the weight (p + 1) / 2 w, differentiable in p."""
+        haze = self.haze * (point[:, :, None, None] + 1) / 2
+        foggy = (1 - haze) * x + haze * self.light
+        return straight_through((foggy * 255 + _GUARD).floor() / 255, foggy)
+
 
 @dataclass(frozen=True)
-class Snow(Transform):
+class Snow(Transform, Parametric):
     """Snow on everything that is not bright: the lightness there is multiplied by ``darkness``.
 
     A snow point is drawn for every image, uniform in [85, 212.5]. Pixels whose lightness (0 to 255)
     is below it get min(255, darkness * lightness). Hue and saturation stay. The conversions to HLS
     and back are those of OpenCV for 8-bit images, rounding included (hue in steps of 2 degrees,
-    lightness and saturation in steps of 1/255).
+    lightness and saturation in steps of 1/255). An attacker chooses the snow point and the factor.
 
     Args:
         darkness: factor on the lightness, at least 1; 1 is no snow.
@@ -127,11 +143,7 @@ class Snow(Transform):
         Raises:
             ValueError: if ``x`` does not have three channels.
         """
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise ValueError(
-                f"Snow needs RGB images of shape (N, 3, H, W), got {tuple(x.shape)}; "
-                "repeat the channel of grey images three times"
-            )
+        _check_rgb(x)
         point = torch.rand(
             (len(x), 1, 1), device=x.device, dtype=torch.float32, generator=generator
         )
@@ -142,25 +154,59 @@ class Snow(Transform):
         size = _images_at_a_time(x)
         for start in range(0, len(x), size):
             rows = slice(start, start + size)
-            self._snow(x[rows], point[rows], out[rows])
+            _snow(x[rows], point[rows], self.darkness, out[rows])
         return out
 
-    def _snow(self, x: Tensor, point: Tensor, out: Tensor) -> None:
-        """Write ``x`` in snow to ``out``."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        levels = wide.mul(255).add_(_GUARD).floor_()
-        hue, lightness, saturation = rgb_to_hls(*levels.float().unbind(1))
-        lightness = self._brightened(lightness, point)
-        snowed = hls_to_rgb(hue, lightness, saturation)
-        for plane, channel in zip(out.unbind(1), snowed, strict=True):
-            torch.div(channel, 255, out=plane)
+    def random_point(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a snow point and a factor for every image, (N, 2)."""
+        return uniform_points(x, 2, generator)
 
-    def _brightened(self, lightness: Tensor, point: Tensor) -> Tensor:
-        """Multiply the levels below ``point``, then clip and truncate them, (N, H, W)."""
-        # In double precision like the original, where 100 * 2.3 truncates to 229, not to 230.
-        brighter = lightness.double().mul_(self.darkness).clamp_(max=255).floor_().float()
-        below = (point - lightness).sign_().clamp_(min=0)
-        return torch.lerp(lightness, brighter, below)  # weights 0 and 1: selects
+    def apply(self, x: Tensor, point: Tensor) -> Tensor:
+        """Return the images in snow, with the snow point 85 + 127.5 (p_0 + 1) / 2.
+
+        The factor on the lightness is 1 + (darkness - 1) (p_1 + 1) / 2. The gradient is that of a
+        smooth edge at the snow point, and of more light in all channels.
+
+        Raises:
+            ValueError: if ``x`` does not have three channels.
+        """
+        _check_rgb(x)
+        place, strength = ((point + 1) / 2)[:, :, None, None].unbind(1)
+        edge, factor = place * _SNOW_POINTS + _LOWEST_SNOW_POINT, 1 + (self.darkness - 1) * strength
+        with torch.no_grad():
+            exact = torch.empty_like(x)
+            _snow(x, edge.float(), factor.double(), exact)
+        lightness = (x.amax(1) + x.amin(1)) * (255 / 2)
+        brighter = (lightness * factor).clamp(max=255) - lightness
+        covered = torch.sigmoid((edge - lightness) / _SOFT)
+        return straight_through(exact, (covered * brighter / 255)[:, None].expand_as(exact))
+
+
+def _snow(x: Tensor, point: Tensor, darkness: float | Tensor, out: Tensor) -> None:
+    """Write ``x`` in snow to ``out``; ``darkness`` is one factor or one per image, (N, 1, 1)."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    levels = wide.mul(255).add_(_GUARD).floor_()
+    hue, lightness, saturation = rgb_to_hls(*levels.float().unbind(1))
+    lightness = _brightened(lightness, point, darkness)
+    snowed = hls_to_rgb(hue, lightness, saturation)
+    for plane, channel in zip(out.unbind(1), snowed, strict=True):
+        torch.div(channel, 255, out=plane)
+
+
+def _brightened(lightness: Tensor, point: Tensor, darkness: float | Tensor) -> Tensor:
+    """Multiply the levels below ``point``, then clip and truncate them, (N, H, W)."""
+    # In double precision like the original, where 100 * 2.3 truncates to 229, not to 230.
+    brighter = lightness.double().mul_(darkness).clamp_(max=255).floor_().float()
+    below = (point - lightness).sign_().clamp_(min=0)
+    return torch.lerp(lightness, brighter, below)  # weights 0 and 1: selects
+
+
+def _check_rgb(x: Tensor) -> None:
+    if x.ndim != 4 or x.shape[1] != 3:
+        raise ValueError(
+            f"Snow needs RGB images of shape (N, 3, H, W), got {tuple(x.shape)}; "
+            "repeat the channel of grey images three times"
+        )
 
 
 def _images_at_a_time(x: Tensor) -> int:

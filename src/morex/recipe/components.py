@@ -40,11 +40,16 @@ from morex.core.trust import names_file
 from morex.perturbations import (
     L1,
     L2,
+    AdversarialElastic,
+    AdversarialFog,
+    AdversarialJpeg,
+    AdversarialSnow,
     Brightness,
     Clean,
     Contrast,
     DefocusBlur,
     Elastic,
+    Flow,
     Fog,
     Frost,
     GaussianBlur,
@@ -57,9 +62,11 @@ from morex.perturbations import (
     Linf,
     MotionBlur,
     Occlusion,
+    Patch,
     Perturbation,
     Pixelate,
     Rain,
+    Recolor,
     RotateTranslate,
     Saturation,
     Scale,
@@ -94,6 +101,8 @@ PERTURBATIONS: dict[str, type[Perturbation]] = {
         *(GaussianNoise, ShotNoise, ImpulseNoise, DefocusBlur, MotionBlur, ZoomBlur),
         *(Brightness, Contrast, Saturation, Jpeg, Pixelate, Elastic),
         *(HendrycksFog, HendrycksSnow, Frost, GlassBlur, Spatter, GaussianBlur, SpeckleNoise),
+        *(AdversarialFog, AdversarialSnow, AdversarialElastic, AdversarialJpeg),
+        *(Recolor, Flow, Patch),
     )
 }
 ATTACKS: dict[str, type[Attack]] = {

@@ -52,7 +52,9 @@ def load_class(kind: str) -> type[Perturbation]:
         raise RecipeError(str(error)) from error
     name = kind.rpartition(":")[2]
     if not (inspect.isclass(cls) and issubclass(cls, Perturbation)):
-        raise RecipeError(f"{kind}: {name} is not a class derived from Transform or Ball")
+        raise RecipeError(
+            f"{kind}: {name} is not a class derived from Transform, Ball or Parametric"
+        )
     if not dataclasses.is_dataclass(cls) or inspect.isabstract(cls):
         raise RecipeError(
             f"{kind}: put @dataclass(frozen=True) on {name}, and define all its abstract methods"

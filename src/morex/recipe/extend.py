@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from morex.core.near import hint, not_among
-from morex.perturbations import Ball, Perturbation, Transform
+from morex.perturbations import Ball, Parametric, Perturbation, Transform
 from morex.recipe.components import AttackSpec
 from morex.recipe.errors import RecipeError
 from morex.recipe.lineage import trained_whole
@@ -167,7 +167,7 @@ def _mixture(recipe: Recipe, name: str) -> MixtureModel:
 
 def _expert(recipe: Recipe, base: MixtureModel, name: str) -> dict[str, Any]:
     """Return a new expert as a recipe writes it."""
-    robust_itself = not isinstance(recipe.perturbations[name], Transform)
+    robust_itself = not isinstance(recipe.perturbations[name], Transform | Parametric)
     balls = [] if robust_itself else [n for n in base.against if _is_ball(recipe, n)]
     start = _start(recipe, trained_whole(recipe, base) or base)
     if not start:

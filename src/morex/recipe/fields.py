@@ -1,5 +1,6 @@
 """Fields that several sections of a recipe have."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import (
@@ -15,7 +16,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from morex.attacks import PGD, Attack, DrawnSteering, Keep, NoisyFGSM
-from morex.perturbations import Ball
+from morex.perturbations import Ball, Parametric
 from morex.recipe.keys import InKey
 from morex.recipe.numbers_as_text import with_strict_numbers
 from morex.training.config import TrainingConfig
@@ -113,9 +114,13 @@ class InnerSearch(Strict):
         """The arguments of a plain ``PGD``."""
         return self.model_dump(exclude={"push", "single_step"})
 
-    def attack(self, ball: Ball) -> Attack:
-        """Return the search of a ball."""
+    def attack(self, ball: Ball | Parametric) -> Attack:
+        """Return the search of a ball, or of parameters, in which a single step is one of PGD."""
         if self.push:
             return DrawnSteering(ball, self.steps, self.relative_step, self.push)
         pgd = PGD(ball, **self.budget)
-        return NoisyFGSM(ball, self.single_step.noise, pgd) if self.single_step else pgd
+        if not self.single_step:
+            return pgd
+        if isinstance(ball, Ball):
+            return NoisyFGSM(ball, self.single_step.noise, pgd)
+        return replace(pgd, steps=1, relative_step=1.25, keep="last", restarts=1)

@@ -2,8 +2,8 @@
 
 A row of a suite names under ``over`` what it attacks: a kind of perturbation (``l2``, ``fog``,
 ``clean``, ...), ``balls`` (including compositions that end in one), ``transforms`` (all but
-``clean``), or a list of these. The row is repeated for each matching perturbation, whose name
-replaces ``*`` in the name of the row.
+``clean``), ``chosen`` (what an attacker chooses that is neither), or a list of these. The row is
+repeated for each matching perturbation, whose name replaces ``*`` in the name of the row.
 
 A suite may have ``perturbations`` of its own, written as in a recipe. Its rows then go over these
 and no others, so that any model is measured at the same strengths.
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from morex.core.near import did_you_mean, not_among
-from morex.perturbations import Around, Ball, Clean, Perturbation, Transform
+from morex.perturbations import Around, Ball, Clean, Parametric, Perturbation, Transform
 from morex.recipe.components import (
     COMPOSITION,
     PERTURBATIONS,
@@ -31,7 +31,7 @@ from morex.recipe.errors import RecipeError
 from morex.recipe.fields import Strict
 from morex.recipe.read_yaml import as_mapping, parse_yaml, read_yaml
 
-_GROUPS = ("balls", "transforms")
+_GROUPS = ("balls", "transforms", "chosen")
 _OVER = (*_GROUPS, *PERTURBATIONS, COMPOSITION)
 _ATTACK: TypeAdapter[AttackSpec] = TypeAdapter(AnyAttack)
 
@@ -130,7 +130,7 @@ def _chosen(
         over = _Over.model_validate({"over": row.get("over")}).over
     except ValidationError:
         raise RecipeError(
-            f"{source}: rows.{pattern}.over: expected balls, transforms, or kinds of "
+            f"{source}: rows.{pattern}.over: expected balls, transforms, chosen, or kinds of "
             f"perturbations, got {row.get('over')!r}"
         ) from None
     if unknown := [part for part in over if part not in _OVER]:
@@ -144,6 +144,8 @@ def _is(perturbation: Perturbation, part: str) -> bool:
         return isinstance(perturbation, Ball | Around)
     if part == "transforms":
         return isinstance(perturbation, Transform) and not isinstance(perturbation, Clean)
+    if part == "chosen":
+        return isinstance(perturbation, Parametric) and not isinstance(perturbation, Transform)
     return perturbation.name == part
 
 

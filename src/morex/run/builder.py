@@ -24,7 +24,7 @@ from morex.models.named import FromFactory, FromFolder
 from morex.models.network import Network, NetworkConfig
 from morex.models.networks import make_network
 from morex.models.routing import routed
-from morex.perturbations import Ball
+from morex.perturbations import Ball, Parametric
 from morex.recipe import Recipe
 from morex.recipe.lineage import joined_experts
 from morex.recipe.models import (
@@ -257,7 +257,7 @@ class Builder:
             return tuple(search_of(p, phase.inner.attack) for p in perturbations)
         budget = phase.gate.inner.budget
 
-        def misled(ball: Ball, right: tuple[int, ...]) -> Attack:
+        def misled(ball: Ball | Parametric, right: tuple[int, ...]) -> Attack:
             return PGD(ball, **budget, loss=AwayFromChoices(right))
 
         return tuple(

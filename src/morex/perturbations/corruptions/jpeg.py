@@ -21,7 +21,7 @@ from morex.perturbations.corruptions.base import Corruption, levels
 _QUALITY = (80, 65, 58, 50, 40)
 
 # ITU-T T.81, tables K.1 and K.2
-_LUMINANCE = (
+LUMINANCE = (
     *(16, 11, 10, 16, 24, 40, 51, 61),
     *(12, 12, 14, 19, 26, 58, 60, 55),
     *(14, 13, 16, 24, 40, 57, 69, 56),
@@ -31,7 +31,7 @@ _LUMINANCE = (
     *(49, 64, 78, 87, 103, 121, 120, 101),
     *(72, 92, 95, 98, 112, 100, 103, 99),
 )
-_CHROMINANCE = (
+CHROMINANCE = (
     *(17, 18, 24, 47, 99, 99, 99, 99),
     *(18, 21, 26, 66, 99, 99, 99, 99),
     *(24, 26, 56, 99, 99, 99, 99, 99),
@@ -76,11 +76,11 @@ def coded(x: Tensor, quality: int) -> Tensor:
     """Return the decoded images, in whole levels (N, 1 or 3, H, W), at a quality of 1 to 100."""
     height, width = x.shape[2:]
     if x.shape[1] == 1:
-        return _quantised(x, _LUMINANCE, quality)
+        return _quantised(x, LUMINANCE, quality)
     even = F.pad(x, (0, -width % 16, 0, height % 2), mode="replicate")
     luminance, chrominance = _to_ycc(even)
-    luminance = _quantised(luminance[:, :, :height, :width], _LUMINANCE, quality)
-    chrominance = _quantised(_halved(chrominance), _CHROMINANCE, quality)
+    luminance = _quantised(luminance[:, :, :height, :width], LUMINANCE, quality)
+    chrominance = _quantised(_halved(chrominance), CHROMINANCE, quality)
     # at the border, only pixels inside the image count
     within = chrominance[:, :, :, : -(-width // 2)]
     return _to_rgb(luminance, _doubled(within)[:, :, :height, :width])
@@ -124,7 +124,7 @@ def _quantised(x: Tensor, table: tuple[int, ...], quality: int) -> Tensor:
     whole = F.pad(x, (0, -x.shape[3] % 8, 0, -x.shape[2] % 8), mode="replicate")
     n, planes, height, width = whole.shape
     blocks = whole.view(n, planes, height // 8, 8, width // 8, 8).transpose(3, 4)
-    steps = _matrix(_steps(table, quality), x.device)
+    steps = _matrix(quantisation_steps(table, quality), x.device)
     decoded = _decoded(_coefficients(blocks.double() - 128, steps), steps)
     back = decoded.add_(128).clamp_(0, 255).to(x.dtype).transpose(3, 4)
     return back.reshape(whole.shape)[:, :, : x.shape[2], : x.shape[3]]
@@ -149,7 +149,7 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
     return x.mul_(2.0**-bits).add_(0.5).floor_()
 
 
-def _steps(table: tuple[int, ...], quality: int) -> tuple[tuple[int, ...], ...]:
+def quantisation_steps(table: tuple[int, ...], quality: int) -> tuple[tuple[int, ...], ...]:
     """Return the steps of quantisation at a quality: libjpeg's ``jpeg_quality_scaling``."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     steps = [min(255, max(1, (step * percent + 50) // 100)) for step in table]

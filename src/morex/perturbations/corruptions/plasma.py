@@ -25,7 +25,7 @@ def plasma(draws: Tensor, decay: float) -> Tensor:
     side = round((draws.shape[1] + 1) ** 0.5)
     heights, wibble, used = draws.new_zeros(len(draws), 1, 1), _WIBBLE, 0
     while heights.shape[1] < side:
-        count = heights[0].numel()
+        count = heights.shape[1] ** 2
         rough = draws[:, used : used + 3 * count] * wibble**2
         heights = _refined(heights, rough.view(len(draws), 3, *heights.shape[1:]))
         wibble, used = wibble / decay, used + 3 * count

@@ -66,7 +66,7 @@ class Elastic(Corruption):
         row, column = (down @ noise @ right.T).mul_(size).unbind(1)
         row += torch.arange(height, device=x.device).view(1, -1, 1)
         column += torch.arange(width, device=x.device).view(1, 1, -1)
-        return _sampled(moved, row, column, mirror_on_edge=True)
+        return sampled(moved, row, column, mirror_on_edge=True)
 
 
 def _affine(x: Tensor, shifts: Tensor) -> Tensor:
@@ -94,10 +94,10 @@ def _affine(x: Tensor, shifts: Tensor) -> Tensor:
     a, b, c, d = ((t / (a * d - b * c)).view(-1, 1, 1) for t in (a, b, c, d))
     column = width // 2 + d * off_column - b * off_row
     row = height // 2 + a * off_row - c * off_column
-    return _sampled(x, row, column, mirror_on_edge=False)
+    return sampled(x, row, column, mirror_on_edge=False)
 
 
-def _sampled(x: Tensor, row: Tensor, column: Tensor, *, mirror_on_edge: bool) -> Tensor:
+def sampled(x: Tensor, row: Tensor, column: Tensor, *, mirror_on_edge: bool) -> Tensor:
     """Return x at positions (N, H, W) in pixels, bilinearly, mirrored at the border.
 
     The mirror is the outer edge of the outermost pixels (c b a | a b c) or their centres (c b | a
