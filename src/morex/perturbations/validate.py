@@ -28,7 +28,8 @@ def check_perturbation(perturbation: Perturbation) -> None:
         _check_ball(perturbation, x)
     elif not isinstance(perturbation, Parametric):
         raise PerturbationError(
-            f"{perturbation!r} is no Transform, Ball or Parametric; derive its class from one of them"
+            f"{perturbation!r} is no Transform, Ball or Parametric; derive its class from one of "
+            "them"
         )
     if isinstance(perturbation, Parametric):
         _check_points(perturbation, x)
@@ -87,8 +88,8 @@ def _check_points(perturbation: Parametric, x: Tensor) -> None:
     _check_images(f"{perturbation}", moved.detach(), x)
     if not moved.requires_grad:
         raise PerturbationError(
-            f"{perturbation}: the images of apply have no gradient in the point; a search would not "
-            "know where to go"
+            f"{perturbation}: the images of apply have no gradient in the point; a search would "
+            "not know where to go"
         )
 
 
