@@ -15,7 +15,7 @@ from morex.recipe.fields import InnerSearch
 from morex.recipe.keys import as_json, key_part
 from morex.recipe.lineage import expert_for, right_choices
 from morex.recipe.models import MixtureModel, NetworkModel
-from morex.training.config import TrainingConfig
+from morex.training.config import PerturbedWeights, TrainingConfig
 
 
 def mistakes(raw: dict[str, Any]) -> list[str]:
@@ -591,7 +591,12 @@ def test_an_inner_search_without_a_single_step_has_the_key_that_it_had() -> None
 
 
 def test_settings_that_came_later_are_in_a_key_only_where_they_are_set() -> None:
-    since = {"nesterov": True, "label_smoothing": 0.1, "gradient_projection": 0.5}
+    since = {
+        "nesterov": True,
+        "label_smoothing": 0.1,
+        "gradient_projection": 0.4,
+        "awp": PerturbedWeights(0.01),
+    }
     first = {
         *("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay"),
         *("schedule", "clip_norm", "average", "precision", "validate_every"),
@@ -599,5 +604,6 @@ def test_settings_that_came_later_are_in_a_key_only_where_they_are_set() -> None
     assert as_json(TrainingConfig()).keys() == first
     for name, value in since.items():
         settings = TrainingConfig(**{name: value})  # type: ignore[arg-type]
-        assert as_json(settings) == as_json(TrainingConfig()) | {name: value}
+        written = dataclasses.asdict(settings)[name]
+        assert as_json(settings) == as_json(TrainingConfig()) | {name: written}
     assert {field.name for field in dataclasses.fields(TrainingConfig)} == first | since.keys()

@@ -67,7 +67,14 @@ def recipe() -> Recipe:
         "against": ["linf", "fog"],
         "inner": {"steps": 3, "single_step": {"noise": 2}},
     }
-    raw["columns"] += ["one step"]
+    raw["models"]["trades"] = {
+        "objective": "average",
+        "against": ["linf", "fog"],
+        "inner": {"steps": 3},
+        "trades": {"beta": 1},
+        "training": {"awp": {"gamma": 0.01, "warm_up": 1}},
+    }
+    raw["columns"] += ["one step", "trades"]
     # whole turns of the members, for which the mean cost per step is exact
     return parse_recipe(changed(raw, "models.MoRE (in turn).training.epochs", 2))
 
@@ -92,7 +99,18 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[StageCo
     }
 
 
-TRAININGS = ("clean", "minf", "mfog", "max", "msd", "drawn", "more", "more-in-turn", "one-step")
+TRAININGS = (
+    "clean",
+    "minf",
+    "mfog",
+    "max",
+    "msd",
+    "drawn",
+    "more",
+    "more-in-turn",
+    "one-step",
+    "trades",
+)
 
 
 @pytest.mark.parametrize("stage", [*(f"train-{name}" for name in TRAININGS), "gate-more"])

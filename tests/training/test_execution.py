@@ -19,7 +19,16 @@ from small_training import Memory, Small, same, state
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from morex.attacks import PGD, Attack, AwayFromChoices, Model, NoisyFGSM, SearchAround, WorstOfDraws
+from morex.attacks import (
+    PGD,
+    Attack,
+    AwayFromChoices,
+    AwayFromOwnAnswers,
+    Model,
+    NoisyFGSM,
+    SearchAround,
+    WorstOfDraws,
+)
 from morex.core.asking import as_on_an_accelerator
 from morex.data import Augment, load_data
 from morex.models.architectures import RESNETS, PostActivation
@@ -41,8 +50,10 @@ from morex.training import (
     NewExperts,
     Objective,
     OneDrawn,
+    PerturbedWeights,
     SideBySide,
     Single,
+    Trades,
     TrainingConfig,
     TrainingData,
     execution,
@@ -178,14 +189,16 @@ def test_logit_pairing_and_natural_training_are_captured(data: TrainingData) -> 
 
 
 def test_mixtures_and_gates_are_captured(data: TrainingData) -> None:
-    away = tuple(replace(attack, loss=AwayFromChoices((0,))) for attack in (LINF, TWO))
+    misled = tuple(replace(attack, loss=AwayFromChoices((0,))) for attack in (LINF, TWO))
     for objective, make, criterion in (
         (SideBySide((CLEAN, LINF, FOG)), mixture, ClassOfImage()),
         (SideBySide((CLEAN, LINF, FOG)), mixture, ExpertForMember(((0,), (1,), (2,)))),
-        (SideBySide((*away, FOG)), mixture, ExpertForMember(((0,), (0, 1), (2,)))),
+        (SideBySide((*misled, FOG)), mixture, ExpertForMember(((0,), (0, 1), (2,)))),
         (SideBySide((CLEAN, LINF, SNOW)), extended, NewExperts(((0,), (0,), (1,)))),
     ):
         check_same_as_called(data, objective, make, criterion, turns=3, **ADAM)
+    away, perturbed = Single((AwayFromOwnAnswers(LINF),)), PerturbedWeights(0.01, warm_up=1.0)
+    check_same_as_called(data, away, network, Trades(), turns=2, awp=perturbed, **AVERAGED)
     distilled = AnswersOfTeacher(mixture())
     check_same_as_called(data, Single((LINF,)), network, distilled, turns=1)
 

@@ -13,7 +13,7 @@ import torch
 from recording import Refusing
 from watching import watched
 
-from morex.attacks import PGD, AwayFromChoices, SearchAround, WorstOfDraws
+from morex.attacks import PGD, AwayFromChoices, AwayFromOwnAnswers, SearchAround, WorstOfDraws
 from morex.core.asking import as_on_an_accelerator
 from morex.data import Augment, ImageSet
 from morex.models.mixture import Mixture
@@ -38,7 +38,7 @@ from morex.perturbations import (
 )
 from morex.recipe.components import PERTURBATIONS
 from morex.training.batches import TrainingData
-from morex.training.config import TrainingConfig
+from morex.training.config import PerturbedWeights, TrainingConfig
 from morex.training.criteria import ClassOfImage, Criterion, ExpertForMember
 from morex.training.drawn import OneDrawn
 from morex.training.execution import waiting_is_an_error
@@ -53,6 +53,7 @@ from morex.training.objectives import (
 )
 from morex.training.state import TrainingState
 from morex.training.step import TrainingStep
+from morex.training.trades import Trades
 
 CLEAN, SNOW, FOG = (WorstOfDraws(t) for t in (Clean(), Snow(2.0), Fog(0.1, 0.6)))
 LINF, TWO, ONE = PGD(Linf(0.1), 2), PGD(L2(0.5), 2), PGD(L1(2.0), 2)
@@ -107,6 +108,7 @@ OBJECTIVES: list[Objective] = [
     Single((SNOW,)),
     Single((WorstOfDraws(Snow(2.0), 2),)),
     Single((UNION,)),
+    Single((AwayFromOwnAnswers(LINF),)),
     Max((LINF, TWO, FOG, SNOW)),
     Average((LINF, TWO, FOG, SNOW)),
     OneDrawn((LINF, CLEAN)),
@@ -124,6 +126,12 @@ OBJECTIVES: list[Objective] = [
 def test_no_step_of_a_network_waits(objective: Objective, device: torch.device) -> None:
     work = training(device, network(0), objective, ClassOfImage(), average=0.9, clip_norm=1.0)
     _advance(work)
+
+
+def test_no_step_of_trades_with_perturbed_weights_waits(device: torch.device) -> None:
+    away = tuple(AwayFromOwnAnswers(attack) for attack in (LINF, TWO))
+    settings = {"awp": PerturbedWeights(0.01)}
+    _advance(training(device, network(0), SideBySide((*away, FOG)), Trades(), **settings))
 
 
 @pytest.mark.parametrize("name", [n for n, c in PERTURBATIONS.items() if issubclass(c, Corruption)])

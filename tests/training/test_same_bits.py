@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from morex.attacks import PGD
 from morex.models.mixture import Mixture
 from morex.perturbations import Linf
-from morex.training import TrainingData, train
+from morex.training import PerturbedWeights, TrainingData, train
 from morex.training.criteria import ClassOfImage
 from morex.training.drawn import OneDrawn
 from morex.training.objectives import Batch, Single
@@ -75,7 +75,7 @@ def test_training_does_not_touch_global_generators(few: TrainingData) -> None:
     "changes",
     [
         {},
-        {"average": 0.9, "validate_every": 2},
+        {"average": 0.9, "validate_every": 2, "awp": PerturbedWeights(0.01, warm_up=0.6)},
         {"average": 0.9, "validate_every": None},
         {"optimizer": "adamw", "learning_rate": 0.01, "average": 0.9, "clip_norm": 0.5},
         {"gradient_projection": 0.4},

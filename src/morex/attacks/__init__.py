@@ -8,6 +8,7 @@
 ``losses``         what PGD maximises
 ``gradients``      finite gradients, and how many were not
 ``noisy_fgsm``     one step from a noisy image, for fast training
+``own_answers``    away from the answers to the unchanged images, for TRADES
 ``targeted``       PGD towards one wrong class
 ``batched``        several PGD searches at once
 ``deepfool``       the walk to the nearest decision boundary
@@ -32,6 +33,7 @@ from morex.attacks.gate_losses import AwayFromChoices
 from morex.attacks.gate_steering import DrawnSteering, GateSteering
 from morex.attacks.losses import Loss, OfLogits, PerExample, cross_entropy
 from morex.attacks.noisy_fgsm import NoisyFGSM
+from morex.attacks.own_answers import AwayFromOwnAnswers, divergence
 from morex.attacks.pgd import PGD, Keep
 from morex.attacks.rays import RayS
 from morex.attacks.sequence import InTurn
@@ -43,6 +45,7 @@ __all__ = [
     "Attack",
     "AutoAttack",
     "AwayFromChoices",
+    "AwayFromOwnAnswers",
     "DeepFool",
     "DrawnSteering",
     "ExpertTransfer",
@@ -65,6 +68,7 @@ __all__ = [
     "WorstOfStrengths",
     "attack_on",
     "cross_entropy",
+    "divergence",
     "fooled",
     "frozen",
     "is_right",

@@ -72,6 +72,11 @@ class Attack(ABC):
         """The search that validates a training on this one; itself, unless it is too weak."""
         return self
 
+    @property
+    def takes_single_step(self) -> bool:
+        """Whether it takes one gradient step, to which a training may overfit."""
+        return False
+
     def by_loss(self) -> "Attack":
         """Return the attack that maximises the loss, whether the decision is wrong or not."""
         return self

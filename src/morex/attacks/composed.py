@@ -47,6 +47,11 @@ class SearchAround(Attack):
         return self.attack.needs_float32
 
     @property
+    def takes_single_step(self) -> bool:
+        """Whether the search of the ball does."""
+        return self.attack.takes_single_step
+
+    @property
     def judge(self) -> "SearchAround":
         """The same with the judge of the search of the ball."""
         judge = self.attack.judge

@@ -59,6 +59,11 @@ class NoisyFGSM(Attack):
         return Passes(1, 1)
 
     @property
+    def takes_single_step(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def judge(self) -> Attack:
         """The search that validates the training."""
         return (self.judged_by or PGD(self.perturbation, steps=10)).by_loss()

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from morex.attacks import PGD, Attack, DrawnSteering, Keep, NoisyFGSM
+from morex.attacks import PGD, Attack, AwayFromOwnAnswers, DrawnSteering, Keep, NoisyFGSM
 from morex.perturbations import Ball, Parametric
 from morex.recipe.keys import InKey
 from morex.recipe.numbers_as_text import with_strict_numbers
@@ -74,6 +74,16 @@ class SingleStep(Strict):
     noise: float = Field(default=2.0, gt=0)
 
 
+class TradesLoss(Strict):
+    """Training with TRADES (``training.trades``) instead of the cross-entropy on x'.
+
+    Args:
+        beta: the weight of the divergence.
+    """
+
+    beta: float = Field(default=6.0, gt=0)
+
+
 class InnerSearch(Strict):
     """The PGD of training and validation in every ball; transforms are drawn once.
 
@@ -124,3 +134,9 @@ class InnerSearch(Strict):
         if isinstance(ball, Ball):
             return NoisyFGSM(ball, self.single_step.noise, pgd)
         return replace(pgd, steps=1, relative_step=1.25, keep="last", restarts=1)
+
+    def away_from_own_answers(
+        self, searched: Ball | Parametric | tuple[Ball | Parametric, ...]
+    ) -> Attack:
+        """Return the search of TRADES in a ball, or in a union of balls."""
+        return AwayFromOwnAnswers(PGD(searched, **self.budget))

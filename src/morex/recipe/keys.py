@@ -48,7 +48,7 @@ def key_part(section: BaseModel, always: Collection[str] = ()) -> dict[str, Any]
     return part
 
 
-_CAME_LATER = ("nesterov", "label_smoothing", "gradient_projection")
+_CAME_LATER = ("nesterov", "label_smoothing", "gradient_projection", "awp")
 """Fields of a training that are in the key only where they differ from their default."""
 
 

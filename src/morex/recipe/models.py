@@ -9,7 +9,7 @@ from morex.models.mixture import Combine
 from morex.models.named import open_model
 from morex.models.named_model import NamedModel
 from morex.models.routing import Routing
-from morex.recipe.fields import AnyNames, InnerSearch, Names, Shares, Strict, Training
+from morex.recipe.fields import AnyNames, InnerSearch, Names, Shares, Strict, TradesLoss, Training
 from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part
 from morex.recipe.kind import Model, Setting, Step
 
@@ -42,6 +42,7 @@ class NetworkModel(Model):
         logit_pairing: if positive, the weight of RAMP's logit pairing beside the objective ``max``
             over two perturbations: where the answer to the first is right, that to the second is to
             be like it.
+        trades: set for the loss and the search of TRADES.
         inner: the search of the training.
         training: how long and how fast it trains.
     """
@@ -56,6 +57,7 @@ class NetworkModel(Model):
     warm_start: str | None = None
     teacher: Annotated[str | None, InKey.IF_CHANGED] = None
     logit_pairing: Annotated[float, Field(ge=0), InKey.IF_CHANGED] = 0
+    trades: Annotated[TradesLoss | None, InKey.IF_CHANGED] = None
     inner: InnerSearch
     training: Annotated[Training, InKey.NEVER]
 
@@ -76,6 +78,22 @@ class NetworkModel(Model):
             raise ValueError("a distilled network needs a teacher, the name of another model")
         if self.kind == "network" and self.teacher:
             raise ValueError(f"a network has no teacher; write kind: distilled, got {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_learn_trades(self) -> "NetworkModel":
+        if not self.trades:
+            return self
+        if self.teacher:
+            raise ValueError("trades is for labels, and a distilled network has a teacher")
+        if self.logit_pairing:
+            raise ValueError("trades and logit_pairing are two losses; remove one of them")
+        if self.inner.single_step:
+            raise ValueError("trades searches with PGD; remove inner.single_step")
+        if self.inner.restarts > 1:
+            raise ValueError(
+                f"trades needs a single restart, got inner.restarts: {self.inner.restarts}"
+            )
         return self
 
     @property

@@ -1,9 +1,9 @@
 """What a training of a model trains on: of the whole, or of its gate alone before that."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from morex.perturbations import Ball
-from morex.recipe.fields import InnerSearch
+from morex.recipe.fields import InnerSearch, TradesLoss
 from morex.recipe.lineage import known_and_new, right_choices
 from morex.recipe.models import MixtureModel, NetworkModel, ObjectiveName, batch_shares
 from morex.recipe.schema import Recipe
@@ -38,6 +38,7 @@ class Phase:
         gate: what the gate learns; None where the model learns the class.
         teacher: the model whose answers it learns instead of the class, if any.
         logit_pairing: the weight of RAMP's logit pairing; 0 for none.
+        trades: set if it learns by TRADES.
     """
 
     training: TrainingConfig
@@ -48,6 +49,12 @@ class Phase:
     gate: GateLesson | None = None
     teacher: str | None = None
     logit_pairing: float = 0
+    trades: TradesLoss | None = None
+
+    @property
+    def images(self) -> int:
+        """The number of images that the loss sends through the model for each x'."""
+        return 2 if self.trades else 1
 
 
 def phase_of(recipe: Recipe, name: str, kind: str) -> Phase | None:
@@ -68,19 +75,11 @@ def phase_of(recipe: Recipe, name: str, kind: str) -> Phase | None:
     if not model or not model.training or kind != "train":
         return None
     shares = batch_shares(model)
-    if isinstance(model, NetworkModel):
-        teacher, pairing = model.teacher, model.logit_pairing
-    else:
-        teacher, pairing = None, 0.0
-    return Phase(
-        model.training,
-        model.objective,
-        model.against,
-        shares,
-        model.inner,
-        teacher=teacher,
-        logit_pairing=pairing,
-    )
+    whole = Phase(model.training, model.objective, model.against, shares, model.inner)
+    if not isinstance(model, NetworkModel):
+        return whole
+    pairing, trades = model.logit_pairing, model.trades
+    return replace(whole, teacher=model.teacher, logit_pairing=pairing, trades=trades)
 
 
 def _warm_up(recipe: Recipe, model: MixtureModel) -> Phase | None:

@@ -56,6 +56,7 @@ from morex.training.objectives import (
     SideBySide,
     Single,
 )
+from morex.training.trades import Trades
 
 OBJECTIVES: dict[str, Callable[[tuple[Attack, ...]], Objective]] = {
     "single": Single,
@@ -242,6 +243,8 @@ class Builder:
         if phase.objective == "msd":
             perturbations = self.recipe.perturbations_of(phase.against)
             balls = tuple(p for p in perturbations if isinstance(p, Ball))
+            if phase.trades:
+                return Single((phase.inner.away_from_own_answers(balls),))
             return Single((PGD(balls, **phase.inner.budget),))
         members = self._members(phase)
         if phase.logit_pairing:  # its criterion takes the worse of the two
@@ -254,7 +257,9 @@ class Builder:
         """Return the searches for the images of a training."""
         perturbations = self.recipe.perturbations_of(phase.against)
         if not phase.gate or not phase.gate.inner:
-            return tuple(search_of(p, phase.inner.attack) for p in perturbations)
+            inner = phase.inner
+            in_ball = inner.away_from_own_answers if phase.trades else inner.attack
+            return tuple(search_of(p, in_ball) for p in perturbations)
         budget = phase.gate.inner.budget
 
         def misled(ball: Ball | Parametric, right: tuple[int, ...]) -> Attack:
@@ -278,6 +283,8 @@ class Builder:
             return AnswersOfTeacher(self.ready(model(phase.teacher)))
         if phase.logit_pairing:
             return LogitPairing(phase.logit_pairing)
+        if phase.trades:
+            return Trades(phase.trades.beta)
         if not phase.gate:
             return ClassOfImage()
         kind = NewExperts if phase.gate.joined else ExpertForMember

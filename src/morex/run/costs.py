@@ -9,7 +9,7 @@ from morex.evaluation.workload import most_passes
 from morex.recipe.illustrated import in_pictures
 from morex.recipe.lineage import networks_of, weighted_experts
 from morex.recipe.models import SparseModel
-from morex.recipe.phases import phase_of
+from morex.recipe.phases import Phase, phase_of
 from morex.run.builder import Builder
 from morex.run.stages import Stage
 from morex.training.config import TrainingConfig
@@ -51,8 +51,10 @@ def stage_passes(builder: Builder, stage: Stage) -> StageCost:
     if not (phase := phase_of(builder.recipe, stage.model, stage.kind)):
         return StageCost(0, 0)
     objective = builder.objective(phase)
-    natural = UPDATE if phase.training.gradient_projection else Passes()
-    training = (objective.passes + natural) * examples(builder, phase.training)
+    number = examples(builder, phase.training)
+    more = updates(builder, phase) - objective.updates * number
+    natural = number if phase.training.gradient_projection else 0
+    training = objective.passes * number + UPDATE * (more + natural)
     judged = sum((m.passes + Passes(forward=1) for m in _judges(objective)), Passes())
     total = training + judged * _judged(builder, phase.training)
     return StageCost(total.forward, total.backward)
@@ -61,8 +63,8 @@ def stage_passes(builder: Builder, stage: Stage) -> StageCost:
 def _judges(objective: Objective) -> list[Attack]:
     """Return the searches of a validation: what judges each member, and single steps."""
     judges = [member.judge for member in objective.members]
-    alike = all(judge is m for judge, m in zip(judges, objective.members, strict=True))
-    return judges if alike else [*judges, *objective.members]
+    single = any(member.takes_single_step for member in objective.members)
+    return [*judges, *objective.members] if single else judges
 
 
 def _judged(builder: Builder, config: TrainingConfig) -> int:
@@ -76,6 +78,13 @@ def _judged(builder: Builder, config: TrainingConfig) -> int:
 def examples(builder: Builder, config: TrainingConfig) -> int:
     """Return how many examples all steps of a training take."""
     return config.steps(len(builder.training_data.train)) * config.batch_size
+
+
+def updates(builder: Builder, phase: Phase) -> float:
+    """Return how many images all updates of a training send through the model, and back."""
+    images = builder.objective(phase).updates * phase.images
+    times = phase.training.passes_of_update(len(builder.training_data.train))
+    return images * times * examples(builder, phase.training)
 
 
 def network_passes(builder: Builder, stage: Stage) -> StageCost:
@@ -99,8 +108,7 @@ def teacher_passes(builder: Builder, stage: Stage) -> float:
     phase = phase_of(builder.recipe, stage.model, stage.kind)
     if not phase or not phase.teacher:
         return 0
-    updates = builder.objective(phase).updates * examples(builder, phase.training)
-    return networks_of(builder.recipe, phase.teacher) * updates
+    return networks_of(builder.recipe, phase.teacher) * updates(builder, phase)
 
 
 def gate_passes(builder: Builder, stage: Stage) -> StageCost:
@@ -111,7 +119,7 @@ def gate_passes(builder: Builder, stage: Stage) -> StageCost:
     if phase.gate.inner:  # the attacks are on the gate, too
         return stage_passes(builder, stage)
     objective = builder.objective(phase)
-    taught = objective.updates * examples(builder, phase.training)
+    taught = updates(builder, phase)
     judged = len(_judges(objective)) * _judged(builder, phase.training)
     return StageCost(taught + judged, taught)
 

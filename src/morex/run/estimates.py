@@ -20,7 +20,7 @@ from morex.recipe import Recipe
 from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
 from morex.run.calibration import Speed, Way, calibrate
-from morex.run.costs import StageCost, examples, gate_passes, passes_in_float32, stage_passes
+from morex.run.costs import StageCost, gate_passes, passes_in_float32, stage_passes, updates
 from morex.run.forecast import Gpu, forecast
 from morex.run.gpu_setup import Setups, searched_together
 from morex.run.stages import Stage, plan_stages
@@ -240,12 +240,12 @@ def _conditions(builder: Builder, stage: Stage) -> _Conditions:
     if not (phase := phase_of(builder.recipe, stage.model, stage.kind)):
         settings = builder.settings
         return _Conditions(settings.batch_size, settings.search_precision)
-    updates, config = builder.objective(phase).updates, phase.training
+    images, config = builder.objective(phase).updates * phase.images, phase.training
     return _Conditions(
         config.batch_size,
         config.precision,
-        updates * config.batch_size,
-        updates * examples(builder, config),
+        images * config.batch_size,
+        round(updates(builder, phase)),
     )
 
 

@@ -7,9 +7,11 @@
 ``objectives``    what x' a step trains on
 ``drawn``         one member for each batch, drawn evenly or by its errors
 ``criteria``      what a step teaches, and which parameters learn it
+``trades``        teaches the right answer to x, and the same answer to x'
 ``natural``       natural training beside an adversarial one, and their projection
 ``distillation``  teaches a network to answer like another model
 ``config``        how long, how fast, and which weights are kept
+``awp``           descends where the loss around the weights is largest
 ``batches``       the images and labels of each step
 ``validation``    the accuracy that decides which weights are kept
 ``state``         everything that changes in a training, saved and restored bit for bit
@@ -21,7 +23,7 @@
 """
 
 from morex.training.batches import TrainingData
-from morex.training.config import TrainingConfig
+from morex.training.config import PerturbedWeights, TrainingConfig
 from morex.training.criteria import (
     ClassOfImage,
     Criterion,
@@ -44,6 +46,7 @@ from morex.training.objectives import (
 from morex.training.reports import Fit, NotFiniteError, Progress
 from morex.training.resume import CheckpointError
 from morex.training.state import Checkpoint, Snapshot
+from morex.training.trades import Trades
 
 __all__ = [
     "Alternate",
@@ -62,10 +65,12 @@ __all__ = [
     "NotFiniteError",
     "Objective",
     "OneDrawn",
+    "PerturbedWeights",
     "Progress",
     "SideBySide",
     "Single",
     "Snapshot",
+    "Trades",
     "TrainingConfig",
     "TrainingData",
     "train",

@@ -8,6 +8,34 @@ from morex.core.precision import Precision
 
 
 @dataclass(frozen=True)
+class PerturbedWeights:
+    """Adversarial weight perturbation, AWP (``awp``).
+
+    Args:
+        gamma: the length of the perturbation of each matrix and kernel, relative to its own; 0.005
+            in the paper.
+        warm_up: epochs without it at the beginning.
+
+    Raises:
+        ValueError: if gamma is not positive or the warm-up negative.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    gamma: float = 0.005
+    warm_up: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_numbers(self)
+        if not (self.gamma > 0 and self.warm_up >= 0):
+            raise ValueError(
+                "awp needs gamma above 0 and warm_up of at least 0 epochs, got "
+                f"{self.gamma} and {self.warm_up}"
+            )
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """The hyperparameters of one training.
 
@@ -27,6 +55,7 @@ class TrainingConfig:
             of the training only: attacks and validation use plain labels, and so does the warm-up
             of a gate, which may have several right answers. It is meant for networks trained for
             many epochs; a mixture weights logits, which smoothing makes less sure.
+        awp: adversarial weight perturbation; None for none.
         clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
         gradient_projection: b in [0, 1] of RAMP's gradient projection: a copy of the model learns
             unchanged images, and after each epoch the update of the model becomes (1 - b) of its
@@ -54,6 +83,7 @@ class TrainingConfig:
     weight_decay: float = 5e-4
     schedule: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.4, 1.0), (0.8, 0.05), (1.0, 0.0))
     label_smoothing: float = 0.0
+    awp: PerturbedWeights | None = None
     clip_norm: float | None = None
     gradient_projection: float = 0.0
     average: float | None = None
@@ -106,6 +136,21 @@ class TrainingConfig:
         """Return the number of steps on ``examples`` images; 0 if they do not fill a batch."""
         per_epoch = examples // self.batch_size
         return max(1, round(per_epoch * self.epochs)) if per_epoch else 0
+
+    def warm_up_steps(self, per_epoch: int) -> int:
+        """Return the number of steps before weights are perturbed."""
+        return round(self.awp.warm_up * per_epoch) if self.awp else 0
+
+    def passes_of_update(self, examples: int) -> float:
+        """Return how often a step computes its loss, on average over a training.
+
+        Args:
+            examples: the number of training images.
+        """
+        steps = self.steps(examples)
+        if not self.awp or not steps:
+            return 1
+        return 2 - min(self.warm_up_steps(examples // self.batch_size), steps) / steps
 
     def factor(self, progress: float) -> float:
         """Return the factor on the learning rate at ``progress`` in [0, 1]."""

@@ -27,6 +27,11 @@ class Criterion(ABC):
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logits (N, outputs) and the right answers (N,)."""
 
+    @property
+    def images(self) -> int:
+        """The number of images that the loss sends through the model for each image of a batch."""
+        return 1
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean cross-entropy, a scalar in float32."""
         logits, right = self.answers(model, batch)

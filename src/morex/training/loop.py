@@ -23,6 +23,7 @@ from torch import nn
 from morex.core.precision import default_settings
 from morex.core.threads import threads_for
 from morex.models.compiled import compiled_if_it_pays, compiling_nothing
+from morex.training.awp import WeightPerturbation
 from morex.training.batches import Batches, TrainingData
 from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage, Criterion
@@ -171,15 +172,18 @@ class Training:
             captured=recorder is not None,
             tallied=len(objective.members) if objective.counts_errors else 0,
         )
-        step = TrainingStep(
+        awp = WeightPerturbation(model, learning, config.awp.gamma) if config.awp else None
+        self.step = TrainingStep(
             model,
             objective,
             self.criterion,
             self.state,
             precision=config.precision,
             clip_norm=config.clip_norm,
+            awp=awp,
+            warm_up=config.warm_up_steps(self.batches.per_epoch),
         )
-        self._execute = executed(step, recorder, notice)
+        self._execute = executed(self.step, recorder, notice)
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -206,9 +210,11 @@ class Training:
     @property
     def passes(self) -> float:
         """About how many passes of a batch the training takes, forwards and backwards."""
-        cost = self.objective.passes
+        cost, images = self.objective.passes, self.objective.updates * self.criterion.images
+        update = 3 * images * self.config.passes_of_update(len(self.batches.data.train))
+        search = cost.forward + cost.backward - 2 * self.objective.updates
         natural = 3 if self.state.natural else 0
-        return self.steps * (cost.forward + cost.backward + self.objective.updates + natural)
+        return self.steps * (search + update + natural)
 
     def advance(self) -> None:
         """Take one step: its draw and its numbers on the host, everything else on the device."""
@@ -219,7 +225,7 @@ class Training:
         x, y, generator = self.batches.draw(state.step)
         turn = self.objective.turn(state.step, generator.initial_seed())
         state.begin_step(self.learning_rate(state.step))
-        self._execute(x, y, turn, generator)
+        self._execute(x, y, self.step.variant(state.step, turn), generator)
         state.step += 1
 
     def learning_rate(self, step: int) -> float:

@@ -33,15 +33,20 @@ UPDATE = Passes(forward=1, backward=1)
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step trains on: images in [0, 1], labels, and the index of each image's member.
+    """What a step trains on.
 
     Attributes:
+        x: x', images in [0, 1].
+        y: their labels.
+        member: the index of each image's member.
+        clean: the images that x' was made from; None in a validation.
         wrong: where the frozen model is wrong about x', (N,) of bool; None unless it is counted.
     """
 
     x: Tensor
     y: Tensor
     member: Tensor
+    clean: Tensor | None = None
     wrong: Tensor | None = None
 
 
@@ -123,7 +128,7 @@ class Objective(ABC):
     ) -> Batch:
         """Return the whole batch, changed by one member."""
         moved = self.members[which].search(model, x, y, generator)
-        return Batch(moved, y, torch.full_like(y, which))
+        return Batch(moved, y, torch.full_like(y, which), x)
 
     def _found_by_all(
         self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator
@@ -173,7 +178,8 @@ class Max(Objective):
         with torch.no_grad():
             losses = cross_entropy(model(moved), y.repeat(len(self.members)))
         worst = losses.view(-1, len(y)).argmax(0)
-        return Batch(moved[worst * len(y) + torch.arange(len(y), device=y.device)], y, worst)
+        chosen = moved[worst * len(y) + torch.arange(len(y), device=y.device)]
+        return Batch(chosen, y, worst, x)
 
     @property
     def passes(self) -> Passes:
@@ -193,7 +199,7 @@ class Average(Objective):
     ) -> Batch:
         """Return the x' of all members: (members * N, C, H, W). Its mean loss is that of AVG."""
         found = self._found_by_all(model, x, y, generator)
-        return _joined([Batch(x, y, torch.full_like(y, i)) for i, x in enumerate(found)])
+        return _joined([Batch(f, y, torch.full_like(y, i), x) for i, f in enumerate(found)])
 
     @property
     def updates(self) -> int:
@@ -280,8 +286,8 @@ class SideBySide(Objective):
         )
         attacks = [self.members[which] for which in firsts]
         moved = search_slices(attacks, model, xs, ys, generator)
-        parts = zip(moved, ys, firsts, strict=True)
-        return _joined([Batch(x, y, torch.full_like(y, which)) for x, y, which in parts])
+        parts = zip(moved, ys, firsts, xs, strict=True)
+        return _joined([Batch(m, y, torch.full_like(y, which), x) for m, y, which, x in parts])
 
     @property
     def passes(self) -> Passes:
@@ -296,4 +302,5 @@ def _joined(parts: list[Batch]) -> Batch:
         torch.cat([part.x for part in parts]),
         torch.cat([part.y for part in parts]),
         torch.cat([part.member for part in parts]),
+        torch.cat([part.clean for part in parts if part.clean is not None]),
     )

@@ -6,13 +6,15 @@ Everything here happens on the device of the images, which the host never asks f
 GPU can repeat the step as a graph (``execution``).
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from morex.attacks import Freezer
 from morex.core.precision import Precision, autocast
+from morex.training.awp import WeightPerturbation
 from morex.training.criteria import Criterion
 from morex.training.natural import NaturalTraining
 from morex.training.objectives import Batch, Objective
@@ -29,6 +31,8 @@ class TrainingStep:
         state: the parameters that learn, their optimizer and their averages.
         precision: number format of the passes.
         clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
+        awp: perturbs the weights; None if nothing does.
+        warm_up: the number of steps before it does.
     """
 
     def __init__(
@@ -40,14 +44,23 @@ class TrainingStep:
         *,
         precision: Precision,
         clip_norm: float | None,
+        awp: WeightPerturbation | None = None,
+        warm_up: int = 0,
     ) -> None:
         self.model, self.objective, self.criterion = model, objective, criterion
         self.state, self.precision, self.clip_norm = state, precision, clip_norm
+        self.awp, self.warm_up = awp, warm_up
         self._frozen = Freezer(model)
 
-    def __call__(self, x: Tensor, y: Tensor, turn: int, generator: torch.Generator) -> None:
-        """Take the step on images x and labels y; ``turn`` is the objective's variant of it."""
-        self.descend(self.inner_maximisation(x, y, turn, generator))
+    def variant(self, step: int, turn: int) -> int:
+        """Return which variant of the step a step is: the objective's, and with AWP or without."""
+        return 2 * turn + (step >= self.warm_up) if self.awp else turn
+
+    def __call__(self, x: Tensor, y: Tensor, variant: int, generator: torch.Generator) -> None:
+        """Take the step on images x and labels y; ``variant`` is one that ``variant`` returns."""
+        turn, perturbed = divmod(variant, 2) if self.awp else (variant, 0)
+        batch = self.inner_maximisation(x, y, turn, generator)
+        self.descend(batch, self.awp if perturbed else None)
         if self.state.natural:
             self.descend_naturally(self.state.natural, x, y)
 
@@ -58,13 +71,20 @@ class TrainingStep:
         with self._autocast(x), self._frozen():
             return self.objective.build(self.model, x, y, turn, generator)
 
-    def descend(self, batch: Batch) -> None:
-        """Take a step of the optimizer down the gradient of L(f(x'), y)."""
+    def descend(self, batch: Batch, awp: WeightPerturbation | None) -> None:
+        """Take a step of the optimizer down the gradient of L(f(x'), y).
+
+        Args:
+            batch: x', y.
+            awp: moves the weights to where L is larger while the gradient is computed; None to
+                leave them as they are.
+        """
         state = self.state
         self.model.train()
-        with self._autocast(batch.x):
-            loss = self.criterion.loss(self.model, batch)
-        self._follow(loss, state.optimizer, state.parameters)
+        with awp(partial(self._loss, batch)) if awp else nullcontext():
+            loss = self._loss(batch)
+            self._differentiate(loss, state.optimizer)
+        self._update(state.optimizer, state.parameters)
         state.end_step(loss.detach())
         if batch.wrong is not None:
             state.count(batch.member, batch.wrong)
@@ -73,16 +93,21 @@ class TrainingStep:
         """Take the step of a natural training beside this one: down the gradient of L(f(x), y)."""
         with self._autocast(x):
             loss = natural.loss(x, y)
-        self._follow(loss, natural.optimizer, natural.parameters)
+        self._differentiate(loss, natural.optimizer)
+        self._update(natural.optimizer, natural.parameters)
 
-    def _follow(
-        self, loss: Tensor, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]
-    ) -> None:
+    def _differentiate(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+
+    def _update(self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, self.clip_norm)
         optimizer.step()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        with self._autocast(batch.x):
+            return self.criterion.loss(self.model, batch)
 
     def _autocast(self, x: Tensor) -> AbstractContextManager[None]:
         return autocast(self.precision, x.device)

@@ -49,8 +49,8 @@ class Validation:
         ]
 
     def under_single_steps(self, model: nn.Module) -> list[float]:
-        """Return the accuracy under each member as in training; empty if all judge themselves."""
-        if all(member.judge is member for member in self.members):
+        """Return the accuracy under each member as in training; empty if none is one step."""
+        if not any(member.takes_single_step for member in self.members):
             return []
         return [self._accuracy(model, member, which) for which, member in enumerate(self.members)]
 

@@ -1,0 +1,97 @@
+"""Ways to train in a recipe: TRADES and perturbed weights, and the recipe that compares them."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny import changed, raw_recipe
+
+from morex.attacks import PGD, AwayFromOwnAnswers
+from morex.perturbations import L2, Linf
+from morex.recipe import RecipeError, load_recipe, parse_recipe
+from morex.recipe.phases import Phase, phase_of
+from morex.run.builder import Builder
+from morex.run.costs import stage_passes
+from morex.run.stages import plan_stages
+from morex.training import ClassOfImage, PerturbedWeights, Trades
+
+
+def no_model(name: str) -> Any:
+    raise AssertionError(name)
+
+
+def test_trades_has_its_loss_and_its_search() -> None:
+    raw = changed(raw_recipe(), "models.Minf.trades", {"beta": 5})
+    raw["models"]["MSD"]["trades"] = {}
+    raw["models"]["Minf"]["inner"] = {"steps": 3, "keep": "last"}
+    builder = Builder.open(parse_recipe(raw), torch.device("cpu"))
+
+    def phase(name: str) -> Phase:
+        found = phase_of(builder.recipe, name, "train")
+        assert found
+        return found
+
+    criteria = [builder.criterion(phase(name), no_model) for name in ("Minf", "MSD", "clean")]
+    assert criteria == [Trades(5), Trades(6), ClassOfImage()]
+    (alone,), (union,) = (builder.objective(phase(name)).members for name in ("Minf", "MSD"))
+    assert alone == AwayFromOwnAnswers(PGD(Linf(16 / 255), 3, keep="last")).by_loss()
+    assert isinstance(union, AwayFromOwnAnswers)
+    assert set(union.pgd.balls) == {Linf(16 / 255), L2(0.5)}
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "problem"),
+    [
+        ("Minf", {"trades": {"beta": 0}}, "models.Minf.trades.beta"),
+        ("Minf", {"trades": {"gamma": 1}}, "models.Minf.trades.gamma: unknown key"),
+        ("MoRE", {"trades": {}}, "models.MoRE.trades: unknown key"),
+        (
+            "Minf",
+            {"trades": {}, "inner": {"single_step": {}}},
+            "trades searches with PGD; remove inner.single_step",
+        ),
+        (
+            "Minf",
+            {"trades": {}, "inner": {"restarts": 2}},
+            "trades needs a single restart, got inner.restarts: 2",
+        ),
+        (
+            "Minf",
+            {"trades": {}, "kind": "distilled", "teacher": "clean"},
+            "trades is for labels, and a distilled network has a teacher",
+        ),
+        (
+            "Minf",
+            {"training": {"awp": {"gamma": -1}}},
+            "awp needs gamma above 0 and warm_up of at least 0 epochs, got -1",
+        ),
+        ("Minf", {"training": {"awp": {"beta": 1}}}, "awp.beta: unknown key"),
+    ],
+)
+def test_mistakes_are_named(model: str, change: dict[str, Any], problem: str) -> None:
+    raw = raw_recipe()
+    raw["models"][model] |= change
+    with pytest.raises(RecipeError, match=re.escape(problem)):
+        parse_recipe(raw)
+
+
+def test_a_recipe_may_perturb_weights() -> None:
+    raw = changed(raw_recipe(), "models.Minf.training.awp", {"gamma": 0.01, "warm_up": 2})
+    training = parse_recipe(raw).networks["Minf"].training
+    assert training.awp == PerturbedWeights(0.01, 2)
+
+
+def test_the_recipe_that_compares_them_gives_each_as_many_passes() -> None:
+    recipe = load_recipe("cifar10-ways")
+    digits = Builder.open(load_recipe("digits"), torch.device("cpu")).data
+    images = digits.train.take(torch.arange(50_000) % len(digits.train))  # as many as CIFAR-10 has
+    builder = Builder(recipe, replace(digits, train=images), torch.device("cpu"))
+    passes = {}
+    for stage in plan_stages(recipe, "", ""):
+        if stage.kind == "train" and stage.model != "start":
+            cost = stage_passes(builder, stage)
+            passes[stage.model] = cost.forward + cost.backward
+    assert passes.keys() == {*recipe.columns}
+    assert max(passes.values()) < 1.02 * min(passes.values())
