@@ -46,6 +46,11 @@ def test_trades_has_its_loss_and_its_search() -> None:
     [
         ("Minf", {"trades": {"beta": 0}}, "models.Minf.trades.beta"),
         ("Minf", {"trades": {"gamma": 1}}, "models.Minf.trades.gamma: unknown key"),
+        (
+            "MAX",
+            {"trades": {}, "logit_pairing": 1.5},
+            "trades and logit_pairing are two losses; remove one of them",
+        ),
         ("MoRE", {"trades": {}}, "models.MoRE.trades: unknown key"),
         (
             "Minf",
@@ -60,7 +65,7 @@ def test_trades_has_its_loss_and_its_search() -> None:
         (
             "Minf",
             {"trades": {}, "kind": "distilled", "teacher": "clean"},
-            "trades is for labels, and a distilled network has a teacher",
+            "trades is for labels; a distilled network has a teacher",
         ),
         (
             "Minf",

@@ -12,6 +12,7 @@
 ``numbers_as_text``  strict numbers, and fractions as text
 ``models``           the kinds of model; each answers what ``kind`` asks of all
 ``kind``             what every kind of model answers about itself
+``losses``           which losses of a network go with what else a recipe says about it
 ``fields``           fields that several sections have
 ``keys``             which fields go into the key of a stage
 ``phases``           what a training of a model trains on

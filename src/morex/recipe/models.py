@@ -12,6 +12,7 @@ from morex.models.routing import Routing
 from morex.recipe.fields import AnyNames, InnerSearch, Names, Shares, Strict, TradesLoss, Training
 from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part
 from morex.recipe.kind import Model, Setting, Step
+from morex.recipe.losses import check_loss
 
 _REMOVED = ("committees", "sharpness")
 """Keys of a mixture that earlier versions of morex had."""
@@ -62,38 +63,8 @@ class NetworkModel(Model):
     training: Annotated[Training, InKey.NEVER]
 
     @model_validator(mode="after")
-    def _paired(self) -> "NetworkModel":
-        if self.logit_pairing and (self.objective != "max" or len(self.against) != 2):
-            raise ValueError(
-                "logit_pairing needs the objective max against two perturbations, got "
-                f"{self.objective} against {', '.join(self.against)}"
-            )
-        if self.logit_pairing and self.kind == "distilled":
-            raise ValueError("logit_pairing is for labels; a distilled network has a teacher")
-        return self
-
-    @model_validator(mode="after")
-    def _taught(self) -> "NetworkModel":
-        if self.kind == "distilled" and not self.teacher:
-            raise ValueError("a distilled network needs a teacher, the name of another model")
-        if self.kind == "network" and self.teacher:
-            raise ValueError(f"a network has no teacher; write kind: distilled, got {self.kind}")
-        return self
-
-    @model_validator(mode="after")
-    def _can_learn_trades(self) -> "NetworkModel":
-        if not self.trades:
-            return self
-        if self.teacher:
-            raise ValueError("trades is for labels, and a distilled network has a teacher")
-        if self.logit_pairing:
-            raise ValueError("trades and logit_pairing are two losses; remove one of them")
-        if self.inner.single_step:
-            raise ValueError("trades searches with PGD; remove inner.single_step")
-        if self.inner.restarts > 1:
-            raise ValueError(
-                f"trades needs a single restart, got inner.restarts: {self.inner.restarts}"
-            )
+    def _has_one_loss(self) -> "NetworkModel":
+        check_loss(self)
         return self
 
     @property
