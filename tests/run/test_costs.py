@@ -7,7 +7,6 @@ from tiny import changed, phase, raw_recipe, tiny
 from torch import Tensor, nn
 
 import morex.run.estimates
-import morex.run.stage_runner
 from morex.data import ImageSet
 from morex.evaluation.evaluate import evaluate
 from morex.models.gates import ExtendedGate
@@ -16,7 +15,7 @@ from morex.models.resnet import ResNet
 from morex.recipe import Recipe, load_recipe, parse_recipe
 from morex.recipe.extend import extended
 from morex.recipe.models import MixtureModel
-from morex.run import Builder, Stage, estimate, run
+from morex.run import Builder, Stage, estimate, run, stage_evaluation, stage_runner
 from morex.run.calibration import Speed
 from morex.run.costs import StageCost, network_passes, stage_passes
 from morex.run.stages import plan_stages
@@ -85,9 +84,8 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[StageCo
     counters: list[Counter] = []
     out = tmp_path_factory.mktemp("counted")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("train", "evaluate"):
-            work = counting(getattr(morex.run.stage_runner, name), counters)
-            patch.setattr(morex.run.stage_runner, name, work)
+        for module, name in ((stage_runner, "train"), (stage_evaluation, "evaluate")):
+            patch.setattr(module, name, counting(getattr(module, name), counters))
         run(recipe(), out, device=CPU)
     builder = Builder.open(recipe(), CPU)
     stages = [
