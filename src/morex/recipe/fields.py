@@ -135,8 +135,6 @@ class InnerSearch(Strict):
             return NoisyFGSM(ball, self.single_step.noise, pgd)
         return replace(pgd, steps=1, relative_step=1.25, keep="last", restarts=1)
 
-    def away_from_own_answers(
-        self, searched: Ball | Parametric | tuple[Ball | Parametric, ...]
-    ) -> Attack:
-        """Return the search of TRADES in a ball, or in a union of balls."""
+    def away_from_own_answers(self, searched: Ball | Parametric | tuple[Ball, ...]) -> Attack:
+        """Return the search of TRADES in a ball, in a union of balls, or of parameters."""
         return AwayFromOwnAnswers(PGD(searched, **self.budget))
