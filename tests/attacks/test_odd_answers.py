@@ -229,7 +229,12 @@ def test_an_attack_that_cannot_run_raises_even_if_there_is_nothing_to_do():
     x = torch.full((2, 3, 4, 4), 0.5)
     for y in (torch.tensor([0, 0]), torch.tensor([1, 1])):
         with pytest.raises(ValueError, match="apgd-t needs at least 4 classes, the model has 3"):
-            AutoAttack(Linf(0.1), attacks=("apgd-t",), steps=3)(model, x, y)
+            AutoAttack(L1(0.1), attacks=("apgd-t",), steps=3)(model, x, y)
+
+
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.7)], ids=str)
+def test_autoattack_has_targets_with_few_classes_too(ball: Ball):
+    assert accuracy(two_classes, AutoAttack(ball, attacks=("apgd-t",), steps=5), grey()) == 0
 
 
 def test_few_classes_are_enough_for_targets():

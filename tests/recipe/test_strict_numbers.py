@@ -7,6 +7,7 @@ import pytest
 from tiny import changed, raw_recipe
 
 from morex.attacks import (
+    APGD,
     PGD,
     Attack,
     AutoAttack,
@@ -47,7 +48,14 @@ from morex.recipe.components import ATTACKS, PERTURBATIONS
 from morex.training.config import TrainingConfig
 
 SAMPLES: list[Attack | Perturbation | TrainingConfig] = [
-    *(PGD(Linf(0.1)), DeepFool(L2(1)), RayS(L2(1)), AutoAttack(L2(1)), RandomNoise(L1(1))),
+    *(
+        PGD(Linf(0.1)),
+        DeepFool(L2(1)),
+        RayS(L2(1)),
+        AutoAttack(L2(1)),
+        APGD(L2(1)),
+        RandomNoise(L1(1)),
+    ),
     *(DrawnSteering(Linf(0.1)), GateSteering(Linf(0.1)), ExpertTransfer(Linf(0.1))),
     *(WorstOfDraws(Snow(2)), WorstOfStrengths(Snow(2)), GridSearch(Scale(1))),
     Targeted(PGD(Linf(0.1))),

@@ -10,6 +10,7 @@
 ``noisy_fgsm``     one step from a noisy image, for fast training
 ``own_answers``    away from the answers to the unchanged images, for TRADES
 ``targeted``       PGD towards one wrong class
+``apgd``           PGD with the step lengths of AutoAttack
 ``batched``        several PGD searches at once
 ``deepfool``       the walk to the nearest decision boundary
 ``rays``           RayS, a search that uses only decisions
@@ -23,6 +24,7 @@
 =================  ===================================================================
 """
 
+from morex.attacks.apgd import APGD
 from morex.attacks.autoattack import AutoAttack
 from morex.attacks.base import Attack, Freezer, Model, Passes, fooled, frozen, is_right, is_wrong
 from morex.attacks.batched import search_slices
@@ -41,6 +43,7 @@ from morex.attacks.targeted import Targeted
 from morex.attacks.transfer import ExpertTransfer
 
 __all__ = [
+    "APGD",
     "PGD",
     "Attack",
     "AutoAttack",

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from morex.attacks.apgd import APGD
 from morex.attacks.base import Attack, Model, Passes, check_logits
 from morex.attacks.gradients import with_finite_gradients
 from morex.attacks.sequence import Search, first_that_fools
@@ -34,7 +35,8 @@ _TARGETS, _FAB_TARGETS = {"Linf": 9, "L2": 9, "L1": 5}, 9
 class AutoAttack(Attack):
     """AutoAttack's ensemble, or some of its attacks, in their standard configuration.
 
-    ``apgd-t`` needs four classes. With fewer it is skipped, and the other attacks must do.
+    The library's ``apgd-t`` needs four classes. With fewer ours takes its place (``APGD``), whose
+    loss is the plain margin; in L1, which ours does not search, it is skipped.
 
     Args:
         perturbation: an Linf, L2 or L1 ball.
@@ -115,6 +117,11 @@ class AutoAttack(Attack):
         seed: int,
     ) -> Iterator[Search]:
         for name in names:
+            if classes < _FEWEST_CLASSES[name]:
+                draws = torch.Generator(device).manual_seed(seed)
+                few = APGD(self.perturbation, self.steps, restarts=0, targets=classes - 1)
+                yield partial(few.search, model, generator=draws)
+                continue
 
             def search(x: Tensor, y: Tensor, name: AttackName = name) -> Tensor:
                 # the library needs single precision, or double in all of its attacks but FAB
@@ -128,7 +135,8 @@ class AutoAttack(Attack):
 
     def _possible(self, classes: int) -> list[AttackName]:
         """Return the attacks that work with so many classes."""
-        names = [name for name in self.attacks if classes >= _FEWEST_CLASSES[name]]
+        least = _FEWEST_CLASSES if self.norm == "L1" else {}
+        names = [name for name in self.attacks if classes >= least.get(name, 2)]
         if not names:
             raise ValueError(
                 f"AutoAttack: {', '.join(self.attacks)} needs at least "

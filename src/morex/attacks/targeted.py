@@ -24,20 +24,28 @@ class TowardsTargets(PerExample):
 
     Args:
         targets: the class t of every example, (N,), int64.
+        scaled: divide it by f_(1) - (f_(3) + f_(4)) / 2, with f_(i) the i-th largest logit, so
+            that a factor on the logits changes nothing (DLR of Croce & Hein 2020). With fewer than
+            four classes there is no such divisor, and the margin stays.
     """
 
     targets: Tensor
+    scaled: bool = False
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits and the margin of the target."""
         logits = model(x)
         pair = torch.stack([self.targets, y], 1)
         towards, away = logits.float().gather(1, pair).unbind(1)
-        return logits, towards - away
+        margin = towards - away
+        if self.scaled and logits.shape[1] > 3:
+            first, _, third, fourth = logits.float().topk(4).values.unbind(1)
+            margin = margin / (first - (third + fourth) / 2 + 1e-12)
+        return logits, margin
 
     def rows(self, rows: Tensor) -> "TowardsTargets":
         """Return the loss of some examples."""
-        return TowardsTargets(self.targets[rows])
+        return TowardsTargets(self.targets[rows], self.scaled)
 
 
 @dataclass(frozen=True)

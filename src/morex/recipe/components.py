@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from morex.attacks import (
+    APGD,
     PGD,
     Attack,
     AutoAttack,
@@ -108,6 +109,7 @@ PERTURBATIONS: dict[str, type[Perturbation]] = {
 ATTACKS: dict[str, type[Attack]] = {
     "draws": WorstOfDraws,
     "pgd": PGD,
+    "apgd": APGD,
     "deepfool": DeepFool,
     "rays": RayS,
     "autoattack": AutoAttack,
