@@ -1,6 +1,7 @@
 """The wrapper around AutoAttack: the same result as the library's, and none of its side effects."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -128,3 +129,20 @@ def test_images_that_are_wrong_stay() -> None:
 def test_bad_configurations_are_refused(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("ball", [Linf(8 / 255), L2(0.5), L1(12.0)], ids=str)
+def test_budgets_are_those_of_the_standard_version(ball: Ball) -> None:
+    """In L1: five targets, five restarts of the cross-entropy, and the schedule of large radii."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 10))
+    attack = AutoAttack(ball)
+    theirs = Theirs(net, norm=attack.norm, eps=ball.eps, version="standard", seed=0)
+    parts = {"apgd-ce": "apgd", "apgd-t": "apgd_targeted", "fab-t": "fab", "square": "square"}
+
+    def numbers(made: Any) -> dict[str, Any]:
+        kept = {k: v for k, v in vars(made).items() if isinstance(v, int | float | str)}
+        return {k: v for k, v in kept.items() if k not in ("device", "targeted")}  # set at its run
+
+    for name, part in parts.items():
+        made: Any = attack._perturb(name, net, 10, torch.device("cpu"), 0)
+        assert numbers(made.__self__) == numbers(getattr(theirs, part)), name

@@ -58,6 +58,20 @@ def test_evaluate_with_another_recipe(finished: FinishedRun, tmp_path: Path) -> 
     assert "pgd" not in out
 
 
+def test_a_suite_may_attack_at_strengths_that_the_model_does_not_know(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    ball = {"linf": {"kind": "linf", "eps": 0.011}}
+    rows = {"one-*": {"attack": "pgd", "over": "linf", "steps": 1}}
+    suite = {"name": "mine", "perturbations": ball, "rows": rows}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(suite))
+    how = ("--suite", tmp_path / "mine.yaml", "--examples", 9, "--json")
+    code, out, err = call("evaluate", finished.folder / "models/clean", *how)
+    assert code == 0, err
+    assert json.loads(out)["strengths"] == {"one-linf": ball["linf"]}
+    assert "strengths: linf eps 0.011\n" in err
+
+
 def test_images_of_another_size_are_refused(finished: FinishedRun, tmp_path: Path) -> None:
     for split in ("train", "test"):
         for name in map(str, range(10)):

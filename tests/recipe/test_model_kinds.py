@@ -135,3 +135,24 @@ def test_a_saved_model_takes_one_perturbation_without_a_list() -> None:
     raw["models"]["own"]["against"] = ["linf", "linf"]
     with pytest.raises(RecipeError, match="names something twice: linf, linf"):
         parse_recipe(raw)
+
+
+def pairing(**model: Any) -> dict[str, Any]:
+    kind = {"objective": "max", "against": ["linf", "l2"], "logit_pairing": 1.5} | model
+    return changed(raw_recipe("Minf"), "models.Minf", kind)
+
+
+def test_logit_pairing_is_for_the_worse_of_two() -> None:
+    recipe = parse_recipe(pairing())
+    found = phase_of(recipe, "Minf", "train")
+    assert found
+    assert found.logit_pairing == 1.5
+    for model in ({"objective": "average"}, {"against": ["linf", "l2", "fog"]}):
+        wrong = "models.Minf: logit_pairing needs the objective max against two perturbations, got"
+        with pytest.raises(RecipeError, match=wrong):
+            parse_recipe(pairing(**model))
+
+
+def test_logit_pairing_is_in_a_key_only_if_it_is_set() -> None:
+    assert model_in_key(pairing(), "Minf")["logit_pairing"] == 1.5
+    assert "logit_pairing" not in model_in_key(pairing(logit_pairing=0), "Minf")

@@ -17,7 +17,7 @@ from morex.recipe.extend import extended
 from morex.recipe.models import MixtureModel
 from morex.run import Builder, Stage, estimate, run, stage_evaluation, stage_runner
 from morex.run.calibration import Speed
-from morex.run.costs import StageCost, network_passes, stage_passes
+from morex.run.costs import StageCost, examples, network_passes, stage_passes
 from morex.run.stages import plan_stages
 from morex.training import train
 
@@ -164,6 +164,18 @@ def test_validations_and_incomplete_batches_count_as_they_happen() -> None:
     raw["training"]["validate_every"] = None
     builder = Builder.open(parse_recipe(raw), CPU)
     assert stage_passes(builder, training) == StageCost(updates, updates)
+
+
+def test_natural_training_costs_another_update() -> None:
+    raw = changed(raw_recipe("Minf"), "models.Minf.training.average", None)
+    beside = changed(raw, "models.Minf.training.gradient_projection", 0.5)
+    costs = []
+    for recipe in map(parse_recipe, (raw, beside)):
+        builder = Builder.open(recipe, CPU)
+        costs.append(stage_passes(builder, builder.stages["train-minf"]))
+        images = examples(builder, recipe.networks["Minf"].training)
+    assert costs[1].forward - costs[0].forward == images
+    assert costs[1].backward - costs[0].backward == images
 
 
 def test_a_backward_pass_weighs_two_forward_ones() -> None:

@@ -35,6 +35,29 @@ def test_a_recipe_may_use_a_suite_from_a_file(out: Path, tmp_path: Path) -> None
     assert [*read_results(out, "mine").file.rows] == ["steer-linf"]
 
 
+OWN = """
+name: mine
+perturbations: {linf: {kind: linf, eps: 0.02}}
+rows: {'pgd-*': {attack: pgd, over: linf, steps: 1}}
+"""
+
+
+def test_a_suite_with_perturbations_of_its_own_says_their_strengths(
+    out: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(OWN)
+    raw = with_suites(mine={"examples": 5, "file": str(file)})
+    rerun(out, raw)
+    assert "strengths: linf eps 0.02\n" in to_text(make_table(read_results(out, "mine")))
+    assert "linf eps 0.02" not in to_text(make_table(read_results(out)))
+    assert not rerun(out, raw).done
+    file.write_text(OWN.replace("0.02", "0.03"))
+    assert sorted(rerun(out, raw).done) == [
+        f"evaluate-{n}@mine" for n in sorted(map(str.lower, FEW))
+    ]
+
+
 def test_a_suite_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"evaluation\.suites\.nothing: no suite 'nothing'"):
         parse_recipe(with_suites(nothing={}))
