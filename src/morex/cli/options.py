@@ -66,8 +66,8 @@ Device = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="The device to compute on, such as cpu or cuda; by default $MOREX_DEVICE, or the GPU "
-        "if there is one.",
+        help="The device to compute on, such as cpu, cuda or cuda:1; by default $MOREX_DEVICE, or "
+        "the GPU if there is one.",
     ),
 ]
 Jobs = Annotated[
@@ -75,7 +75,7 @@ Jobs = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="How many stages to run at a time; by default one on a GPU, and on a CPU its cores "
+        help="How many stages to run at a time; by default one on each GPU, and on a CPU its cores "
         "divided by the recipe's threads.",
     ),
 ]

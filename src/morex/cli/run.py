@@ -54,6 +54,16 @@ CheckpointEvery = Annotated[
         min=0, metavar="SECONDS", help="The seconds between two checkpoints of a training."
     ),
 ]
+OnRay = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Do the stages on this Ray cluster, such as 10.0.0.1:6379; auto is the one that this "
+        "machine belongs to, local is one that is started here for the run. --out must be on "
+        "storage that all its machines reach.",
+    ),
+]
 WithEvents = Annotated[
     bool,
     typer.Option("--tensorboard", help="Write TensorBoard event files to RUN/events."),
@@ -71,6 +81,7 @@ def run(
     device: Device = None,
     checkpoint_every: CheckpointEvery = 30.0,
     jobs: Jobs = None,
+    ray: OnRay = None,
     tensorboard: WithEvents = False,
 ) -> None:
     """Train and evaluate everything in a recipe, and write its table and report page.
@@ -98,6 +109,7 @@ def run(
             observer=with_event_files(observer, folder / "events" if tensorboard else None),
             checkpoint_every=checkpoint_every,
             jobs=jobs,
+            ray=ray,
         )
     show_results(folder, loaded, f"done in {duration(time.monotonic() - started)}")
 

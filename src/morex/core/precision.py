@@ -44,9 +44,8 @@ def device_of(name: str, given: str) -> torch.device:
         ValueError: if this machine has no such device.
     """
     try:
-        tensor = torch.zeros(1, device=name)
-        float(tensor)  # the device "meta" makes tensors that cannot be read
-        return tensor.device
+        float(torch.zeros(1, device=name))  # the device "meta" makes tensors that cannot be read
+        return torch.device(name)  # without the number of a GPU if none is given
     except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
         raise ValueError(
             f"{given}: expected a device of this machine, such as cpu or cuda ({error})"

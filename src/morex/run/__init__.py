@@ -9,9 +9,13 @@
 ``starting``          the model that a stage starts from
 ``builder``           the data, models, objectives and attacks that a recipe describes
 ``workers``           where stages are done: in this process, or in others
-``processes``         stages side by side in processes
+``processes``         stages side by side in processes of this machine
+``cluster``           stages side by side on machines that may fail
+``ray_pool``          the machines of a Ray cluster
+``needs``             the resources of a worker, and the room for workers on a cluster
+``stage_process``     a process that does stages for another one
 ``failures``          what ended a stage or a process, as one sentence
-``cores``             how many stages to do at a time
+``cores``             how many stages to do at a time, and on which GPUs
 ``directory``         the files of a run directory
 ``checkpoint``        interrupted trainings
 ``partial_results``   interrupted evaluations

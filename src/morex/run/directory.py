@@ -135,6 +135,13 @@ class RunDirectory:
         for folder in _FOLDERS:
             yield from (self.root / folder).rglob(".*.part")
 
+    def mark(self) -> bytes:
+        """Return what marks the directory as that of the process that holds its lock."""
+        try:
+            return (self.root / _MARK).read_bytes()
+        except OSError:
+            return b""
+
     def _owner(self) -> str:
         """Return which process holds the lock, for a message."""
         try:

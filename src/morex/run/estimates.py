@@ -19,7 +19,7 @@ from morex.models.mixture import Ensemble, Mixture
 from morex.recipe import Recipe
 from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
-from morex.run.calibration import Speed, Way, calibrate
+from morex.run.calibration import Speed, Way, calibrate, held_bytes
 from morex.run.costs import StageCost, gate_passes, passes_in_float32, stage_passes, updates
 from morex.run.forecast import Gpu, forecast
 from morex.run.gpu_setup import Setups, searched_together
@@ -93,6 +93,14 @@ def estimate(
     return [found[stage.id] for stage in stages]
 
 
+def largest_memory(builder: Builder) -> int:
+    """Return the bytes of the stage that needs most, without timing anything."""
+    timer = _Timer(builder, memory_only=True)
+    names = list(dict.fromkeys(stage.model for stage in builder.stages.values()))
+    its = {name: [s for s in builder.stages.values() if s.model == name] for name in names}
+    return max(one.bytes for name in names for one in _estimated(timer, name, its[name]))
+
+
 class _ForGpu(Builder):
     """Builds for a GPU that is not here, with the settings that evaluations would have there."""
 
@@ -121,6 +129,7 @@ class _Timer:
 
     builder: Builder
     gpu: Gpu | None = None
+    memory_only: bool = False
     known: dict[tuple[object, ...], Speed] = field(default_factory=dict)
     setups: Setups = field(default_factory=Setups)
 
@@ -152,6 +161,8 @@ class _Timer:
         return self.known[key]
 
     def _timed(self, network: nn.Module, batch: int, precision: Precision, way: Way) -> Speed:
+        if self.memory_only:
+            return Speed(0, 0, 0, *held_bytes(self.builder, network, precision))
         if self.gpu:
             return forecast(self.gpu, self.builder, network, batch, precision, way)
         if way == "called":

@@ -29,6 +29,7 @@ from morex.run.inputs import forms_read, inputs_of
 from morex.run.journal import Journal
 from morex.run.parts import PartsTogether, most_parts, wanted_parts
 from morex.run.processes import InProcesses
+from morex.run.ray_pool import on_ray
 from morex.run.results import ResultsFiles, test_labels
 from morex.run.stage_runner import StageRunner, Task
 from morex.run.stages import Stage, folder_made_by
@@ -43,6 +44,7 @@ def run(
     observer: Observer = ignore,
     checkpoint_every: float = 30.0,
     jobs: int | None = None,
+    ray: str | None = None,
 ) -> None:
     """Do the stages of ``recipe`` that are not finished yet in the run directory ``out``.
 
@@ -57,6 +59,10 @@ def run(
         checkpoint_every: seconds between two checkpoints of a training.
         jobs: the number of stages to do at a time, each in a separate process if there are
             several; by default ``default_jobs``. It does not change results.
+        ray: the address of a Ray cluster that does the stages, such as ``10.0.0.1:6379``; ``auto``
+            for the one that this machine belongs to, ``local`` for one that is started here. The
+            run directory must be on storage that all its machines reach. ``jobs`` is then the most
+            stages at a time; by default as many as the cluster has room for.
 
     Raises:
         RunError: if another process works in ``out``, or a stage fails; the traceback is in the
@@ -64,10 +70,10 @@ def run(
         DataError: if the data is missing or wrong.
         NotFiniteError: if a training diverges; finished stages and its checkpoint stay.
         ValueError: if ``jobs`` is below 1.
+        ImportError: if ``ray`` is given and Ray is not installed.
     """
     device = device or default_device()
-    jobs = default_jobs(recipe, device) if jobs is None else jobs
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     directory = RunDirectory(Path(out))
     settings = deterministic(recipe.deterministic, device)
@@ -75,10 +81,18 @@ def run(
         journal = Journal(recipe.name, directory.root, observer)
         observer = PartsTogether(journal)
         runner = StageRunner.open(recipe, directory.root, device, observer, checkpoint_every)
-        with InThisProcess(runner) if jobs == 1 else InProcesses(runner, jobs) as workers:
+        with _workers(runner, jobs, ray) as workers:
             _Execution(runner, workers).do_all()
         journal.remove()
         directory.tidy()
+
+
+def _workers(runner: StageRunner, jobs: int | None, ray: str | None) -> Workers:
+    """Return what does the stages."""
+    if ray is not None:
+        return on_ray(runner, ray, jobs)
+    count = jobs or default_jobs(runner.recipe, runner.builder.device)
+    return InThisProcess(runner) if count == 1 else InProcesses(runner, count)
 
 
 @contextmanager
@@ -240,9 +254,8 @@ class _Execution:
 
     def _inputs(self, stage: Stage) -> dict[str, str]:
         """Return what the stage is to read: what decided its key."""
-        root = self.runner.directory.root
         weights = {need: digest_of_all([self._output_digest(need)]) for need in stage.needs}
-        read = {str(root / folder_made_by(n) / WEIGHTS): digest for n, digest in weights.items()}
+        read = {f"{folder_made_by(n)}/{WEIGHTS}": digest for n, digest in weights.items()}
         return inputs_of(self.runner.builder, stage) | read
 
     def _skip(self, stage: Stage, record: StageRecord) -> None:

@@ -36,13 +36,13 @@ def inputs_of(builder: Builder, stage: Stage) -> dict[str, str]:
 
 
 def weights_read(root: Path, stage: Stage) -> dict[str, str]:
-    """Return checksums of the weights that a stage reads from the run directory.
+    """Return checksums of the weights that a stage reads, by their files in the run directory.
 
     Raises:
         ModelError: if a model is missing or damaged.
     """
-    folders = (root / folder_made_by(need) for need in stage.needs)
-    return {str(folder / WEIGHTS): ModelFolder.open(folder).digest for folder in folders}
+    folders = map(folder_made_by, stage.needs)
+    return {f"{name}/{WEIGHTS}": ModelFolder.open(root / name).digest for name in folders}
 
 
 def forms_read(root: Path, stages: Iterable[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ part that is missing or damaged is only done later.
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +60,9 @@ def saved_parts(work: Path, notice: Callable[[str], None]) -> dict[str, Pieces]:
         notice: called with a message if a file is damaged.
     """
     found = {}
+    with suppress(OSError):  # network storage lists a folder anew once it was written to
+        (work / ".look").touch()
+        (work / ".look").unlink()
     for path in sorted(work.glob("part-*.npz")):
         try:
             found[path.name] = Pieces.load(path)

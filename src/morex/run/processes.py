@@ -1,34 +1,26 @@
 """Stages side by side, each in a process that ends when the one that started it does."""
 
 import multiprocessing
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from os import _exit as end_process
-from pathlib import Path
-from typing import Any
 
-import torch
-
-from morex.artifacts.records import StageRecord
-from morex.core.determinism import deterministic
-from morex.core.stopping import GRACE, Stopped, kept_first, no_exit, stopped_by_signals
-from morex.recipe import parse_recipe
+from morex.core.stopping import GRACE
+from morex.run.cores import visible_gpus
 from morex.run.directory import RunError
-from morex.run.events import Event
 from morex.run.failures import Failure, StageError, death, memory_kills
+from morex.run.stage_process import Done, Job, Message, do_stages
 from morex.run.stage_runner import StageRunner, Task
 from morex.run.stages import Stage
 from morex.run.workers import Result, Workers
 
 
 class InProcesses(Workers):
-    """Does several stages at a time, each in a process that ends when this one does."""
+    """Does several stages at a time, each in a process that ends when this one does.
+
+    With several GPUs, each process sees only one of them.
+    """
 
     def __init__(self, runner: StageRunner, count: int) -> None:
         self.runner, self.count = runner, count
@@ -36,6 +28,8 @@ class InProcesses(Workers):
         self.idle: list[Connection] = []
         self.working: dict[Connection, Stage] = {}
         self.processes: dict[Connection, BaseProcess] = {}
+        self.gpus = visible_gpus(runner.builder.device)
+        self.gpu_of: dict[Connection, str | None] = {}
         self.kills = memory_kills()
 
     @property
@@ -75,20 +69,19 @@ class InProcesses(Workers):
 
     def _start_process(self) -> tuple[Connection, BaseProcess]:
         ours, theirs = self.context.Pipe()
-        builder = self.runner.builder
-        arguments = (
-            theirs,
-            builder.recipe.model_dump(mode="json"),
-            self.runner.directory.root,
-            builder.device,
-            self.runner.checkpoint_every,
-            torch.get_num_threads(),
-        )
-        process = self.context.Process(target=_do_stages, args=arguments, daemon=True)
+        gpu = self._gpu_for_another()
+        arguments = (theirs, Job.of(self.runner), gpu)
+        process = self.context.Process(target=do_stages, args=arguments, daemon=True)
         process.start()
         theirs.close()  # with no other copy open, reading fails once the process has ended
         self.processes[ours] = process
+        self.gpu_of[ours] = gpu
         return ours, process
+
+    def _gpu_for_another(self) -> str | None:
+        """Return the GPU that the fewest living processes have; None if they choose none."""
+        taken = [self.gpu_of.get(c) for c, p in self.processes.items() if p.is_alive()]
+        return min(self.gpus, key=taken.count, default=None)
 
     def wait(self) -> list[Result]:
         """Hand the events of all processes to the observer until one has finished its stage."""
@@ -103,13 +96,13 @@ class InProcesses(Workers):
         """Take one message from a process; return the stage that it has finished, if any."""
         stage = self.working[connection]
         try:
-            message: _Message = connection.recv()
+            message: Message = connection.recv()
         except (EOFError, OSError):
             raise self._death_of(stage, self.processes[connection]) from None
         match message:
             case Failure():
                 raise message.of_stage(stage.id).error()
-            case _Done(stage_id, record):
+            case Done(stage_id, record):
                 del self.working[connection]
                 self.idle.append(connection)
                 return [(stage_id, record)]
@@ -140,79 +133,3 @@ class InProcesses(Workers):
         deadline = time.monotonic() + GRACE
         for process in working:
             process.join(max(0.0, deadline - time.monotonic()))
-
-
-@dataclass(frozen=True)
-class _Done:
-    """A process has finished a stage, or a part of one, which has no record."""
-
-    stage_id: str
-    record: StageRecord | None
-
-
-_Message = Event | _Done | Failure
-"""What a process sends to the one that started it."""
-
-
-@dataclass
-class _Doing:
-    """What a process does now, for the message if it fails; empty until it has a stage."""
-
-    stage: str = ""
-
-
-def _do_stages(connection: Connection, *arguments: Any) -> None:
-    """Do the stages that arrive until this process is ended, as happens when its parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    doing = _Doing()
-    try:
-        with stopped_by_signals():
-            _serve(connection, doing, *arguments)
-    except Stopped as error:
-        failure = RunError(f"{doing.stage}: its process was asked to end ({error})")
-        _send(connection, Failure.of(doing.stage, failure))
-    except BaseException as error:
-        _send(connection, Failure.of(doing.stage, error))
-
-
-def _serve(
-    connection: Connection,
-    doing: _Doing,
-    raw: dict[str, Any],
-    root: Path,
-    device: torch.device,
-    checkpoint_every: float,
-    threads: int,
-) -> None:
-    torch.set_num_threads(threads)
-    with no_exit("starting a process"):
-        recipe = parse_recipe(raw)
-        runner = StageRunner.open(recipe, root, device, connection.send, checkpoint_every)
-    with deterministic(recipe.deterministic, device):
-        while task := _next_task(connection):
-            doing.stage = task.stage.id
-            with kept_first(), no_exit(doing.stage):
-                record = runner.do(task)
-            connection.send(_Done(doing.stage, record))
-
-
-def _next_task(connection: Connection) -> Task | None:
-    """Return the next stage to do; None if the parent has ended."""
-    try:
-        task: Task = connection.recv()
-    except (EOFError, OSError):
-        return None
-    return task
-
-
-def _send(connection: Connection, failure: Failure) -> None:
-    with suppress(OSError):
-        connection.send(failure)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        end_process(1)

@@ -16,6 +16,7 @@ from morex.artifacts.overfitting import overfitted
 from morex.artifacts.records import Epoch, Passes, StageRecord
 from morex.core.units import percent
 from morex.evaluation.batches import Part
+from morex.models.errors import ModelError
 from morex.models.folder import DESCRIPTION
 from morex.models.gates import ExtendedGate
 from morex.models.save import save_model
@@ -76,6 +77,7 @@ class StageRunner:
     directory: RunDirectory
     observer: Observer
     checkpoint_every: float
+    patience: float = 0.0
     evaluation: StageEvaluation = field(init=False)
     _noticed: set[str] = field(default_factory=set, init=False)
 
@@ -146,7 +148,20 @@ class StageRunner:
         return record
 
     def _check(self, task: Task) -> None:
-        """Raise if this process reads something else than was planned."""
+        """Raise if this process reads something else than was planned.
+
+        Network storage may show a file late that another machine has written.
+        """
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                return self._check_now(task)
+            except (ChangedInputError, ModelError):
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(1.0)
+
+    def _check_now(self, task: Task) -> None:
         read = weights_read(self.directory.root, task.stage)
         check_same(task.stage, task.inputs, inputs_of(self.builder, task.stage) | read)
 
