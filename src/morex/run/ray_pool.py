@@ -230,6 +230,7 @@ def _actor_class() -> type:
             import sys
             from multiprocessing.connection import Connection
 
+            self.host = socket.gethostname()
             ours, theirs = socket.socketpair()
             wanted = {name: value for name, value in environment.items() if value is not None}
             kept = {n: v for n, v in os.environ.items() if n not in environment}
@@ -246,9 +247,7 @@ def _actor_class() -> type:
                 self.connection.send_bytes(job)
 
         def messages(self) -> Any:
-            import socket
-
-            yield socket.gethostname()
+            yield self.host
             with suppress(EOFError, OSError):
                 while True:
                     yield self.connection.recv_bytes()
