@@ -1,9 +1,11 @@
-"""Ways to train in a recipe: TRADES and perturbed weights, and the recipe that compares them."""
+"""Ways to train in a recipe: TRADES, perturbed weights, extra images, and their comparison."""
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny import changed, raw_recipe
@@ -13,7 +15,8 @@ from morex.perturbations import L2, Linf
 from morex.recipe import RecipeError, load_recipe, parse_recipe
 from morex.recipe.phases import Phase, phase_of
 from morex.run.builder import Builder
-from morex.run.costs import stage_passes
+from morex.run.costs import examples, stage_passes
+from morex.run.data_lines import data_lines
 from morex.run.stages import plan_stages
 from morex.training import ClassOfImage, PerturbedWeights, Trades
 
@@ -86,6 +89,35 @@ def test_a_recipe_may_perturb_weights() -> None:
     raw = changed(raw_recipe(), "models.Minf.training.awp", {"gamma": 0.01, "warm_up": 2})
     training = parse_recipe(raw).networks["Minf"].training
     assert training.awp == PerturbedWeights(0.01, 2)
+
+
+def test_extra_images_of_a_recipe_decide_its_trainings(tmp_path: Path) -> None:
+    def arrays(seed: int) -> None:
+        drawn = np.random.default_rng(seed).integers(256, size=(40, 8, 8, 3), dtype=np.uint8)
+        np.savez(tmp_path / "generated.npz", image=drawn, label=np.arange(40) % 10)
+
+    def built(extra: dict[str, Any] | None) -> Builder:
+        raw = changed(raw_recipe("clean"), "data.extra", extra)
+        return Builder.open(parse_recipe(raw), torch.device("cpu"))
+
+    arrays(0)
+    half, most = (built({"folder": str(tmp_path), "share": share}) for share in (0.5, 0.75))
+    held = half.training_data.extra
+    assert held
+    assert len(held.images) == 40
+    assert examples(half, half.recipe.training) == 7 * 2 * 32  # 120 images, 16 in a batch
+    assert [*data_lines(half)][-1].endswith("9 (4), 50.0% of each batch")
+    keys = [b.stages["train-clean"].key({}) for b in (half, most)]
+    arrays(1)
+    other, none = built({"folder": str(tmp_path), "share": 0.5}), built(None)
+    plain = Builder.open(parse_recipe(raw_recipe("clean")), torch.device("cpu"))
+    keys += [b.stages["train-clean"].key({}) for b in (other, none, plain)]
+    assert len(set(keys)) == 4
+    assert keys[3] == keys[4]
+    evaluations = [b.stages["evaluate-clean"].decided_by for b in (half, most, other, none)]
+    assert all(decided == evaluations[0] for decided in evaluations)
+    with pytest.raises(RecipeError, match=r"data\.extra\.share"):
+        built({"folder": str(tmp_path), "share": 1})
 
 
 def test_the_recipe_that_compares_them_gives_each_as_many_passes() -> None:

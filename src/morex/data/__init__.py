@@ -3,6 +3,7 @@
 ============  ======================================================================
 ``load``      a data set by its name
 ``images``    labelled images as tensors; splitting and sampling them
+``extra``     additional images for training, such as generated ones
 ``given``     images that a caller already has: tensors, a Dataset, a DataLoader
 ``augment``   random crops and flips
 ``digits``    the handwritten digits of scikit-learn
@@ -26,6 +27,7 @@ from morex.data.augment import Augment
 from morex.data.cifar10c import PublishedCorruptions
 from morex.data.decode import read_pictures
 from morex.data.errors import DataError
+from morex.data.extra import load_extra
 from morex.data.given import as_image_set
 from morex.data.images import ImageSet
 from morex.data.load import Data, load_data
@@ -38,5 +40,6 @@ __all__ = [
     "PublishedCorruptions",
     "as_image_set",
     "load_data",
+    "load_extra",
     "read_pictures",
 ]

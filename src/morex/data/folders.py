@@ -34,18 +34,20 @@ def read_class_folders(
         DataError: if there are no classes, ``test`` has a class that ``train`` lacks, or an image
             cannot be used.
     """
-    classes = _class_names(train)
+    classes = class_names(train)
     if not classes:
         raise DataError(
             f"{train}: no class folders here; put the pictures into one folder for each class"
         )
-    unknown = sorted(set(_class_names(test)) - set(classes))
+    unknown = sorted(set(class_names(test)) - set(classes))
     if unknown:
         raise DataError(
             f"{test / unknown[0]}: {train} has no such class; {did_you_mean(unknown[0], classes)}"
             "rename or remove this folder, or add the class"
         )
-    return _read_split(train, classes, image_size), _read_split(test, classes, image_size)
+    return read_split_folder(train, classes, image_size), read_split_folder(
+        test, classes, image_size
+    )
 
 
 def read_few_of_folders(
@@ -58,19 +60,25 @@ def read_few_of_folders(
     Raises:
         DataError: as for ``read_class_folders``.
     """
-    classes = _class_names(train)
+    classes = class_names(train)
     numbered = _numbered(test, classes)
     rows = test_order(len(numbered))[:count]
     chosen = [numbered[row] for row in rows.tolist()]
     return rows, _decoded(chosen, classes, image_size)
 
 
-def _class_names(split: Path) -> tuple[str, ...]:
+def class_names(split: Path) -> tuple[str, ...]:
+    """Return the names of the class folders of a split, sorted."""
     folders = (path for path in split.iterdir() if path.is_dir() and not is_hidden(path, split))
     return tuple(sorted(path.name for path in folders))
 
 
-def _read_split(split: Path, classes: tuple[str, ...], image_size: int | None) -> ImageSet:
+def read_split_folder(split: Path, classes: tuple[str, ...], image_size: int | None) -> ImageSet:
+    """Return the images of one split; those in folders that are no class are left out.
+
+    Raises:
+        DataError: if there are none, or an image cannot be used.
+    """
     return _decoded(_numbered(split, classes), classes, image_size)
 
 

@@ -47,6 +47,24 @@ def read_shards(
     )
 
 
+def read_split_shards(
+    files: list[Path],
+    *,
+    image_size: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> ImageSet:
+    """Return the images of one split, with its classes as in ``read_shards``.
+
+    Raises:
+        DataError: as for ``read_shards``.
+    """
+    columns = _common_columns(files, image_column, label_column)
+    labels = _labels(files, columns, len(columns.classes) if columns.classes else _rows(files))
+    classes = columns.classes or tuple(map(str, range(int(labels.max()) + 1)))
+    return ImageSet(_images(files, columns, len(labels), image_size), labels, classes)
+
+
 def read_few(
     test: list[Path],
     count: int,

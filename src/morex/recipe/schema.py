@@ -27,11 +27,24 @@ from morex.recipe.suites import Attacks, load_suite
 from morex.training.config import TrainingConfig
 
 
+class ExtraData(Strict):
+    """Additional images for training, such as generated ones.
+
+    Args:
+        folder: where they are (``morex.data.load_extra``).
+        share: of each batch, in (0, 1).
+    """
+
+    folder: str
+    share: float = Field(gt=0, lt=1)
+
+
 class DataConfig(Strict):
     """Where the images come from, how many of them choose the models, and augmentation.
 
     ``folder`` and the columns tell where the data is; results depend on the data, not on these.
-    ``note`` is shown beside the data's name wherever results are shown.
+    ``extra`` images are for trainings only; epochs count the others. ``note`` is shown beside the
+    data's name wherever results are shown.
     """
 
     name: str
@@ -45,6 +58,7 @@ class DataConfig(Strict):
     validation_examples: int | None = Field(default=None, ge=1)
     crop: int = Field(default=0, ge=0)
     flip: bool = False
+    extra: ExtraData | None = None
 
 
 class NetworkSpec(Strict):

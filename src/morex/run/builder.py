@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from morex.attacks import PGD, Attack, AwayFromChoices, search_of
 from morex.core.seeding import derived_seed
 from morex.core.units import with_article
-from morex.data import Augment, Data, ImageSet, load_data
+from morex.data import Augment, Data, ImageSet, load_data, load_extra
 from morex.data.splits import test_order
 from morex.evaluation.illustrate import Illustrator
 from morex.evaluation.settings import Settings
@@ -38,7 +38,7 @@ from morex.recipe.phases import Phase
 from morex.recipe.schema import NetworkSpec
 from morex.recipe.suites import Attacks
 from morex.run.stages import Opener, Stage, plan_stages
-from morex.training.batches import TrainingData
+from morex.training.batches import Extra, TrainingData
 from morex.training.criteria import (
     ClassOfImage,
     Criterion,
@@ -106,8 +106,26 @@ class Builder:
             train = train.sample(spec.train_examples, self.recipe.seed)
         if spec.validation_examples is not None:
             validation = validation.sample(spec.validation_examples, self.recipe.seed)
-        augment = Augment(crop=spec.crop, flip=spec.flip)
-        return TrainingData(train.to(self.device), validation.to(self.device), augment)
+        return TrainingData(
+            train.to(self.device),
+            validation.to(self.device),
+            Augment(crop=spec.crop, flip=spec.flip),
+            self._extra(),
+        )
+
+    def _extra(self) -> Extra | None:
+        """Return the additional images of trainings, if the recipe has some."""
+        spec = self.recipe.data
+        if not spec.extra:
+            return None
+        images = load_extra(
+            Path(spec.extra.folder),
+            self.data.train,
+            image_size=spec.image_size,
+            image_column=spec.image_column,
+            label_column=spec.label_column,
+        )
+        return Extra(images.to(self.device), spec.extra.share)
 
     @property
     def test_rows(self) -> Tensor:
@@ -151,6 +169,8 @@ class Builder:
         training = (
             f"{data.train.fingerprint()} {data.validation.fingerprint()} {self.pixel_statistics}"
         )
+        if data.extra:
+            training += f" {data.extra.images.fingerprint()}"
         return training, self.test_data.fingerprint()
 
     @cached_property

@@ -77,13 +77,18 @@ def _judged(builder: Builder, config: TrainingConfig) -> int:
 
 def examples(builder: Builder, config: TrainingConfig) -> int:
     """Return how many examples all steps of a training take."""
-    return config.steps(len(builder.training_data.train)) * config.batch_size
+    return config.steps(images_per_epoch(builder, config)) * config.batch_size
+
+
+def images_per_epoch(builder: Builder, config: TrainingConfig) -> int:
+    """Return how many images an epoch has, extra ones included."""
+    return builder.training_data.images_per_epoch(config.batch_size)
 
 
 def updates(builder: Builder, phase: Phase) -> float:
     """Return how many images all updates of a training send through the model, and back."""
     images = builder.objective(phase).updates * phase.images
-    times = phase.training.passes_of_update(len(builder.training_data.train))
+    times = phase.training.passes_of_update(images_per_epoch(builder, phase.training))
     return images * times * examples(builder, phase.training)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from morex.core.units import listed
+from morex.core.units import listed, percent
 from morex.data.counts import absent_classes, in_classes
 from morex.run.builder import Builder
 
@@ -18,6 +18,9 @@ def data_lines(builder: Builder) -> Iterator[str]:
         ("test", data.test),
     ):
         yield f"  {split:<10} {in_classes(images)}"
+    if training.extra:
+        share = percent(training.extra.share)
+        yield f"  {'extra':<10} {in_classes(training.extra.images)}, {share} of each batch"
 
 
 def not_tested(builder: Builder) -> str:

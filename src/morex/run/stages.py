@@ -180,8 +180,10 @@ def plan_stages(
 
 def _setting(recipe: Recipe, fingerprint: str, opened: Opener) -> Setting:
     data = recipe.data.model_dump(
-        exclude={"name", "note", "folder", "image_column", "label_column", "image_size"}
+        exclude={"name", "note", "folder", "image_column", "label_column", "image_size", "extra"}
     )
+    if recipe.data.extra:  # its images are in the fingerprint
+        data["extra"] = {"share": recipe.data.extra.share}
     return Setting(
         run={
             "seed": recipe.seed,

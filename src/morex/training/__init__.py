@@ -22,7 +22,7 @@
 ================  ==========================================================================
 """
 
-from morex.training.batches import TrainingData
+from morex.training.batches import Extra, TrainingData
 from morex.training.config import PerturbedWeights, TrainingConfig
 from morex.training.criteria import (
     ClassOfImage,
@@ -58,6 +58,7 @@ __all__ = [
     "ClassOfImage",
     "Criterion",
     "ExpertForMember",
+    "Extra",
     "Fit",
     "LogitPairing",
     "Max",

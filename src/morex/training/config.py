@@ -133,7 +133,7 @@ class TrainingConfig:
             )
 
     def steps(self, examples: int) -> int:
-        """Return the number of steps on ``examples`` images; 0 if they do not fill a batch."""
+        """Return the number of steps with ``examples`` images an epoch; 0 if that is no batch."""
         per_epoch = examples // self.batch_size
         return max(1, round(per_epoch * self.epochs)) if per_epoch else 0
 
@@ -145,7 +145,7 @@ class TrainingConfig:
         """Return how often a step computes its loss, on average over a training.
 
         Args:
-            examples: the number of training images.
+            examples: the number of images in an epoch.
         """
         steps = self.steps(examples)
         if not self.awp or not steps:

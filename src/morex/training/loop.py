@@ -163,7 +163,7 @@ class Training:
             seed,
             name,
         )
-        self.steps = config.steps(len(data.train))
+        self.steps = config.steps(data.images_per_epoch(config.batch_size))
         learning = criterion.parameters(model)
         self.state = TrainingState(
             model,
@@ -211,7 +211,9 @@ class Training:
     def passes(self) -> float:
         """About how many passes of a batch the training takes, forwards and backwards."""
         cost, images = self.objective.passes, self.objective.updates * self.criterion.images
-        update = 3 * images * self.config.passes_of_update(len(self.batches.data.train))
+        update = (
+            3 * images * self.config.passes_of_update(self.batches.per_epoch * self.batches.size)
+        )
         search = cost.forward + cost.backward - 2 * self.objective.updates
         natural = 3 if self.state.natural else 0
         return self.steps * (search + update + natural)

@@ -37,6 +37,8 @@ def fingerprint(
         "training images": data.train.fingerprint(),
         "validation images": data.validation.fingerprint(),
         "augment": plain(data.augment),
+        "extra images": data.extra
+        and {"share": data.extra.share, "fingerprint": data.extra.images.fingerprint()},
         "seed": seed,
         "name": name,
         "weights that do not learn": _digest_of_fixed(model, criterion),
