@@ -13,6 +13,7 @@ from morex.attacks import (
     AutoAttack,
     DeepFool,
     DrawnSteering,
+    EoT,
     ExpertTransfer,
     GateSteering,
     GridSearch,
@@ -23,6 +24,7 @@ from morex.attacks import (
     WorstOfStrengths,
 )
 from morex.perturbations import (
+    L0,
     L1,
     L2,
     AdversarialElastic,
@@ -53,7 +55,7 @@ SAMPLES: list[Attack | Perturbation | TrainingConfig] = [
         DeepFool(L2(1)),
         RayS(L2(1)),
         AutoAttack(L2(1)),
-        APGD(L2(1)),
+        *(APGD(L2(1)), EoT(L2(1)), L0(3)),
         RandomNoise(L1(1)),
     ),
     *(DrawnSteering(Linf(0.1)), GateSteering(Linf(0.1)), ExpertTransfer(Linf(0.1))),

@@ -32,7 +32,7 @@ from morex.report import (
     to_markdown,
     to_text,
 )
-from morex.report.caption import in_words
+from morex.report.caption import in_words, strengths_of
 from morex.report.formats import cost_cell
 from morex.report.paper import paper_columns
 
@@ -331,3 +331,12 @@ def test_what_an_evaluation_noticed_stands_under_the_table(tmp_path):
 
 def small(folder):
     return write_outcomes(folder / "small", SMALL)
+
+
+def test_the_paper_s_weather_is_named_where_other_weather_stands_beside_it() -> None:
+    fog, snow = {"kind": "fog", "t": 0.15, "light": 0.6}, {"kind": "snow", "darkness": 2.5}
+    theirs = {"kind": "hendrycks-fog", "severity": 3}
+    assert strengths_of([fog, snow]) == "fog t 0.15 light 0.6, snow darkness 2.5"
+    assert strengths_of([fog, snow, theirs]) == (
+        "the paper's fog t 0.15 light 0.6, snow darkness 2.5, hendrycks-fog severity 3"
+    )

@@ -11,6 +11,7 @@
 ``own_answers``    away from the answers to the unchanged images, for TRADES
 ``targeted``       PGD towards one wrong class
 ``apgd``           PGD with the step lengths of AutoAttack
+``eot``            PGD on models that draw
 ``batched``        several PGD searches at once
 ``deepfool``       the walk to the nearest decision boundary
 ``rays``           RayS, a search that uses only decisions
@@ -31,6 +32,7 @@ from morex.attacks.batched import search_slices
 from morex.attacks.composed import SearchAround, attack_on, search_of
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import GridSearch, RandomNoise, WorstOfDraws, WorstOfStrengths
+from morex.attacks.eot import EoT, OverDraws
 from morex.attacks.gate_losses import AwayFromChoices
 from morex.attacks.gate_steering import DrawnSteering, GateSteering
 from morex.attacks.losses import Loss, OfLogits, PerExample, cross_entropy
@@ -51,6 +53,7 @@ __all__ = [
     "AwayFromOwnAnswers",
     "DeepFool",
     "DrawnSteering",
+    "EoT",
     "ExpertTransfer",
     "Freezer",
     "GateSteering",
@@ -61,6 +64,7 @@ __all__ = [
     "Model",
     "NoisyFGSM",
     "OfLogits",
+    "OverDraws",
     "Passes",
     "PerExample",
     "RandomNoise",

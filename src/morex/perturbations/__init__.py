@@ -3,6 +3,7 @@
 ====================  =========================================================================
 ``base``              the two kinds: balls, which are searched, and transforms, which are drawn
 ``balls``             the l_inf, l_2 and l_1 balls
+``sparse``            the l_0 ball
 ``weather``           the fog and snow of the MoRE paper
 ``occlusion``         rain and occlusion
 ``spatial``           rotation, translation, scale, shear
@@ -50,11 +51,13 @@ from morex.perturbations.corruptions.spatter import Spatter
 from morex.perturbations.corruptions.weather import Frost, HendrycksFog, HendrycksSnow
 from morex.perturbations.occlusion import Occlusion, Rain
 from morex.perturbations.parametric import Parametric
+from morex.perturbations.sparse import L0
 from morex.perturbations.spatial import RotateTranslate, Scale, Shear, Spatial
 from morex.perturbations.weather import Fog, Snow
 
 __all__ = [
     "CORRUPTIONS",
+    "L0",
     "L1",
     "L2",
     "AdversarialElastic",

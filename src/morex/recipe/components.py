@@ -27,6 +27,7 @@ from morex.attacks import (
     Attack,
     AutoAttack,
     DeepFool,
+    EoT,
     ExpertTransfer,
     GateSteering,
     GridSearch,
@@ -39,6 +40,7 @@ from morex.attacks import (
 from morex.core.near import not_among
 from morex.core.trust import names_file
 from morex.perturbations import (
+    L0,
     L1,
     L2,
     AdversarialElastic,
@@ -96,7 +98,7 @@ __all__ = [
 PERTURBATIONS: dict[str, type[Perturbation]] = {
     cls.name: cls
     for cls in (
-        *(Clean, Linf, L2, L1),
+        *(Clean, Linf, L2, L1, L0),
         *(Fog, Snow, Rain, Occlusion),
         *(RotateTranslate, Scale, Shear),
         *(GaussianNoise, ShotNoise, ImpulseNoise, DefocusBlur, MotionBlur, ZoomBlur),
@@ -110,6 +112,7 @@ ATTACKS: dict[str, type[Attack]] = {
     "draws": WorstOfDraws,
     "pgd": PGD,
     "apgd": APGD,
+    "eot": EoT,
     "deepfool": DeepFool,
     "rays": RayS,
     "autoattack": AutoAttack,

@@ -1,7 +1,7 @@
 """The notes under a table: number of images, intervals, seed and machine."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from morex.artifacts.notes import sentences
@@ -34,11 +34,22 @@ def _strengths(table: Table) -> Iterator[str]:
 def strengths_of(perturbations: Iterable[Mapping[str, Any]]) -> str:
     """Return for example ``linf eps 0.1, fog t 0.15 light 0.6``, each once; empty if none has any.
 
+    Beside the fog or snow of others, those of the paper are called so.
+
     Args:
         perturbations: as recipes write them: their kinds and their numbers.
     """
     known = dict.fromkeys(map(in_words, perturbations))
-    return ", ".join(words for words in known if " " in words)
+    kinds = {words.partition(" ")[0] for words in known}
+    named = (f"the paper's {words}" if _has_others(words, kinds) else words for words in known)
+    return ", ".join(words for words in named if " " in words)
+
+
+def _has_others(words: str, kinds: Collection[str]) -> bool:
+    """Return whether a kind of weather stands beside weather of the same name by others."""
+    kind = words.partition(" ")[0]
+    others = {f"{author}-{kind}" for author in ("hendrycks", "adversarial")}
+    return kind in ("fog", "snow") and not others.isdisjoint(kinds)
 
 
 def in_words(perturbation: Mapping[str, Any]) -> str:
