@@ -7,16 +7,24 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from small_training import CLEAN, Small, config, same, state
+from small_training import CLEAN, Memory, Small, config, same, state
 from torch import Tensor, nn
 
 from morex.attacks import PGD, Passes
 from morex.perturbations import L1, Linf
-from morex.training import Batch, LogitPairing, TrainingConfig, TrainingData, train
+from morex.training import (
+    Batch,
+    CheckpointError,
+    ClassOfImage,
+    LogitPairing,
+    TrainingConfig,
+    TrainingData,
+    train,
+)
 from morex.training.drawn import OneDrawn
 from morex.training.loop import Training
 from morex.training.natural import projected
-from morex.training.objectives import Average, Single
+from morex.training.objectives import Average, Max, Objective, Single
 
 LINF, ONE = PGD(Linf(0.1), steps=1), PGD(L1(2.0), steps=1)
 
@@ -80,6 +88,12 @@ def test_a_weight_of_pairing_is_positive() -> None:
         LogitPairing(0.0)
 
 
+@pytest.mark.parametrize("objective", [Average((LINF, ONE, CLEAN)), Max((LINF, ONE))])
+def test_pairs_come_from_the_average_of_two(objective: Objective, few: TrainingData) -> None:
+    with pytest.raises(ValueError, match="LogitPairing needs Average over two members, got"):
+        train(Small(), objective, few, config(), criterion=LogitPairing(1.0))
+
+
 # --- gradient projection -------------------------------------------------------------------------
 
 
@@ -132,7 +146,7 @@ def test_the_copy_goes_on_from_the_projection(few: TrainingData) -> None:
 def test_passes_of_natural_training_are_counted(few: TrainingData) -> None:
     def passes(**changes: Any) -> float:
         how = (config(validate_every=None, **changes), LogitPairing(1.0))
-        return Training(Small(), Average((LINF,)), few, *how, seed=0, name="m").passes
+        return Training(Small(), Average((LINF, ONE)), few, *how, seed=0, name="m").passes
 
     assert passes(gradient_projection=0.5) - passes() == 3 * 10  # two epochs of five steps
 
@@ -167,7 +181,7 @@ def test_drawing_by_error_costs_a_forward_pass() -> None:
 
 def test_errors_are_those_of_the_frozen_model_on_its_batches(few: TrainingData) -> None:
     objective = OneDrawn((CLEAN, PGD(Linf(0.3), steps=1)), by_error=True)
-    work = Training(Small(), objective, few, config(), LogitPairing(1.0), seed=0, name="model")
+    work = Training(Small(), objective, few, config(), ClassOfImage(), seed=0, name="model")
     counted = torch.zeros(2, 2, dtype=torch.int64)
     for step in range(5):
         x, y, generator = work.batches.draw(step)
@@ -183,7 +197,7 @@ def test_errors_are_those_of_the_frozen_model_on_its_batches(few: TrainingData) 
 
 def test_errors_are_unknown_until_every_member_was_drawn(few: TrainingData) -> None:
     objective = OneDrawn((CLEAN, LINF), by_error=True)
-    work = Training(Small(), objective, few, config(), LogitPairing(1.0), seed=0, name="model")
+    work = Training(Small(), objective, few, config(), ClassOfImage(), seed=0, name="model")
     work.state.count(torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.bool))
     work.state.measure_errors()
     assert work.state.errors == ()
@@ -194,3 +208,17 @@ def test_there_is_an_error_for_every_member() -> None:
         OneDrawn((CLEAN, LINF), by_error=True, errors=(0.5,))
     with pytest.raises(ValueError, match=r"an error in \[0, 1\] for each of 2 members"):
         OneDrawn((CLEAN, LINF), by_error=True, errors=(0.5, 1.5))
+
+
+def test_a_checkpoint_without_its_parts_is_refused(few: TrainingData) -> None:
+    memory, plain = Memory(), OneDrawn((CLEAN, LINF))
+    train(Small(), plain, few, config(epochs=1), checkpoint=memory)
+    saved = memory.saved[1]
+    saved.values.pop("training")  # as one of an older version
+    changes: list[tuple[Any, Any]] = [
+        (OneDrawn((CLEAN, LINF), by_error=True), {}),
+        (plain, {"gradient_projection": 0.5}),
+    ]
+    for objective, how in changes:
+        with pytest.raises(CheckpointError, match=r"no errors of 2 members|natural tensors"):
+            train(Small(), objective, few, config(epochs=1, **how), checkpoint=Memory(start=saved))

@@ -13,7 +13,7 @@ from morex.attacks.gate_losses import check_choices
 from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
-from morex.training.objectives import Batch
+from morex.training.objectives import Average, Batch, Objective
 
 
 class Criterion(ABC):
@@ -36,6 +36,10 @@ class Criterion(ABC):
         """Return the mean cross-entropy, a scalar in float32."""
         logits, right = self.answers(model, batch)
         return F.cross_entropy(logits.float(), right)
+
+    def check(self, objective: Objective) -> None:
+        """Raise ``ValueError`` if the batches of an objective are not what the criterion needs."""
+        return
 
     def smoothed(self, share: float) -> "Criterion":
         """Return the criterion with labels smoothed by ``share``; by default it ignores it."""
@@ -109,6 +113,14 @@ class LogitPairing(Criterion):
         """Check the weight."""
         if not self.weight > 0:
             raise ValueError(f"the weight of logit pairing must be positive, got {self.weight}")
+
+    def check(self, objective: Objective) -> None:
+        """Raise ``ValueError`` unless it is ``Average`` over two members."""
+        if not isinstance(objective, Average) or len(objective.members) != 2:
+            raise ValueError(
+                "LogitPairing needs Average over two members, got "
+                f"{type(objective).__name__} over {len(objective.members)}"
+            )
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return all parameters that are not frozen."""

@@ -146,6 +146,7 @@ class Training:
         recorder: Recorder | None = None,
         notice: Callable[[str], None] = warnings.warn,
     ) -> None:
+        criterion.check(objective)
         self.model, self.objective = model, objective
         self.criterion = criterion.smoothed(config.label_smoothing)
         self.config, self.name = config, name

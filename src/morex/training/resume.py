@@ -82,6 +82,8 @@ def check_resumable(
     for part in ("optimizer", "natural_optimizer"):
         _check_optimizer(saved, part, state.parameters)
     _check_values(saved, steps, epoch)
+    if state.tally.numel():
+        _check_tally(saved, state.tally)
 
 
 def _unlike(why: str) -> CheckpointError:
@@ -118,6 +120,12 @@ def _check_optimizer(saved: Snapshot, part: str, parameters: list[nn.Parameter])
         known = index.isdecimal() and int(index) < len(parameters)
         if not known or (tensor.ndim and tensor.shape != parameters[int(index)].shape):
             raise _unlike(f"its optimizer has a state {path} of shape {tuple(tensor.shape)}")
+
+
+def _check_tally(saved: Snapshot, tally: Tensor) -> None:
+    found = saved.tensors.get("tally")
+    if found is None or found.shape != tally.shape or "errors" not in saved.values:
+        raise _unlike(f"it has no errors of {tally.shape[1]} members")
 
 
 def _check_values(saved: Snapshot, steps: int, epoch: int) -> None:
