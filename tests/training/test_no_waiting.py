@@ -22,13 +22,21 @@ from morex.models.resnet import ResNet
 from morex.perturbations import (
     L1,
     L2,
+    AdversarialElastic,
+    AdversarialFog,
+    AdversarialJpeg,
+    AdversarialSnow,
     Around,
     Clean,
     Corruption,
+    Flow,
     Fog,
     Linf,
     Occlusion,
+    Parametric,
+    Patch,
     Rain,
+    Recolor,
     RotateTranslate,
     Scale,
     Shear,
@@ -155,6 +163,18 @@ def test_no_transform_waits(transform: Transform, device: torch.device) -> None:
     _advance(training(device, network(0), Single((WorstOfDraws(transform),)), ClassOfImage()))
 
 
+CHOSEN = (
+    *(AdversarialFog(0.5), AdversarialSnow(0.5), AdversarialElastic(0.1), AdversarialJpeg(0.5)),
+    *(Recolor(0.1), Flow(0.1), Patch(0.3), Fog(0, 1), Snow(2)),
+)
+
+
+@pytest.mark.parametrize("chosen", CHOSEN, ids=str)
+def test_no_search_of_parameters_waits(chosen: Parametric, device: torch.device) -> None:
+    search = PGD(chosen, steps=2, keep="last")
+    _advance(training(device, network(0), Single((search,)), ClassOfImage()))
+
+
 @pytest.mark.parametrize("criterion", [ClassOfImage(), ExpertForMember(((0,), (1,)))])
 def test_no_step_of_a_mixture_waits(criterion: Criterion, device: torch.device) -> None:
     mixture = Mixture({"a": network(0), "b": network(1)}, network(2, 2))
@@ -184,7 +204,8 @@ def test_every_step_stays_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None
     """The device ``meta`` has no values to ask for, and takes no tensors of a CPU."""
     monkeypatch.setattr(torch, "autocast", _Anywhere)
     corruptions = [c(5) for c in PERTURBATIONS.values() if issubclass(c, Corruption)]
-    drawn = (Single((WorstOfDraws(t),)) for t in (*TRANSFORMS, *corruptions))
+    drawn = [Single((WorstOfDraws(t),)) for t in (*TRANSFORMS, *corruptions)]
+    drawn += [Single((PGD(chosen, steps=2),)) for chosen in CHOSEN]
     config = TrainingConfig(batch_size=12, precision="fp32", average=0.9, clip_norm=1.0)
     for objective in (*OBJECTIVES, *drawn):
         model, criterion = network(0).to("meta"), ClassOfImage()
