@@ -21,6 +21,20 @@ def test_json_has_every_stage_with_its_cost(tmp_path: Path) -> None:
         assert stage["bytes"] > stage["parameters"] > 0
     assert stages["train-clean"]["seconds"] == stages["train-clean"]["usual_seconds"]
     assert stages["evaluate-clean"]["backward"] > 0
+    assert "workers" not in found
+
+
+def test_the_time_on_several_workers_is_simulated(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw_recipe("clean", "Minf")))
+    code, said, err = call("plan", tmp_path / "tiny.yaml", "--workers", "1,2,64", "--json")
+    assert code == 0, err
+    one, two, most = json.loads(said)["workers"]
+    assert one["seconds"] > two["seconds"] >= most["seconds"] >= most["chain_seconds"] > 0
+    assert most["worker_hours"] == 64 * most["seconds"] / 3600
+    assert most["chain"][-1].startswith("evaluate-")
+    code, _, err = call("plan", tmp_path / "tiny.yaml", "--workers", "8,none")
+    assert code == 2
+    assert "--workers '8,none': expected numbers from 1, such as 1,8,64" in " ".join(err.split())
 
 
 def test_the_figures_of_a_cpu_and_of_a_forecast_are_called_that(tmp_path: Path) -> None:

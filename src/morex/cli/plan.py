@@ -19,11 +19,12 @@ from morex.cli.options import (
 from morex.cli.output import AsJson, print_json
 from morex.cli.progress import progress
 from morex.core.near import not_among
-from morex.core.units import count, duration, memory, rough_duration
+from morex.core.units import count, duration, memory, percent, rough_duration
 
 if TYPE_CHECKING:
     from morex.run import Estimate
     from morex.run.forecast import Gpu
+    from morex.run.simulation import Simulated
 
 AsGpu = Annotated[
     str | None,
@@ -31,6 +32,14 @@ AsGpu = Annotated[
         "--as",
         metavar="GPU",
         help="Forecast the times on a GPU that is not here, from measurements of others: h200.",
+    ),
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="Also show how long the run would take on these numbers of workers, such as 1,8,64: a "
+        "simulation in which each stage takes its usual time.",
     ),
 ]
 
@@ -42,6 +51,7 @@ def plan(
     image_size: ImageSize = None,
     device: Device = None,
     as_gpu: AsGpu = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a recipe's stages, and estimate their time and memory on this machine.
@@ -56,19 +66,76 @@ def plan(
     from morex.run.gpu_setup import START
 
     loaded, gpu = read_recipe(recipe, overrides, data, image_size), _gpu(as_gpu, device)
+    numbers = _numbers(workers)
     where = read_device("cpu" if gpu else device)
     with progress(f"plan {loaded.name}") as report:
         estimates = estimate(loaded, where, report, gpu)
     place = f"{gpu.name} (forecast)" if gpu else where.type
     jobs = 1 if gpu else default_jobs(loaded, where)
     start = START if gpu or where.type == "cuda" else 0.0
+    simulated = [simulated_run(estimates, number) for number in numbers]
     if as_json:
         facts = {"device": place, "jobs": jobs, "start_seconds": start}
-        print_json(facts | {"stages": [*map(_facts, estimates)]})
+        found = {"workers": [_run_facts(one, start) for one in simulated]} if simulated else {}
+        print_json(facts | {"stages": [*map(_facts, estimates)]} | found)
         return
-    shown = plan_table(estimates, place, jobs, start)
     width = None if sys.stdout.isatty() else 100
-    Console(width=width, highlight=False, markup=False, emoji=False).print(shown)
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    console.print(plan_table(estimates, place, jobs, start))
+    if simulated:
+        console.print(workers_table(simulated, start))
+
+
+def _numbers(text: str | None) -> list[int]:
+    """Return the numbers of workers in a text such as ``1,8,64``."""
+    if text is None:
+        return []
+    found = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if len(found) < len(text.split(",")) or min(found) < 1:
+        raise ValueError(f"--workers {text!r}: expected numbers from 1, such as 1,8,64")
+    return found
+
+
+def simulated_run(estimates: list["Estimate"], workers: int) -> "Simulated":
+    """Return how a run goes on some workers if each stage takes its usual time."""
+    from morex.run.simulation import Timed, simulate
+
+    timed = [Timed(e.stage.id, e.stage.needs, e.usual_seconds, e.parts) for e in estimates]
+    return simulate(timed, workers)
+
+
+def workers_table(runs: list["Simulated"], start: float) -> Table:
+    """Return a table of simulated runs.
+
+    Args:
+        runs: on different numbers of workers.
+        start: seconds until the first stage.
+    """
+    last = runs[-1]
+    table = Table(
+        title="on several workers (simulated)",
+        caption=f"no number of workers is faster than the longest chain of stages, "
+        f"{rough_duration(start + last.chain_seconds)} on {last.workers}: {', '.join(last.chain)}",
+    )
+    for name in ("workers", "time", "worker hours", "at work"):
+        table.add_column(name, justify="right")
+    for run in runs:
+        facts = _run_facts(run, start)
+        hours = f"{facts['worker_hours']:.3g}"
+        table.add_row(str(run.workers), duration(facts["seconds"]), hours, percent(run.used))
+    return table
+
+
+def _run_facts(run: "Simulated", start: float) -> dict[str, Any]:
+    seconds = start + run.seconds
+    return {
+        "workers": run.workers,
+        "seconds": seconds,
+        "worker_hours": run.workers * seconds / 3600,
+        "used": run.used,
+        "chain": run.chain,
+        "chain_seconds": start + run.chain_seconds,
+    }
 
 
 def _gpu(name: str | None, device: str | None) -> "Gpu | None":

@@ -27,6 +27,7 @@
 ``data_lines``        the data in words
 ``costs``             how many images each stage sends through its model
 ``estimates``         time and memory of each stage, before it runs
+``simulation``        the time of a run on several workers, before it runs
 ``calibration``       the speed of a model on this machine
 ``forecast``          the speed of a model on a GPU that is not here
 ``gpu_setup``         compiling and capturing, before the first step on a GPU

@@ -23,6 +23,7 @@ from morex.run.calibration import Speed, Way, calibrate, held_bytes
 from morex.run.costs import StageCost, gate_passes, passes_in_float32, stage_passes, updates
 from morex.run.forecast import Gpu, forecast
 from morex.run.gpu_setup import Setups, searched_together
+from morex.run.parts import most_parts
 from morex.run.stages import Stage, plan_stages
 from morex.training.criteria import ClassOfImage
 
@@ -46,7 +47,8 @@ class Estimate:
 
     ``seconds`` is an upper bound for evaluations, whose attacks end early where they succeed.
     ``bytes`` is the peak of weights, gradients, optimizer state and activations; the data and torch
-    itself (about 0.4 GB per process) come on top.
+    itself (about 0.4 GB per process) come on top. ``parts`` is into how many parts an evaluation
+    may be cut.
     """
 
     stage: Stage
@@ -54,6 +56,7 @@ class Estimate:
     cost: StageCost
     seconds: float
     bytes: int
+    parts: int = 1
 
     @property
     def usual_seconds(self) -> float:
@@ -201,7 +204,10 @@ def _of_stage(timer: _Timer, model: nn.Module, stage: Stage, its: _Conditions) -
     # float32; parameters that learn also have a gradient, momentum, an average and a best copy
     tensors = 4 * (weights + (4 * learning if its.updates else 0))
     attack, update = its.batch * searched.attack_bytes, its.updates_per_step * taught.update_bytes
-    return Estimate(stage, weights, cost, max(seconds, 0.0), round(tensors + max(attack, update)))
+    needed = round(tensors + max(attack, update))
+    return Estimate(
+        stage, weights, cost, max(seconds, 0.0), needed, most_parts(timer.builder, stage)
+    )
 
 
 def _seconds_of_teacher(timer: _Timer, stage: Stage, its: _Conditions) -> float:

@@ -1,6 +1,6 @@
 """A run: every stage is done once, and again only if something that decides it has changed."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from morex.run.events import Loaded, Noticed, Observer, Planned, Skipped, ignore
 from morex.run.failures import trace_of
 from morex.run.inputs import forms_read, inputs_of
 from morex.run.journal import Journal
-from morex.run.parts import PartsTogether, most_parts, wanted_parts
+from morex.run.parts import PartsTogether, chain_work, most_parts, wanted_parts
 from morex.run.processes import InProcesses
 from morex.run.ray_pool import on_ray
 from morex.run.results import ResultsFiles, test_labels
@@ -142,7 +142,7 @@ class _Execution:
         """Do all stages; write the results before the first and after each of them."""
         self._describe_data()
         self.work = {name: stage_work(self.runner.builder, s) for name, s in self.stages.items()}
-        self.chain_work = _chain_work(self.stages.values(), self.work)
+        self.chain_work = chain_work([(s.id, s.needs) for s in self.stages.values()], self.work)
         self.runner.observer(Planned(tuple(self.stages.values()), self.work))
         if unused := unused_models(self.runner.builder.recipe):
             names = ", ".join(unused)
@@ -280,14 +280,3 @@ class _Execution:
             return
         self.records[stage_id] = record
         self.results.write(self.runner.directory, self.records)
-
-
-def _chain_work(stages: Collection[Stage], work: Mapping[str, float]) -> dict[str, float]:
-    """Return, for each stage, the work of the longest chain of stages that begins with it."""
-    longest: dict[str, float] = {}
-    behind: dict[str, float] = {}
-    for stage in reversed([*stages]):
-        longest[stage.id] = work[stage.id] + behind.get(stage.id, 0.0)
-        for need in stage.needs:
-            behind[need] = max(behind.get(need, 0.0), longest[stage.id])
-    return longest

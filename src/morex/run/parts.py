@@ -7,7 +7,7 @@ part that is missing or damaged is only done later.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ def most_parts(builder: Builder, stage: Stage) -> int:
     """Return into how many parts a stage may be cut: it needs as many batches, and enough work."""
     if stage.kind != "evaluate":
         return 1
-    n, size = len(builder.test_data), builder.settings.batch_size
+    n, size = len(builder.test_rows), builder.settings.batch_size
     batches = sum(math.ceil(row.count(n) / size) for row in builder.suite(stage.suite))
     return max(1, min(batches, int(stage_passes(builder, stage).total / n / _PASSES)))
 
@@ -50,6 +50,24 @@ def wanted_parts(work: float, all_work: float, workers: int, idle: int, ready: i
         return 1
     long = math.ceil(_PER_WORKER * workers * work / all_work) if all_work else 1
     return min(workers, max(long, idle // max(ready, 1)))
+
+
+def chain_work(
+    stages: Collection[tuple[str, tuple[str, ...]]], work: Mapping[str, float]
+) -> dict[str, float]:
+    """Return, for each stage, the work of the longest chain of stages that begins with it.
+
+    Args:
+        stages: their ids and what they need, in an order in which each comes after that.
+        work: of each stage.
+    """
+    longest: dict[str, float] = {}
+    behind: dict[str, float] = {}
+    for name, needs in reversed([*stages]):
+        longest[name] = work[name] + behind.get(name, 0.0)
+        for need in needs:
+            behind[need] = max(behind.get(need, 0.0), longest[name])
+    return longest
 
 
 def saved_parts(work: Path, notice: Callable[[str], None]) -> dict[str, Pieces]:

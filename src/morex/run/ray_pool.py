@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from morex.core.stopping import GRACE
@@ -79,6 +80,8 @@ def _connected(address: str) -> Any:
         RunError: if there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if (Path.home() / ".ray" / "auth_token").is_file():  # then "ray start" asks for it, too
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:
