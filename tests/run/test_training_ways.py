@@ -132,3 +132,12 @@ def test_the_recipe_that_compares_them_gives_each_as_many_passes() -> None:
             passes[stage.model] = cost.forward + cost.backward
     assert passes.keys() == {*recipe.columns}
     assert max(passes.values()) < 1.02 * min(passes.values())
+
+
+@pytest.mark.parametrize(("steps", "judge"), [(1, "pgd-10"), (2, None)])
+def test_the_key_of_a_training_says_that_pgd_10_judges_a_single_step(
+    steps: int, judge: str | None
+) -> None:
+    recipe = parse_recipe(changed(raw_recipe("Minf"), "models.Minf.inner", {"steps": steps}))
+    decided = {stage.id: stage.decided_by for stage in plan_stages(recipe, "", "")}
+    assert decided["train-minf"].get("judged by") == judge

@@ -19,10 +19,19 @@ from small_training import (
 )
 from torch import Tensor, nn
 
-from morex.attacks import PGD, Model, NoisyFGSM, WorstOfDraws
+from morex.attacks import (
+    PGD,
+    Attack,
+    AwayFromOwnAnswers,
+    Model,
+    NoisyFGSM,
+    SearchAround,
+    WorstOfDraws,
+)
 from morex.attacks.base import frozen
 from morex.core.seeding import generator_for
-from morex.perturbations import Linf
+from morex.perturbations import L2, AdversarialFog, Around, Fog, Linf
+from morex.recipe.fields import InnerSearch, SingleStep
 from morex.training import TrainingData, train
 from morex.training.criteria import ClassOfImage
 from morex.training.objectives import Average, Batch, Single
@@ -153,4 +162,42 @@ def test_single_steps_are_validated_with_pgd_and_both_are_in_the_history(
         assert entry["validation"] == [entry["score"]]
         assert len(entry["single_step"]) == 1
     plain = train(Small(), Single((pgd,)), data, settings)
+    one = train(Small(), Single((PGD(ball, steps=1),)), data, settings)
+    assert all(len(entry["single_step"]) == 1 for entry in one.history)
     assert all("single_step" not in entry for entry in plain.history)
+
+
+BALL, FOG = Linf(0.1), AdversarialFog(0.5)
+ONE = PGD(BALL, steps=1)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        ONE,
+        PGD((BALL, L2(0.5)), steps=1, restarts=2),
+        PGD(FOG, steps=1, keep="last"),
+        NoisyFGSM(BALL),
+        NoisyFGSM(BALL, judged_by=ONE),
+        AwayFromOwnAnswers(ONE),
+        SearchAround(Around(Fog(0.1, 0.6), BALL), ONE),
+        InnerSearch(single_step=SingleStep()).attack(BALL),
+        InnerSearch(steps=1, single_step=SingleStep()).attack(BALL),
+        InnerSearch(single_step=SingleStep()).attack(FOG),
+    ],
+    ids=str,
+)
+def test_every_way_with_a_single_step_is_judged_by_pgd_10(way: Attack) -> None:
+    judge = Single((way,)).members[0].judge
+    assert way.takes_single_step
+    assert not judge.takes_single_step
+    assert judge.perturbation == way.perturbation
+    assert judge.passes.backward >= 10
+    assert judge.judge == judge
+
+
+def test_several_steps_judge_themselves() -> None:
+    for way in (PGD(BALL, steps=2), SearchAround(Around(Fog(0.1, 0.6), BALL), PGD(BALL, 2))):
+        assert way.judge is way
+        assert not way.takes_single_step
+    assert AwayFromOwnAnswers(PGD(BALL, 2)).judge == PGD(BALL, 2).by_loss()

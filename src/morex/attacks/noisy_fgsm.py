@@ -66,7 +66,7 @@ class NoisyFGSM(Attack):
     @property
     def judge(self) -> Attack:
         """The search that validates the training."""
-        return (self.judged_by or PGD(self.perturbation, steps=10)).by_loss()
+        return (self.judged_by or PGD(self.perturbation, steps=10)).judge.by_loss()
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return the images after the step, which may be outside of the ball of ``x``."""

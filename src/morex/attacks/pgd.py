@@ -115,6 +115,16 @@ class PGD(Attack):
         seen = Passes(forward=0 if self.keep == "last" else 1)
         return (step * self.steps + seen) * self.restarts
 
+    @property
+    def takes_single_step(self) -> bool:
+        """Whether there is one step (in each restart)."""
+        return self.steps == 1
+
+    @property
+    def judge(self) -> "PGD":
+        """Itself; PGD-10 for a single step, to which a training may overfit."""
+        return replace(self, steps=10, relative_step=2.5) if self.takes_single_step else self
+
     def by_loss(self) -> "PGD":
         """Return the same search for the largest loss, by default of the plain cross-entropy."""
         loss = CROSS_ENTROPY if self.loss == SCALE_FREE else self.loss

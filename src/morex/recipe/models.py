@@ -308,8 +308,15 @@ def _decided_by(
         "network": shape,
         "model": key_part(model) | shares,
         "against": [setting.perturbations[name] for name in model.against],
+        **({"judged by": "pgd-10"} if _takes_single_step(model) else {}),
         "training": step.training and as_json(step.training),
     }
+
+
+def _takes_single_step(model: "TrainedModel") -> bool:
+    """Return whether PGD with one step trains, which once also chose the weights."""
+    gate = model.robust_gate if isinstance(model, MixtureModel) else None
+    return 1 in (model.inner.steps, gate and gate.inner.steps)
 
 
 def _kind(value: Any) -> str:
