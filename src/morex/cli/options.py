@@ -41,8 +41,8 @@ AnyModel = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help=f"{SAVED_MODEL}; or any torch classifier, as path/to/net.py:factory or "
-        "package.module:factory.",
+        help=f"{SAVED_MODEL}; one of RobustBench, as robustbench://cifar10/Linf/NAME; or any torch "
+        "classifier, as path/to/net.py:factory or package.module:factory.",
     ),
 ]
 DataFolder = Annotated[

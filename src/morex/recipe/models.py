@@ -242,8 +242,8 @@ class SavedModel(Model):
     """A network that was trained elsewhere, to be used as an expert.
 
     Args:
-        model: its folder, or the name of a shipped one; or ``package.module:factory``, which makes
-            a torch classifier of any architecture.
+        model: its folder, or the name of a shipped one; or ``robustbench://cifar10/Linf/NAME``; or
+            ``package.module:factory``, which makes a torch classifier of any architecture.
         against: what it was trained on, for mixtures whose gate is to name it.
         last_layer: the dotted name of the last linear layer of a factory's classifier.
         input_range, mean, std: the range and normalisation of its input.
