@@ -189,10 +189,11 @@ class Cheaper:
     def measured(self, mixture: str, name: str, folder: str, suite: str, examples: int) -> None:
         """Attack a model with a suite, unless that is done."""
         out = self.outcomes(mixture, name, suite)
-        if out.exists() or (name == "AVG (all)" and mixture != MIXTURES[0]):
+        if _has(out, examples) or (name == "AVG (all)" and mixture != MIXTURES[0]):
             return
         print(f"== {mixture}, {name}: {suite}", flush=True)
-        rows = PartialRows(out.with_suffix(".partial"), 30, print)
+        settings = f"{examples} images"
+        rows = PartialRows(out.with_suffix(".partial"), 30, print, settings=settings)
         counts = {row.name: examples for row in self.suite(suite)}
 
         def keep(row: str, right: BoolArray) -> None:
@@ -273,6 +274,11 @@ class Cheaper:
         """Return what was kept under a name; None if nothing was."""
         path = self.work / f"{name}.json"
         return json.loads(path.read_text()) if path.exists() else None
+
+
+def _has(file: Path, examples: int) -> bool:
+    """Return whether a file holds outcomes for that many images."""
+    return file.exists() and all(len(r) == examples for r in Outcomes.load(file).right.values())
 
 
 def _order(path: Path) -> tuple[bool, bool, str]:

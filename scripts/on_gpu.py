@@ -62,6 +62,7 @@ class Part:
         command: what is executed.
         good: the exit codes of a part that is done; an audit that flags something returns 1.
         output: where its standard output goes, apart from its log.
+        needs: the part without which it is not started.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Part:
     command: tuple[str, ...]
     good: tuple[int, ...] = (0,)
     output: str = ""
+    needs: str = ""
 
 
 class StoppedError(Exception):
@@ -145,7 +147,8 @@ def _parts(options: argparse.Namespace, out: Path) -> Iterator[Part]:
     chosen = [name for name in ADAPTIVE if name in columns]
     use = json.dumps({"examples": options.images, "columns": chosen})
     more = (f"evaluation.suites.adaptive={use}", *data, "--out", run, *device)
-    yield Part("suite", 12, (*morex, "run", options.recipe, *more))
+    # a call without the suites that comes after one with them would drop their results
+    yield Part("suite", 12, (*morex, "run", options.recipe, *more), needs="run")
     for name in (name for name in AUDITED if name in columns):
         slug = columns[name]
         command = (*morex, "audit", f"{run}/models/{slug}", *data, *device)
@@ -172,9 +175,13 @@ class State:
 
     def is_done(self, part: Part) -> bool:
         """Return whether the part was done by the same command and the same code."""
-        entry = self.entries.get(part.name, {})
-        same = entry.get("code") == self.code and entry.get("command") == [*part.command]
-        return same and entry.get("status") == "done"
+        same = self.entries.get(part.name, {}).get("command") == [*part.command]
+        return same and self.ended_well(part.name)
+
+    def ended_well(self, name: str) -> bool:
+        """Return whether the part of that name was done with the same code."""
+        entry = self.entries.get(name, {})
+        return entry.get("code") == self.code and entry.get("status") == "done"
 
     def set(self, part: Part, status: str, seconds: float) -> None:
         """Write down how a part ended; its seconds add up over several calls."""
@@ -206,6 +213,9 @@ def _do(part: Part, state: State, environment: dict[str, str], out: Path, ends: 
     """Do a part unless it is done, within its limit and the time that is left."""
     if state.is_done(part):
         print(f"{part.name}: done before", flush=True)
+        return
+    if part.needs and not state.ended_well(part.needs):
+        print(f"{part.name}: not started, because {part.needs} is not done", flush=True)
         return
     limit = min(60 * part.minutes, ends - time.monotonic() - _GRACE)
     if limit <= 0:

@@ -27,7 +27,12 @@ def test_pgd_that_falls_while_the_single_step_rises_is_an_alarm() -> None:
     said = overfitted(history((0.3, 0.4), None, (0.4, 0.5), (0.02, 0.9), (0.0, 0.95)))
     assert said.startswith("catastrophic overfitting in epoch 4: ")
     assert "under PGD fell from 40.0% to 2.0%" in said
-    assert "single step of the training rose from 50.0% to 90.0%" in said
+    assert "single step of the training it rose from 50.0% to 90.0%" in said
+
+
+def test_a_single_step_that_stays_is_not_called_a_rise() -> None:
+    said = overfitted(history((0.4, 0.5), (0.02, 0.5002)))
+    assert "under the single step of the training it stayed at 50.0%" in said
 
 
 @pytest.mark.parametrize(

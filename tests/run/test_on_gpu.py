@@ -60,6 +60,14 @@ def test_a_part_that_takes_too_long_is_stopped(out: Path) -> None:
     assert "started" in (out / "logs/slow.log").read_text()
 
 
+def test_a_part_waits_for_the_one_that_it_needs(out: Path) -> None:
+    suite, run = Part("suite", 1, says("suite"), needs="run"), Part("run", 1, says("run"))
+    assert do(suite, out).entries == {}
+    do(run, out)
+    assert not do(suite, out, code="b").is_done(suite)
+    assert do(suite, out).is_done(suite)
+
+
 def test_the_archive_is_written_while_a_part_runs(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

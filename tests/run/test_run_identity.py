@@ -13,7 +13,7 @@ from tiny import Spy, changed, raw_recipe, rerun
 from morex.artifacts.outcomes import Outcomes
 from morex.evaluation.evaluate import evaluate
 from morex.recipe import parse_recipe
-from morex.run import Event, Finished, Planned, RunError, Started, run, stage_runner
+from morex.run import Event, Finished, Planned, RunError, Started, run, stage_evaluation
 from morex.run.events import Progressed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -158,7 +158,7 @@ def test_rows_are_taken_over_only_from_what_computes_the_same(
         known.append({*done})
         return evaluate(*args, done=done, **more)
 
-    monkeypatch.setattr(stage_runner, "evaluate", spied)
+    monkeypatch.setattr(stage_evaluation, "evaluate", spied)
     raw = combined(kind)
     if not unfinished:
         raw["evaluation"]["rows"].pop("fog")  # so that the evaluation is done again

@@ -27,12 +27,17 @@ def overfitted(history: Sequence[Epoch]) -> str:
             best = max(judged[: number + 1], key=lambda e, m=member: e.validation[m])  # type: ignore[misc]
             fell = pgd < best.validation[member] - _FALL
             if fell and epoch.single_step[member] >= best.single_step[member]:
+                alone = (percent(best.single_step[member]), percent(epoch.single_step[member]))
                 return (
                     f"catastrophic overfitting in epoch {epoch.epoch}: the accuracy on validation "
                     f"images under PGD fell from {percent(best.validation[member])} to "
-                    f"{percent(pgd)}, and under the single step of the training rose from "
-                    f"{percent(best.single_step[member])} to {percent(epoch.single_step[member])}; "
+                    f"{percent(pgd)}, and under the single step of the training {_rose(*alone)}; "
                     "the weights with the best accuracy under PGD are kept. Use more noise, a "
                     "smaller learning rate, or PGD with several steps"
                 )
     return ""
+
+
+def _rose(before: str, now: str) -> str:
+    """Return how an accuracy that did not fall changed; equal digits are not called a rise."""
+    return f"it stayed at {now}" if before == now else f"it rose from {before} to {now}"

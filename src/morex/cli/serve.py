@@ -97,6 +97,7 @@ def serve_model(
         ValueError: if the address cannot be used.
     """
     check_extra()
+    from morex.core.precision import exact_float32
     from morex.deploy.guard import LOOPBACK
     from morex.deploy.intake import Limits
     from morex.deploy.server import address_of, bound
@@ -107,7 +108,8 @@ def serve_model(
     named = FromFolder(model, trust_code=trust_code)
     limits = Limits(queue=queue, batch=batch)
     hosts: Collection[str] = () if host in _EVERYWHERE else {*LOOPBACK, host.lower()}
-    with closing(bound(host, port)) as listening:
+    # these settings belong to the process: a thread that attacks must not change them for another
+    with exact_float32(), closing(bound(host, port)) as listening:
         found = served(named, _recipe(named), read_device(device), hosts, limits, page=page)
         address = address_of(listening)
 

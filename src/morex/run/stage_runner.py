@@ -44,7 +44,7 @@ from morex.run.inputs import (
     weights_read,
 )
 from morex.run.memory import forget_peak, peak_memory
-from morex.run.provenance import provenance
+from morex.run.provenance import commit, provenance
 from morex.run.stage_evaluation import StageEvaluation
 from morex.run.stages import Stage
 from morex.run.starting import SavedModels, starting_model
@@ -97,6 +97,7 @@ class StageRunner:
         checkpoint_every: float,
     ) -> "StageRunner":
         """Load the data of a run in this process."""
+        commit()  # asked now and kept: the source may change while the process runs
         return cls(Builder.open(recipe, device), RunDirectory(root), observer, checkpoint_every)
 
     @property
