@@ -112,7 +112,7 @@ def test_strength_is_that_of_all_parts() -> None:
         (lambda: Around(LINF, LINF), "a transform and a ball"),  # type: ignore[arg-type]
         (lambda: SearchAround(Around(FOG, LINF), PGD(L2(1.0))), "expected Linf(eps=0.05)"),
         (lambda: attack_on(Around(FOG, LINF), WorstOfDraws), "draws transforms, got Linf"),
-        (lambda: attack_on(compose(FOG, FOG), PGD), "searches balls, got Fog"),
+        (lambda: attack_on(compose(FOG, FOG), PGD), "such as adversarial-fog, got Fog"),
     ],
 )
 def test_parts_that_cannot_be_composed_raise(make: Callable[[], object], message: str) -> None:

@@ -60,14 +60,14 @@ def test_results_are_written_once_for_all_stages_that_are_skipped(
 
 def test_a_file_of_a_suite_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = list[str]()
-    rows = Recipe.rows
+    attacks = Recipe.attacks
 
     def spy(self: Recipe, suite: str = "") -> Any:
         reads.append(suite)
-        return rows(self, suite)
+        return attacks(self, suite)
 
     builder = Builder.open(many(4), CPU)
-    monkeypatch.setattr(Recipe, "rows", spy)
+    monkeypatch.setattr(Recipe, "attacks", spy)
     assert len(builder.stages) == 8
     assert builder.suite() == builder.suite()
     assert reads == [""]
