@@ -2,8 +2,8 @@
 
 A block with "`name`:" above it is written to that file. Other blocks are done: shell line by line,
 Python in one namespace per page, YAML as a part of a recipe. Blocks that begin with ``# not run:``,
-and commands of make and pip, are only checked. Numbers of epochs, images and queries are reduced.
-A block of text is what the last block that ran has printed, with other numbers.
+and commands of make, pip and ray, are only checked. Numbers of epochs, images and queries are
+reduced. A block of text is what the last block that ran has printed, with other numbers.
 """
 
 import ast
@@ -141,6 +141,8 @@ def check_command(words: list[str]) -> None:
         assert {word for word in arguments if "=" not in word} <= {*targets}, words
     elif program == "pip":
         assert arguments[0] == "install", words
+    elif program == "ray":
+        assert arguments[0] == "start", words
     elif program == "morex":
         check_call(arguments)
     else:
