@@ -80,8 +80,6 @@ def _connected(address: str) -> Any:
         RunError: if there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if (Path.home() / ".ray" / "auth_token").is_file():  # then "ray start" asks for it, too
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:
@@ -101,13 +99,26 @@ def _connected(address: str) -> Any:
     return ray
 
 
+def _send_token(ray: Any) -> None:
+    """Let Ray send its token if there is one: then ``ray start`` has made the cluster ask for it.
+
+    Ray itself does so for clusters that it starts or finds. It reads the variable on import, which
+    may be long ago.
+    """
+    if (Path.home() / ".ray" / "auth_token").is_file() and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        ray._raylet.Config.initialize("")
+
+
 def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         ray.init("local", include_dashboard=False, object_store_memory=_STORE, **quiet)
         return
-    if address != "auto" and not _answers(_address_of(address)):  # Ray would try for minutes
-        raise ConnectionError("nobody listens there")
+    if address != "auto":
+        if not _answers(_address_of(address)):  # Ray would try for minutes
+            raise ConnectionError("nobody listens there")
+        _send_token(ray)
     ray.init(address, **quiet)
 
 
