@@ -16,6 +16,7 @@ from morex.recipe import Recipe, parse_recipe
 from morex.run import Builder, RunError, default_jobs, ignore, run
 from morex.run.cluster import MOST_DEATHS, Died, InPool, Pool, Ready, Said
 from morex.run.cores import visible_gpus
+from morex.run.directory import RunDirectory
 from morex.run.failures import Failure
 from morex.run.needs import Needs, needs_of
 from morex.run.processes import InProcesses
@@ -192,6 +193,14 @@ class UnpicklableError(Exception):
 
     def __reduce__(self) -> str:
         raise TypeError("cannot pickle")
+
+
+def test_two_runs_of_a_process_have_different_marks(tmp_path: Path) -> None:
+    marks = set[bytes]()
+    for _ in range(2):  # a worker left over from the first one ends by this
+        with RunDirectory(tmp_path).locked():
+            marks.add(RunDirectory(tmp_path).mark())
+    assert len(marks) == 2
 
 
 # --- resources ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -78,7 +79,7 @@ class RunDirectory:
             self._check_is_run()
             for part in self._partial_files():
                 part.unlink()
-            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "run": uuid4().hex}
             write_atomically(self.root / _MARK, json.dumps(owner).encode())
             yield
 
