@@ -1,8 +1,9 @@
 """Runs on a real Ray cluster of this machine, whose workers and whose head are killed.
 
 The processes are killed by a perturbation, so that no moment depends on the speed of the machine.
-Each test has a cluster that is started for its run, with ports that are free. That whose head dies
-comes first: after it, a process of Ray that starts no other cluster takes a minute to end.
+Each test has a cluster that is started for its run, with ports that are free. Where Ray cannot
+start one, the tests are skipped, unless MOREX_REQUIRE_RAY is set. The test whose head dies comes
+first: after it, a process of Ray that starts no other cluster takes a minute to end.
 """
 
 import os
@@ -112,6 +113,16 @@ def expected(recipe: Recipe, folder: Path) -> dict[str, bytes]:
     return results_of(folder / "expected")
 
 
+def run_on_ray(recipe: Recipe, out: Path, **more: Any) -> None:
+    """Do a run on a cluster that is started for it; skip the test where Ray cannot start one."""
+    try:
+        run(recipe, out, ray="local", jobs=1, checkpoint_every=0, **more)
+    except RunError as error:
+        if "no Ray cluster at local" in str(error) and not os.environ.get("MOREX_REQUIRE_RAY"):
+            pytest.skip(f"{error}; set MOREX_REQUIRE_RAY to make this a failure")
+        raise
+
+
 def descendants() -> set[int]:
     """Return the processes that this one started, and those that they did."""
     parents = {}
@@ -148,7 +159,7 @@ def test_a_head_that_dies_ends_the_run_and_the_run_goes_on_without_it(
     (folder / "fate-1-head").touch()
     out = folder / "run-head"
     with pytest.raises(RunError, match=r"the Ray cluster local has ended; .* same command goes on"):
-        run(recipe, out, ray="local", jobs=1, checkpoint_every=0)
+        run_on_ray(recipe, out)
     assert not (out / "outcomes").exists()
     run(recipe, out, jobs=1)
     assert results_of(out) == expected
@@ -168,7 +179,7 @@ def test_workers_that_are_killed_change_no_bit(
     (folder / "fate-1-process").touch()  # that does the stage
     (folder / "fate-2-actor").touch()  # that started it
     out = folder / "run-workers"
-    run(recipe, out, ray="local", jobs=1, checkpoint_every=0, observer=observer)
+    run_on_ray(recipe, out, observer=observer)
     deaths = [text for text in notices if "another worker goes on with it" in text]
     assert len(deaths) == 2
     assert "train-clean: its process was killed by SIGKILL" in deaths[0]
