@@ -13,9 +13,11 @@ from morex import Mixture, NetworkConfig, ResNet, evaluate
 from morex.artifacts.findings import Audit
 from morex.artifacts.gate_usage import GateUsage
 from morex.attacks import (
+    APGD,
     PGD,
     Attack,
     DeepFool,
+    EoT,
     ExpertTransfer,
     GateSteering,
     GridSearch,
@@ -29,7 +31,19 @@ from morex.attacks import (
 )
 from morex.data import ImageSet
 from morex.evaluation import Row, audit_model, gate_usage
-from morex.perturbations import L1, L2, Fog, Jpeg, Linf, Pixelate, RotateTranslate, Snow, compose
+from morex.perturbations import (
+    L0,
+    L1,
+    L2,
+    AdversarialJpeg,
+    Fog,
+    Jpeg,
+    Linf,
+    Pixelate,
+    RotateTranslate,
+    Snow,
+    compose,
+)
 
 FOGGY = compose(Fog(0.0, 0.5), Linf(0.05))
 ATTACKS: list[Attack] = [
@@ -48,6 +62,12 @@ ATTACKS: list[Attack] = [
     SearchAround(FOGGY, PGD(Linf(0.05), steps=2)),  # type: ignore[arg-type]
     GateSteering(Linf(0.05), steps=2),
     ExpertTransfer(Linf(0.05), steps=2),
+    APGD(Linf(0.05), steps=2, targets=1),
+    EoT(Linf(0.05), draws=2, steps=2),
+    PGD(Fog(0.0, 0.5), steps=2),
+    PGD(Snow(2.0), steps=2),
+    PGD(AdversarialJpeg(0.4), steps=2),
+    PGD(L0(3.0), steps=2),
 ]
 every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: type(a).__name__)
 

@@ -41,7 +41,7 @@ def test_on_a_model_that_does_not_draw_it_is_pgd() -> None:
     model, x, y = random_linear(4, seed=3, margin=0.0, count=20)
     model, x = model.float(), x.float()
     draws = [torch.Generator().manual_seed(1) for _ in "ab"]
-    plain = PGD(Linf(0.02), 5, goal="loss")(model, x, y, generator=draws[0])
+    plain = PGD(Linf(0.02), 5)(model, x, y, generator=draws[0])
     found = EoT(Linf(0.02), draws=3, steps=5)(model, x, y, generator=draws[1])
     torch.testing.assert_close(found, plain)
 

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from morex.attacks import (
+    APGD,
     PGD,
     Attack,
     AutoAttack,
     DeepFool,
+    EoT,
     ExpertTransfer,
     GateSteering,
     GridSearch,
@@ -76,6 +78,9 @@ IN_BALLS: dict[str, Attack] = {
     "steering": GateSteering(LINF, steps=5),
     "drawn": DrawnSteering(LINF, steps=5),
     "in turn": InTurn((RandomNoise(LINF, draws=5), PGD(LINF, steps=5))),
+    "apgd": APGD(LINF, steps=5),
+    "apgd-l2": APGD(L2_BALL, steps=5, restarts=0),
+    "eot": EoT(LINF, draws=2, steps=5),
     "apgd-ce": AutoAttack(LINF, ("apgd-ce",), steps=5),
     "fab-t": AutoAttack(LINF, ("fab-t",), steps=5),
     "square": AutoAttack(LINF, ("square",), queries=20),

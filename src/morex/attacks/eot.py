@@ -42,8 +42,10 @@ class OverDraws(PerExample):
 class EoT(Attack):
     """PGD on the mean loss of several calls of a model that draws.
 
-    The search does not end when a draw is fooled, and returns the iterate with the largest mean
-    loss. An evaluation then asks the model once, so its figures have the noise of one draw.
+    The search does not end when a draw is fooled. Of the iterates at which the mean logits are
+    wrong or not finite, it returns the one with the largest mean loss; without any, the one with
+    the largest mean loss of all. An evaluation then asks the model once, so its figures have the
+    noise of one draw.
 
     Args:
         perturbation: a ball, or a perturbation with parameters.
@@ -74,7 +76,6 @@ class EoT(Attack):
             self.relative_step,
             self.restarts,
             loss=OverDraws(self.draws),
-            goal="loss",
         )
 
     @property
@@ -82,6 +83,10 @@ class EoT(Attack):
         """Those of PGD, times the number of draws."""
         return self._search().passes * self.draws
 
+    def by_loss(self) -> Attack:
+        """Return the same search for the largest mean loss, as PGD."""
+        return self._search().by_loss()
+
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return each example's iterate with the largest mean loss."""
+        """Return each example's iterate that fools the mean, or that with the largest loss."""
         return self._search().search(model, x, y, generator)
