@@ -20,6 +20,11 @@ def test_mce_relative_to_a_baseline() -> None:
         mean_corruption_error({"spatter": 0.5})
 
 
+def test_a_baseline_without_errors_is_refused() -> None:
+    with pytest.raises(ValueError, match="the baseline makes no errors in jpeg"):
+        mean_corruption_error({"jpeg": 0.9, "fog": 0.5}, {"jpeg": 1.0, "fog": 0.5})
+
+
 def test_there_is_a_generator_for_each_of_the_fifteen() -> None:
     names = [kind.name for kind in CORRUPTIONS]
     assert list(BENCHMARK.values()) == names[:15]

@@ -60,7 +60,8 @@ def mean_corruption_error(
         baseline: the same for the baseline, under the same names; without it B_c is 1.
 
     Raises:
-        ValueError: if none of the corruptions is among the 15, or the baseline lacks one.
+        ValueError: if none of the corruptions is among the 15, or the baseline lacks one or makes
+            no errors in one.
     """
     counted = [c for c in means if c in BENCHMARK or c in BENCHMARK.values()]
     if not counted:
@@ -69,4 +70,9 @@ def mean_corruption_error(
         return sum(1 - means[c] for c in counted) / len(counted)
     if missing := [c for c in counted if c not in baseline]:
         raise ValueError(f"mCE: the baseline has no accuracy for {', '.join(missing)}; add it")
+    if perfect := [c for c in counted if baseline[c] >= 1]:
+        raise ValueError(
+            f"mCE: the baseline makes no errors in {', '.join(perfect)}, so nothing can be divided "
+            "by them; take a weaker baseline"
+        )
     return sum((1 - means[c]) / (1 - baseline[c]) for c in counted) / len(counted)
