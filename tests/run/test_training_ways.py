@@ -72,6 +72,15 @@ def test_trades_has_its_loss_and_its_search() -> None:
         ),
         (
             "Minf",
+            {
+                "training": {"gradient_projection": 0.5, "average": None},
+                "kind": "distilled",
+                "teacher": "clean",
+            },
+            "training.gradient_projection joins a training on labels; a distilled network has a",
+        ),
+        (
+            "Minf",
             {"training": {"awp": {"gamma": -1}}},
             "awp needs gamma above 0 and warm_up of at least 0 epochs, got -1",
         ),

@@ -17,6 +17,7 @@ from morex.training import (
     CheckpointError,
     ClassOfImage,
     LogitPairing,
+    NotFiniteError,
     TrainingConfig,
     TrainingData,
     train,
@@ -141,6 +142,17 @@ def test_the_copy_goes_on_from_the_projection(few: TrainingData) -> None:
     work.end_epoch()
     assert same(state(twin.model), state(work.model))
     assert same(twin.before, twin.learning)
+
+
+def test_a_copy_that_is_not_finite_is_an_error_before_it_is_joined(few: TrainingData) -> None:
+    how = config(gradient_projection=0.5, validate_every=None)
+    work = Training(Small(), Single((LINF,)), few, how, ClassOfImage(), seed=0, name="model")
+    while not work.epoch_ended():
+        work.advance()
+    assert work.state.natural
+    next(iter(work.state.natural.learning.values())).data.fill_(torch.nan)
+    with pytest.raises(NotFiniteError, match="weights of the natural training"):
+        work.end_epoch()
 
 
 def test_passes_of_natural_training_are_counted(few: TrainingData) -> None:

@@ -12,6 +12,11 @@ def check_loss(model: "NetworkModel") -> None:
         raise ValueError("a distilled network needs a teacher, the name of another model")
     if model.kind == "network" and model.teacher:
         raise ValueError(f"a network has no teacher; write kind: distilled, got {model.kind}")
+    if model.teacher and model.training.gradient_projection:
+        raise ValueError(
+            "training.gradient_projection joins a training on labels; a distilled network has a "
+            "teacher, so set it to 0"
+        )
     if model.trades and model.logit_pairing:
         raise ValueError("trades and logit_pairing are two losses; remove one of them")
     if model.logit_pairing:

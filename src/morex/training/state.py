@@ -145,6 +145,8 @@ class TrainingState:
             return "loss", step
         if not _all_finite(self.learning):  # a finite loss may have an infinite gradient
             return "weights after the update", self.step - 1
+        if self.natural and not _all_finite(self.natural.learning):
+            return "weights of the natural training", self.step - 1
         return None
 
     @contextmanager
