@@ -2,7 +2,7 @@
 
 import sys
 from types import ModuleType, SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from torch import Tensor, nn
@@ -61,8 +61,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     models.get_pretrained_cfg = lambda name: (  # type: ignore[attr-defined]
         SimpleNamespace(fixed_input_size=name == "patches")
     )
-    models.create_model = lambda name, pretrained, **rest: (  # type: ignore[attr-defined]
-        NETWORKS[name](**rest)
-    )
+    models.create_model = _create  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "timm", timm)
     monkeypatch.setitem(sys.modules, "timm.models", models)
+
+
+def _create(name: str, *, pretrained: bool, **rest: Any) -> Any:
+    assert not pretrained, "nothing is downloaded"
+    return NETWORKS[name](**rest)
