@@ -23,7 +23,7 @@ import torch
 from morex.artifacts.notes import NoteBook
 from morex.artifacts.outcomes import Outcomes
 from morex.artifacts.statistics import BoolArray
-from morex.attacks import PGD, Attack, DeepFool, GateSteering, RayS
+from morex.attacks import PGD, Attack, GateSteering, RayS
 from morex.core.precision import default_device
 from morex.core.threads import threads
 from morex.data import ImageSet
@@ -59,11 +59,9 @@ def cells() -> Iterator[Cell]:
     """Yield what is measured, the cheapest first."""
     kinds: list[tuple[str, tuple[str, ...], int, Any]] = [
         ("pgd", NETWORKS, 2000, lambda b: PGD(b, 20, restarts=3, stop_when_fooled=True)),
-        ("deepfool", NETWORKS, 500, DeepFool),
         ("pgd", MIXTURES, 2000, lambda b: PGD(b, 20, restarts=3, stop_when_fooled=True)),
         ("steering", MIXTURES, 300, lambda b: GateSteering(b, steps=10, pushes=(1.0,))),
         ("rays", NETWORKS[:3], 100, lambda b: RayS(b, queries=500)),
-        ("deepfool", MIXTURES, 300, DeepFool),
     ]
     for name, models, n, make in kinds:
         for model in models:

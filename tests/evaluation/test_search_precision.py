@@ -191,12 +191,13 @@ def no_model_in_bf16(x: Tensor, coarse: bool) -> Tensor:
         RandomNoise(BALL, draws=2),
         GridSearch(RotateTranslate(10, 0.1), points=2),
         AutoAttack(BALL, attacks=("apgd-ce",), steps=2),
+        DeepFool(BALL, steps=2),
         InTurn((RandomNoise(BALL), PGD(BALL, steps=1))),
         SearchAround(Around(Noise(), BALL), RandomNoise(BALL)),
     ],
     ids=lambda attack: type(attack).__name__,
 )
-def test_draws_and_published_protocols_search_in_float32(attack: Attack) -> None:
+def test_draws_published_protocols_and_deepfool_search_in_float32(attack: Attack) -> None:
     model = Answering(no_model_in_bf16)
     found = evaluate(model, images(), (Row("row", attack),), search_precision="bf16")
     assert found.origins["row"].search_precision == "fp32"

@@ -61,9 +61,9 @@ class Attack(ABC):
     def needs_float32(self) -> bool:
         """Whether the search must see answers in float32, not in bfloat16.
 
-        That is so for attacks with a published protocol, and for those that draw or enumerate: an
-        evaluation repeats a search in float32 where it fooled only the rounded model, and draws for
-        some images of a batch would be other draws.
+        That is so for DeepFool, for attacks with a published protocol, and for those that draw or
+        enumerate: an evaluation repeats a search in float32 where it fooled only the rounded model,
+        and draws for some images of a batch would be other draws.
         """
         return False
 

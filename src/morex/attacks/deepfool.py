@@ -67,6 +67,11 @@ class DeepFool(Attack):
         rivals = float("inf") if self.candidates is None else self.candidates - 1
         return Passes(forward=1 + 2 * self.steps, backward=rivals * self.steps)
 
+    @property
+    def needs_float32(self) -> bool:
+        """True: its walk ends near the boundary, where rounded answers lead it astray."""
+        return True
+
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return the end of the walk projected on the ball; nothing is random."""
         return self.perturbation.project(self.nearest(model, x, y), x)
