@@ -29,26 +29,29 @@ from morex.perturbations.adversarial_jpeg import AdversarialJpeg
 from morex.perturbations.balls import L1, L2, Linf
 from morex.perturbations.base import Ball, Clean, Perturbation, Transform, draw
 from morex.perturbations.composition import Around, Chain, compose
-from morex.perturbations.corruptions import CORRUPTIONS
-from morex.perturbations.corruptions.base import Corruption
-from morex.perturbations.corruptions.blur import (
+from morex.perturbations.corruptions import (
+    CORRUPTIONS,
+    Brightness,
+    Contrast,
+    Corruption,
     DefocusBlur,
+    Elastic,
+    Frost,
     GaussianBlur,
+    GaussianNoise,
     GlassBlur,
+    HendrycksFog,
+    HendrycksSnow,
+    ImpulseNoise,
+    Jpeg,
     MotionBlur,
+    Pixelate,
+    Saturation,
+    ShotNoise,
+    Spatter,
+    SpeckleNoise,
     ZoomBlur,
 )
-from morex.perturbations.corruptions.jpeg import Jpeg
-from morex.perturbations.corruptions.noise import (
-    GaussianNoise,
-    ImpulseNoise,
-    ShotNoise,
-    SpeckleNoise,
-)
-from morex.perturbations.corruptions.photometric import Brightness, Contrast, Saturation
-from morex.perturbations.corruptions.resampling import Elastic, Pixelate
-from morex.perturbations.corruptions.spatter import Spatter
-from morex.perturbations.corruptions.weather import Frost, HendrycksFog, HendrycksSnow
 from morex.perturbations.occlusion import Occlusion, Rain
 from morex.perturbations.parametric import Parametric
 from morex.perturbations.sparse import L0
