@@ -45,7 +45,8 @@ _READING = 0.3
 class Estimate:
     """A stage, its passes, and the time and memory that they take on this machine.
 
-    ``seconds`` is an upper bound for evaluations, whose attacks end early where they succeed.
+    ``seconds`` is an upper bound for evaluations, whose attacks end early where they succeed;
+    ``usual_seconds`` is what they usually take.
     ``bytes`` is the peak of weights, gradients, optimizer state and activations; the data and torch
     itself (about 0.4 GB per process) come on top. ``parts`` is into how many parts an evaluation
     may be cut.
@@ -55,13 +56,9 @@ class Estimate:
     parameters: int
     cost: StageCost
     seconds: float
+    usual_seconds: float
     bytes: int
     parts: int = 1
-
-    @property
-    def usual_seconds(self) -> float:
-        """The time that the stage usually takes: evaluations stay below their bound."""
-        return self.seconds if self.stage.makes_a_model else self.seconds * USUAL_SHARE
 
 
 def _silent(share: float, doing: str) -> None:
@@ -197,8 +194,12 @@ def _of_stage(timer: _Timer, model: nn.Module, stage: Stage, its: _Conditions) -
     seconds += alone.backward * taught.backward
     seconds += its.updates * (taught.update - taught.forward - taught.backward)
     seconds += its.updates * _seconds_of_teacher(timer, stage, its)
-    seconds += _seconds_in_float32(timer, model, stage, its)
-    seconds += _seconds_of_setup(timer, model, stage, its, seconds)
+    bound = seconds + _seconds_in_float32(timer, model, stage, its)
+    if stage.makes_a_model:
+        bound = usual = bound + _seconds_of_setup(timer, model, stage, its, bound)
+    else:
+        slow = _seconds_in_float32(timer, model, stage, its, usual=True)
+        usual = USUAL_SHARE * (seconds + slow)
     weights = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in ClassOfImage().parameters(model))
     # float32; parameters that learn also have a gradient, momentum, an average and a best copy
@@ -206,7 +207,13 @@ def _of_stage(timer: _Timer, model: nn.Module, stage: Stage, its: _Conditions) -
     attack, update = its.batch * searched.attack_bytes, its.updates_per_step * taught.update_bytes
     needed = round(tensors + max(attack, update))
     return Estimate(
-        stage, weights, cost, max(seconds, 0.0), needed, most_parts(timer.builder, stage)
+        stage,
+        weights,
+        cost,
+        max(bound, 0.0),
+        max(usual, 0.0),
+        needed,
+        most_parts(timer.builder, stage),
     )
 
 
@@ -218,11 +225,13 @@ def _seconds_of_teacher(timer: _Timer, stage: Stage, its: _Conditions) -> float:
     return timer.speed(_example(timer.builder, phase.teacher), its).forward
 
 
-def _seconds_in_float32(timer: _Timer, model: nn.Module, stage: Stage, its: _Conditions) -> float:
+def _seconds_in_float32(
+    timer: _Timer, model: nn.Module, stage: Stage, its: _Conditions, *, usual: bool = False
+) -> float:
     """Return how much longer attacks take that see the model in float32 where others do not."""
     if stage.kind != "evaluate" or timer.precision(its) == "fp32":
         return 0
-    cost, fast = passes_in_float32(timer.builder, stage), timer.speed(model, its)
+    cost, fast = passes_in_float32(timer.builder, stage, usual=usual), timer.speed(model, its)
     slow = timer.speed(model, replace(its, precision="fp32"))
     return cost.forward * (slow.forward - fast.forward) + cost.backward * (
         slow.backward - fast.backward
