@@ -1,152 +1,158 @@
 """Models on the hub, through the hub's own client, from a server on this machine."""
 
-import hashlib
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 import torch
+from stand_in_hub import StandInHub, point_client_at, stand_in_hub
 
 import morex
 from morex.artifacts.model_sets import SetError
 from morex.core.trust import UntrustedCodeError
+from morex.models import hub as models_on_hub
 from morex.models.errors import ModelError
-from morex.models.hub import HubError, _snapshot, hub_model, on_hub
+from morex.models.hub import HubError, hub_model, on_hub, pinned_address
 from morex.models.named import load_model, open_model
 
-SHA = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """The parts of the hub that its client uses: the list of files, and the files."""
-
-    home: Path
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
-
-    def _answer(self, *, body: bool) -> None:
-        path = self.path.partition("?")[0]
-        found = {str(p.relative_to(self.home)): p for p in self.home.rglob("*") if p.is_file()}
-        if path.startswith("/api/models/somebody/nets/revision/"):
-            files = [{"rfilename": name} for name in found]
-            self._send({"id": "somebody/nets", "sha": SHA, "siblings": files})
-        elif path.startswith("/api/models/somebody/nets/tree/"):
-            sizes = {name: p.stat().st_size for name, p in found.items()}
-            self._send(
-                [{"type": "file", "oid": SHA, "path": n, "size": s} for n, s in sizes.items()]
-            )
-        elif path.startswith(f"/somebody/nets/resolve/{SHA}/"):
-            content = (self.home / path.partition(f"{SHA}/")[2]).read_bytes()
-            self._send(content, body=body)
-        else:
-            self.send_error(404)
-
-    def _send(
-        self, content: bytes | dict[str, Any] | list[dict[str, Any]], *, body: bool = True
-    ) -> None:
-        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(raw)))
-        self.send_header("ETag", f'"{hashlib.sha256(raw).hexdigest()}"')
-        self.send_header("X-Repo-Commit", SHA)
-        self.end_headers()
-        if body:
-            self.wfile.write(raw)
+NETS = "somebody/nets"
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder that the hub serves as ``somebody/nets``."""
-    home = tmp_path / "nets"
-    home.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Hub,), {"home": home}))
-    Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", address)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    _snapshot.cache_clear()
-    yield home
-    _snapshot.cache_clear()
-    server.shutdown()
-    server.server_close()
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    with stand_in_hub(tmp_path / "cache", monkeypatch) as here:
+        yield here
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """What becomes a repository."""
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    return folder
 
 
 def network(seed: int) -> morex.ResNet:
     return morex.ResNet(morex.NetworkConfig("resnet10", 2, 3, (8, 8)), seed=seed).eval()
 
 
-def test_a_repository_is_a_model(hub: Path) -> None:
-    morex.save(network(1), hub, about={"classes": ["a", "b", "c"]})
-    x = torch.rand(2, 3, 8, 8)
-    torch.testing.assert_close(load_model("hf://somebody/nets")(x), network(1)(x))
+X = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_repository_is_a_model(hub: StandInHub, home: Path) -> None:
+    morex.save(network(1), home, about={"classes": ["a", "b", "c"]})
+    hub.put(NETS, home)
+    torch.testing.assert_close(load_model("hf://somebody/nets")(X), network(1)(X))
     assert open_model("hf://somebody/nets@main").about == {"classes": ["a", "b", "c"]}
 
 
-def test_a_repository_may_be_a_set_of_models(hub: Path) -> None:
+def test_a_repository_may_be_a_set_of_models(hub: StandInHub, home: Path) -> None:
     for seed, name in enumerate(("clean", "robust")):
-        morex.save(network(seed), hub / name)
-    (hub / "set.json").write_text(json.dumps({"description": "two", "default": "robust"}))
-    x = torch.rand(2, 3, 8, 8)
-    torch.testing.assert_close(load_model("hf://somebody/nets")(x), network(1)(x))
-    torch.testing.assert_close(load_model("hf://somebody/nets/clean")(x), network(0)(x))
-    with pytest.raises(ModelError, match="no model in"):
+        morex.save(network(seed), home / name)
+    (home / "set.json").write_text(json.dumps({"description": "two", "default": "robust"}))
+    hub.put(NETS, home)
+    torch.testing.assert_close(load_model("hf://somebody/nets")(X), network(1)(X))
+    assert not [r for r in hub.requests if "clean/model.safetensors" in r]  # nobody asked for it
+    torch.testing.assert_close(load_model("hf://somebody/nets/clean")(X), network(0)(X))
+    with pytest.raises(HubError, match=r"nets/snow: .* no model 'snow'; it has .*clean, robust"):
         load_model("hf://somebody/nets/snow")
 
 
-def test_cached_models_need_no_network(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    morex.save(network(1), hub)
+def test_weights_that_a_model_shares_are_downloaded(hub: StandInHub, home: Path) -> None:
+    expert = network(1)
+    gate = morex.ResNet(morex.NetworkConfig("resnet10", 2, 2, (8, 8)), seed=3)
+    mixture = morex.Mixture({"a": expert, "b": network(2)}, gate).eval()
+    morex.save(expert, home / "a")
+    morex.save(mixture, home / "both", beside=["a"])
+    hub.put(NETS, home)
+    torch.testing.assert_close(load_model("hf://somebody/nets/both")(X), mixture(X))
+
+
+def test_a_revision_is_a_commit_a_tag_or_a_branch(hub: StandInHub, home: Path) -> None:
+    commits = []
+    for seed in (1, 2):
+        morex.save(network(seed), home)
+        commits.append(hub.put(NETS, home))
+    hub.repositories[NETS].tags["v1"] = commits[0]
+    for revision, seed in ((commits[0], 1), ("v1", 1), (commits[1], 2), ("main", 2)):
+        found = load_model(f"hf://somebody/nets@{revision}")
+        torch.testing.assert_close(found(X), network(seed)(X))
+    with pytest.raises(HubError, match=r"nets@v9 cannot .* no such branch, tag or commit"):
+        load_model("hf://somebody/nets@v9")
+
+
+def test_a_pinned_address_does_not_change(hub: StandInHub, home: Path) -> None:
+    morex.save(network(1), home / "robust")
+    commit = hub.put(NETS, home)
+    pinned = pinned_address("hf://somebody/nets/robust")
+    assert pinned == f"hf://somebody/nets@{commit}/robust"
+    morex.save(network(2), home / "robust")
+    hub.put(NETS, home)
+    models_on_hub._snapshot.cache_clear()
+    torch.testing.assert_close(load_model(pinned)(X), network(1)(X))
+    torch.testing.assert_close(load_model("hf://somebody/nets/robust")(X), network(2)(X))
+
+
+def test_cached_models_need_no_network(
+    hub: StandInHub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    morex.save(network(1), home)
+    hub.put(NETS, home)
     folder = hub_model("hf://somebody/nets")
-    _snapshot.cache_clear()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", "http://127.0.0.1:9")
+    point_client_at("http://127.0.0.1:9", monkeypatch)
     assert hub_model("hf://somebody/nets") == folder
+    with pytest.raises(HubError, match=r"http://127\.0\.0\.1:9 does not answer"):
+        hub_model("hf://somebody/else")
 
 
 @pytest.mark.parametrize("part", ["expert", "gate"])
 def test_a_factory_of_the_hub_is_not_imported(
-    part: str, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: str, hub: StandInHub, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
     monkeypatch.chdir(tmp_path)
-    morex.save(network(1), hub)
-    described = json.loads((hub / "model.json").read_bytes())
+    morex.save(network(1), home)
+    described = json.loads((home / "model.json").read_bytes())
     trap = {"kind": "foreign", "factory": "trap:make", "last_layer": "fc"}
     own = described["model"]
     expert, gate = (trap, own) if part == "expert" else (own, trap)
     described["model"] = {"kind": "mixture", "experts": {"theirs": expert}, "gate": gate}
-    (hub / "model.json").write_text(json.dumps(described))
+    (home / "model.json").write_text(json.dumps(described))
+    hub.put(NETS, home)
     with pytest.raises(UntrustedCodeError, match=r"model\.json names code to run: trap:make\."):
         load_model("hf://somebody/nets")
 
 
-def test_missing_models_raise(hub: Path) -> None:
-    with pytest.raises(HubError, match="somebody/else cannot be downloaded"):
+def test_damaged_weights_raise(hub: StandInHub, home: Path) -> None:
+    morex.save(network(1), home)
+    other = home.parent / "other"
+    morex.save(network(2), other)
+    (home / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    hub.put(NETS, home)
+    with pytest.raises(ModelError, match="wrong checksum"):
+        load_model("hf://somebody/nets")
+
+
+def test_missing_models_raise(hub: StandInHub, home: Path) -> None:
+    with pytest.raises(HubError, match=r"somebody/else cannot .* no such repository"):
         hub_model("hf://somebody/else")
+    (home / "README.md").write_text("nothing here")
+    hub.put(NETS, home)
+    with pytest.raises(HubError, match=r"no model of morex at its top; it has no model\.json"):
+        hub_model("hf://somebody/nets")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"default": "../up"}', '{"default": 1}'])
-def test_a_damaged_set_raises(hub: Path, content: str) -> None:
-    (hub / "set.json").write_text(content)
+def test_a_damaged_set_raises(hub: StandInHub, home: Path, content: str) -> None:
+    (home / "set.json").write_text(content)
+    hub.put(NETS, home)
     with pytest.raises(SetError, match=r"set\.json is damaged"):
         hub_model("hf://somebody/nets")
 
 
 @pytest.mark.parametrize(
-    "address", ["hf://somebody", "hf://a/b/c/d", "hf://", "hf://a/b@refs/pr/1"]
+    "address", ["hf://somebody", "hf://a/b/c/d", "hf://", "hf://a/b@refs/pr/1", "hf://a/b/.."]
 )
 def test_wrong_addresses_raise(address: str) -> None:
     assert on_hub(address)

@@ -13,6 +13,7 @@ from morex.core.files import write_atomically
 from morex.core.precision import default_device
 from morex.data.cifar10c import SEVERITIES
 from morex.models.external import Foreign, better_range, check_answers
+from morex.models.hub import on_hub, pinned_address
 from morex.models.named import FromFactory, FromFolder, open_model
 from morex.models.named_model import NamedModel
 from morex.recipe import Recipe, load_recipe, load_suite, parse_recipe
@@ -112,9 +113,14 @@ def open_for_evaluation(request: EvaluationRequest, say: Callable[[str], None]) 
 def with_provenance(
     request: EvaluationRequest, identity: Mapping[str, Any], content: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return results with the model, its weights, seed, hardware and versions behind them."""
+    """Return results with the model, its weights, seed, hardware and versions behind them.
+
+    A model on the hub is also named at its commit, under ``pinned``.
+    """
     made_by = provenance(request.device).content()
     facts = {"model": request.model, "weights": identity["weights"], "seed": request.seed}
+    if on_hub(request.model):
+        facts["pinned"] = pinned_address(request.model)
     return {**facts, **made_by, **content}
 
 
@@ -180,9 +186,18 @@ def _check_foreign(network: Foreign, builder: Builder, say: Callable[[str], None
         say(f"warning: --input-range looks wrong: {better}")
 
 
+def has_recipe(model: NamedModel) -> bool:
+    """Return whether a model has a recipe, or lies in a run."""
+    return model.recipe is not None or _recipe_of_run(model) is not None
+
+
 def own_recipe(model: NamedModel) -> Recipe:
-    """Return the recipe of the run that contains a model, or the model's own."""
-    if isinstance(model, FromFolder) and (path := recipe_of_run(model.folder)):
+    """Return the recipe of the run that contains a model, or the model's own.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    if isinstance(model, FromFolder) and (path := _recipe_of_run(model)):
         return load_recipe(str(path), trust_code=model.trust_code)
     if model.recipe is None:
         raise ValueError(
@@ -199,8 +214,10 @@ def own_recipe(model: NamedModel) -> Recipe:
     return parse_recipe(recipe, f"the recipe in {model.name}", trust_code=model.trusts_recipe)
 
 
-def recipe_of_run(folder: Path) -> Path | None:
-    """Return the recipe of the run whose model is in ``folder``; None if it is in no run."""
-    models = folder.resolve().parent
+def _recipe_of_run(model: NamedModel) -> Path | None:
+    """Return the recipe of the run that contains a model; None if it is in no run."""
+    if not isinstance(model, FromFolder):
+        return None
+    models = model.folder.resolve().parent
     path = models.parent / "recipe.yaml"
     return path if models.name == "models" and path.is_file() else None

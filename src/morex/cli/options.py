@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from morex.recipe import Recipe
 
 SAVED_MODEL = (
-    "A saved model: its folder, the name of a shipped one (`morex models`), or hf://owner/name on "
-    "the Hugging Face hub"
+    "A saved model: its folder, the name of a shipped one (`morex models`), "
+    "hf://owner/name@revision/model on the Hugging Face hub (the newest revision and the default "
+    "model if these are left out), or robustbench://cifar10/Linf/NAME"
 )
 
 
@@ -41,8 +42,8 @@ AnyModel = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help=f"{SAVED_MODEL}; one of RobustBench, as robustbench://cifar10/Linf/NAME; or any torch "
-        "classifier, as path/to/net.py:factory or package.module:factory.",
+        help=f"{SAVED_MODEL}; or any torch classifier, as "
+        " path/to/net.py:factory or package.module:factory.",
     ),
 ]
 DataFolder = Annotated[

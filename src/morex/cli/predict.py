@@ -52,10 +52,10 @@ def predict(
     Example: `morex predict --model cifar10-small picture.png`
     """
     from morex.deploy.classify import Classifier, in_json, in_words
-    from morex.models.named import FromFolder
+    from morex.models.named import open_saved
     from morex.report.predictions import write_predictions
 
-    named = FromFolder(model, trust_code=trust_code)
+    named = open_saved(model, trust_code=trust_code)
     classifier = Classifier.open(named, read_device(device), top or _MOST)
     say = lines_beside(as_json)
     show = _ignore if as_json else lambda prediction: say(in_words(prediction, top or 1))

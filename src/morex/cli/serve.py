@@ -15,7 +15,7 @@ from morex.core.units import plural
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from morex.models.named import FromFolder
+    from morex.models.named_model import NamedModel
     from morex.recipe import Recipe
 
 _EVERYWHERE = ("0.0.0.0", "::", "")
@@ -103,9 +103,9 @@ def serve_model(
     from morex.deploy.server import address_of, bound
     from morex.deploy.server import serve as do_serve
     from morex.deploy.serving import served
-    from morex.models.named import FromFolder
+    from morex.models.named import open_saved
 
-    named = FromFolder(model, trust_code=trust_code)
+    named = open_saved(model, trust_code=trust_code)
     limits = Limits(queue=queue, batch=batch)
     hosts: Collection[str] = () if host in _EVERYWHERE else {*LOOPBACK, host.lower()}
     # these settings belong to the process: a thread that attacks must not change them for another
@@ -134,10 +134,8 @@ def check_extra() -> None:
         raise ImportError("morex serve needs Starlette and uvicorn: pip install 'morex[serve]'")
 
 
-def _recipe(model: "FromFolder") -> "Recipe | None":
+def _recipe(model: "NamedModel") -> "Recipe | None":
     """Return the recipe of a model, if it has one."""
-    from morex.cli.load_model import own_recipe, recipe_of_run
+    from morex.cli.load_model import has_recipe, own_recipe
 
-    if model.recipe is None and recipe_of_run(model.folder) is None:
-        return None
-    return own_recipe(model)
+    return own_recipe(model) if has_recipe(model) else None

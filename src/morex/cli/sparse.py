@@ -34,11 +34,11 @@ def sparse(
     Example: `morex sparse cifar10-small --threshold 0.1 --to sparse`
     """
     from morex.models.folder import DESCRIPTION, ModelFolder
-    from morex.models.named import FromFolder
+    from morex.models.named import FromFolder, open_saved
     from morex.models.routing import Routing, routed
     from morex.models.save import save_model
 
-    routing, named = Routing(threshold, top), FromFolder(model, trust_code=trust_code)
+    routing, named = Routing(threshold, top), open_saved(model, trust_code=trust_code)
     if (to / DESCRIPTION).exists():
         raise ValueError(f"--to {to} holds a model already; name another folder")
     about = dict(named.about)
@@ -46,5 +46,6 @@ def sparse(
     if named.recipe:
         about["recipe"] = named.recipe
     made = routed(named.load(), routing)
-    save_model(made, to, about=about, dtype=ModelFolder.open(named.folder).dtype)
+    dtype = ModelFolder.open(named.folder).dtype if isinstance(named, FromFolder) else None
+    save_model(made, to, about=about, dtype=dtype)
     say(f"{about['name']}: {to}; next: morex evaluate {to} --suite adaptive")

@@ -17,6 +17,7 @@ from morex.core.files import read_file
 from morex.data import DataError
 from morex.data.load import EMBEDDED, ENVIRONMENT, few_test_images
 from morex.models.named import FromFolder
+from morex.models.named_model import NamedModel
 from morex.recipe import Recipe
 
 MOST = 12
@@ -33,7 +34,7 @@ class Sample:
 
 
 def samples(
-    model: FromFolder, recipe: Recipe | None, size: tuple[int, ...], environment: dict[str, str]
+    model: NamedModel, recipe: Recipe | None, size: tuple[int, ...], environment: dict[str, str]
 ) -> list[Sample]:
     """Return pictures for a model.
 
@@ -46,15 +47,21 @@ def samples(
         size: the height and width of its images; empty if they are not known.
         environment: the environment variables.
     """
-    found = [*_illustrated(model.folder.resolve().parent.parent)]
+    found = [*_illustrated(model)]
     if not found and recipe is not None:
         found = [*_tested(recipe, environment)]
     fitting = [s for s in found if not size or tuple(s.pixels.shape[1:]) == size]
     return fitting[:MOST] or drawings(size or (64, 64))
 
 
-def _illustrated(run: Path) -> Iterator[Sample]:
-    """Yield the test images of the gallery of a run; none if it has none, or a damaged one."""
+def _illustrated(model: NamedModel) -> Iterator[Sample]:
+    """Yield the test images of the gallery of a model's run; none if it has none, or a damaged one.
+
+    A model that is not in a run has none.
+    """
+    if not isinstance(model, FromFolder):
+        return
+    run = model.folder.resolve().parent.parent
     with suppress(OSError, ValueError, IndexError):
         index = TestImages.model_validate_json(read_file(run / TEST_IMAGES)).index
         for path in sorted((run / "illustrations").glob("*.npz")):

@@ -18,7 +18,7 @@ from morex.deploy.playground import Playground
 from morex.deploy.samples import samples
 from morex.deploy.service import Service, application
 from morex.models.mixture import Ensemble
-from morex.models.named import FromFolder
+from morex.models.named_model import NamedModel
 from morex.recipe import Recipe
 
 _ALL = 2**31
@@ -35,7 +35,7 @@ class Served:
 
 
 def served(
-    model: FromFolder,
+    model: NamedModel,
     recipe: Recipe | None,
     device: torch.device,
     hosts: Collection[str],

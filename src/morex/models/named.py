@@ -181,10 +181,19 @@ def open_model(
         ModelError, HubError, SetError: as ``FromFolder``, or as ``FromRobustBench``.
         ForeignModelError: if the range is unknown.
     """
-    if on_robustbench(os.fspath(name)):
-        return FromRobustBench(os.fspath(name))
     if is_factory(os.fspath(name)):
         return FromFactory(ForeignConfig(os.fspath(name), input_range, mean, std, last_layer))
+    return open_saved(name, trust_code=trust_code)
+
+
+def open_saved(name: Path | str, *, trust_code: bool = False) -> NamedModel:
+    """Return the saved model of that name, opened: as ``open_model``, but no factory.
+
+    Raises:
+        ModelError, HubError, SetError: as ``FromFolder``, or as ``FromRobustBench``.
+    """
+    if on_robustbench(os.fspath(name)):
+        return FromRobustBench(os.fspath(name))
     return FromFolder(name, trust_code=trust_code)
 
 
@@ -200,7 +209,8 @@ def load_model(
     Args:
         folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
             (its MoRE over all perturbations) or ``cifar10-small/minf``, or ``hf://owner/name`` on
-            the Hugging Face hub, or ``robustbench://cifar10/Linf/NAME``.
+            the Hugging Face hub (``hf://owner/name@revision/model`` for one model of a set, at a
+            branch, tag or commit), or ``robustbench://cifar10/Linf/NAME``.
         device: the device for the model.
         trust_code: whether factories that its ``model.json`` names may be imported and called.
             Without it they are only if this user's morex saved the model here.
@@ -211,11 +221,7 @@ def load_model(
         HubError: if it cannot be downloaded from the hub.
         SetError: if it belongs to a set whose ``set.json`` is damaged.
     """
-    named: NamedModel
-    if on_robustbench(os.fspath(folder)):
-        named = FromRobustBench(os.fspath(folder))
-    else:
-        named = FromFolder(folder, trust_code=trust_code)
+    named = open_saved(folder, trust_code=trust_code)
     return with_image_check(named.load(device), named.about)
 
 
