@@ -80,6 +80,11 @@ def test_trades_has_its_loss_and_its_search() -> None:
             "training.gradient_projection joins a training on labels; a distilled network has a",
         ),
         (
+            "MoRE",
+            {"gate_warmup": {"gradient_projection": 0.5, "average": None}},
+            "gate_warmup.gradient_projection joins a training on labels; a warm-up teaches which",
+        ),
+        (
             "Minf",
             {"training": {"awp": {"gamma": -1}}},
             "awp needs gamma above 0 and warm_up of at least 0 epochs, got -1",
@@ -92,6 +97,17 @@ def test_mistakes_are_named(model: str, change: dict[str, Any], problem: str) ->
     raw["models"][model] |= change
     with pytest.raises(RecipeError, match=re.escape(problem)):
         parse_recipe(raw)
+
+
+def test_warm_ups_do_not_inherit_what_needs_labels() -> None:
+    raw = raw_recipe()
+    raw["training"] |= {"gradient_projection": 0.5, "average": None, "clip_norm": 1.0}
+    mixture = parse_recipe(raw).mixtures["MoRE"]
+    assert mixture.training
+    assert mixture.training.gradient_projection == 0.5
+    assert mixture.gate_warmup
+    assert mixture.gate_warmup.gradient_projection == 0
+    assert mixture.gate_warmup.clip_norm == 1.0
 
 
 def test_a_recipe_may_perturb_weights() -> None:

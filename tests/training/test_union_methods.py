@@ -22,6 +22,7 @@ from morex.training import (
     TrainingData,
     train,
 )
+from morex.training.distillation import AnswersOfTeacher
 from morex.training.drawn import OneDrawn
 from morex.training.loop import Training
 from morex.training.natural import projected
@@ -142,6 +143,12 @@ def test_the_copy_goes_on_from_the_projection(few: TrainingData) -> None:
     work.end_epoch()
     assert same(state(twin.model), state(work.model))
     assert same(twin.before, twin.learning)
+
+
+def test_the_copy_needs_a_training_on_labels(few: TrainingData) -> None:
+    how, answers = config(gradient_projection=0.5), AnswersOfTeacher(Small())
+    with pytest.raises(ValueError, match="on labels, but AnswersOfTeacher teaches other answers"):
+        train(Small(), Single((LINF,)), few, how, criterion=answers)
 
 
 def test_a_copy_that_is_not_finite_is_an_error_before_it_is_joined(few: TrainingData) -> None:

@@ -213,7 +213,8 @@ def _scaled(
     shorter = {key: factor * training[key] for key, factor in _SHORT[which].items()}
     if "batch_size" in shorter:
         shorter["batch_size"] = max(1, round(shorter["batch_size"]))
-    return {**training, **shorter, **fixed, "validate_every": None}
+    projected = {"gradient_projection": 0.0} if which == "gate_warmup" else {}  # needs labels
+    return {**training, **shorter, **fixed, **projected, "validate_every": None}
 
 
 def _root(recipe: Recipe, name: str) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from typing import Any
 _DEFAULTS = {"training": ("training", "gate_warmup"), "inner": ("inner",)}
 """The sections of a recipe that models inherit, and the sections of a model that inherit them."""
 
+_OF_LABELS = {"gate_warmup": ("gradient_projection",)}
+"""What sections of a model do not inherit, because it is for trainings on labels."""
+
 _NOT_TRAINED = ("saved", "sparse", "mean-of-experts", "largest-logit")
 """Kinds of models that inherit nothing."""
 
@@ -24,7 +27,9 @@ def with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
             for heir in heirs:
                 own = model.get(heir, {} if heir == section else None)
                 if isinstance(own, dict):
-                    model[heir] = {**inherited, **own}
+                    left_out = _OF_LABELS.get(heir, ())
+                    fitting = {k: value for k, value in inherited.items() if k not in left_out}
+                    model[heir] = {**fitting, **own}
     return content
 
 

@@ -37,6 +37,11 @@ class Criterion(ABC):
         logits, right = self.answers(model, batch)
         return F.cross_entropy(logits.float(), right)
 
+    @property
+    def teaches_labels(self) -> bool:
+        """Whether the right answers are the classes of the images."""
+        return True
+
     def check(self, objective: Objective) -> None:
         """Raise ``ValueError`` if the batches of an objective are not what the criterion needs."""
         return
@@ -170,6 +175,11 @@ class RightChoice(Criterion):
     """
 
     right: tuple[tuple[int, ...], ...]
+
+    @property
+    def teaches_labels(self) -> bool:
+        """False: the right answers are choices of the gate."""
+        return False
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the scores of all choices (N, n), and which are right (N, n) of bool."""

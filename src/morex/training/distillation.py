@@ -42,6 +42,11 @@ class AnswersOfTeacher(Criterion):
         object.__setattr__(self, "_teacher", teacher.eval())
         object.__setattr__(self, "_frozen", Freezer(teacher))
 
+    @property
+    def teaches_labels(self) -> bool:
+        """False: the right answers are those of the teacher."""
+        return False
+
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
         """Return all parameters of the student that are not frozen."""
         return _CLASS.parameters(model)

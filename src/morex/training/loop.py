@@ -79,7 +79,8 @@ def train(
     Raises:
         NotFiniteError: if a loss or weight becomes infinite or NaN; the last checkpoint stays.
         CheckpointError: if the checkpoint is of another training.
-        ValueError: if the training set is smaller than a batch.
+        ValueError: if the training set is smaller than a batch, or the criterion does not go with
+            the objective or the hyperparameters.
     """
     batch, device = (config.batch_size, *data.train.shape), data.train.device
     with threads_for(model, batch, device), default_settings(device), fastest_convolutions(device):
@@ -147,6 +148,11 @@ class Training:
         notice: Callable[[str], None] = warnings.warn,
     ) -> None:
         criterion.check(objective)
+        if config.gradient_projection and not criterion.teaches_labels:
+            raise ValueError(
+                f"gradient_projection joins a training on labels, but {type(criterion).__name__} "
+                "teaches other answers; set it to 0"
+            )
         self.model, self.objective = model, objective
         self.criterion = criterion.smoothed(config.label_smoothing)
         self.config, self.name = config, name
