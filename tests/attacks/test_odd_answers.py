@@ -221,20 +221,21 @@ def test_labels_that_the_model_does_not_have_raise(attack: Attack, label: int):
         attack(two_classes, x, y)
 
 
-def test_an_attack_that_cannot_run_raises_even_if_there_is_nothing_to_do():
-    def model(x: Tensor) -> Tensor:
-        m = brightness(x)
-        return torch.cat([0.55 - m, m - 0.55, 0 * m - 9], 1)
-
-    x = torch.full((2, 3, 4, 4), 0.5)
-    for y in (torch.tensor([0, 0]), torch.tensor([1, 1])):
-        with pytest.raises(ValueError, match="apgd-t needs at least 4 classes, the model has 3"):
-            AutoAttack(L1(0.1), attacks=("apgd-t",), steps=3)(model, x, y)
-
-
-@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.7)], ids=str)
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.7), L1(4.0)], ids=str)
 def test_autoattack_has_targets_with_few_classes_too(ball: Ball):
     assert accuracy(two_classes, AutoAttack(ball, attacks=("apgd-t",), steps=5), grey()) == 0
+
+
+def test_autoattack_takes_every_target_of_few_classes():
+    """Only the least likely class can be reached, and only apgd-t is asked."""
+
+    def model(x: Tensor) -> Tensor:
+        m = brightness(x)
+        return torch.cat([m * 0, m * 0 - 1, 10 * (m - 0.55) - 2], 1)
+
+    for eps, right in ((40.0, 0), (1.0, 3)):
+        attack = AutoAttack(L1(eps), attacks=("apgd-t",), steps=20)
+        assert accuracy(model, attack, grey()) == right / 3
 
 
 def test_few_classes_are_enough_for_targets():

@@ -231,6 +231,15 @@ def test_equal_colours_are_recoloured_alike() -> None:
     assert ((moved - x).abs() <= 0.2 + 1e-6).all()
 
 
+def test_a_patch_may_have_a_given_place() -> None:
+    x, patch = torch.full((4, 3, 10, 12), 0.5), Patch(0.3, place=(1.0, 0.0))
+    changed = (patch.apply(x, patch.random_point(x, generator_for(9, "p"))) != x).any(1)
+    assert changed[:, 7:, :3].all()
+    assert changed.sum() == 4 * 9
+    with pytest.raises(ValueError, match=r"both of place in \[0, 1\]"):
+        Patch(0.3, place=(0.5, 1.5))
+
+
 def test_a_patch_is_one_square() -> None:
     x, patch = torch.full((50, 3, 10, 12), 0.5), Patch(0.3)
     point = patch.random_point(x, generator_for(9, "p"))

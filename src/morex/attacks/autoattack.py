@@ -17,7 +17,9 @@ from torch import Tensor
 from morex.attacks.apgd import APGD
 from morex.attacks.base import Attack, Model, Passes, check_logits
 from morex.attacks.gradients import with_finite_gradients
+from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools
+from morex.attacks.targeted import Targeted
 from morex.core.number_checks import check_numbers
 from morex.perturbations import L1, L2, Ball, Linf
 
@@ -36,7 +38,7 @@ class AutoAttack(Attack):
     """AutoAttack's ensemble, or some of its attacks, in their standard configuration.
 
     The library's ``apgd-t`` needs four classes. With fewer ours takes its place (``APGD``), whose
-    loss is the plain margin; in L1, which ours does not search, it is skipped.
+    loss is the plain margin; in L1, which ours does not search, PGD with that loss does.
 
     Args:
         perturbation: an Linf, L2 or L1 ball.
@@ -45,8 +47,7 @@ class AutoAttack(Attack):
         queries: of Square, per example.
 
     Raises:
-        ValueError: if a name is unknown or given twice, a number is below 1, or, when it is used,
-            the model has too few classes for all of the attacks.
+        ValueError: if a name is unknown or given twice, or a number is below 1.
         ImportError: when it is used without ``pyautoattack``.
     """
 
@@ -104,23 +105,18 @@ class AutoAttack(Attack):
             logits = model(x[:1])
         check_logits(logits, y[:1])
         classes = logits.shape[1]
-        searches = self._searches(self._possible(classes), model, classes, x.device, seed)
+        searches = self._searches(model, classes, x.device, seed)
         with _isolated(x.device):
             return first_that_fools(model, x, y, searches)
 
     def _searches(
-        self,
-        names: list[AttackName],
-        model: Model,
-        classes: int,
-        device: torch.device,
-        seed: int,
+        self, model: Model, classes: int, device: torch.device, seed: int
     ) -> Iterator[Search]:
-        for name in names:
+        for name in self.attacks:
             if classes < _FEWEST_CLASSES[name]:
                 draws = torch.Generator(device).manual_seed(seed)
-                few = APGD(self.perturbation, self.steps, restarts=0, targets=classes - 1)
-                yield partial(few.search, model, generator=draws)
+                for attack in self._towards_few(classes):
+                    yield partial(attack.search, model, generator=draws)
                 continue
 
             def search(x: Tensor, y: Tensor, name: AttackName = name) -> Tensor:
@@ -133,17 +129,12 @@ class AutoAttack(Attack):
 
             yield search
 
-    def _possible(self, classes: int) -> list[AttackName]:
-        """Return the attacks that work with so many classes."""
-        least = _FEWEST_CLASSES if self.norm == "L1" else {}
-        names = [name for name in self.attacks if classes >= least.get(name, 2)]
-        if not names:
-            raise ValueError(
-                f"AutoAttack: {', '.join(self.attacks)} needs at least "
-                f"{_FEWEST_CLASSES[self.attacks[0]]} classes, the model has {classes}; add "
-                "apgd-ce or fab-t to the attacks"
-            )
-        return names
+    def _towards_few(self, classes: int) -> list[Attack]:
+        """Return targeted attacks of ours, for fewer classes than the library's can take."""
+        if not isinstance(self.perturbation, L1):
+            return [APGD(self.perturbation, self.steps, restarts=0, targets=classes - 1)]
+        pgd = PGD(self.perturbation, self.steps, stop_when_fooled=True)
+        return [Targeted(pgd, rank) for rank in range(1, classes)]
 
     def _perturb(
         self, name: str, model: Model, classes: int, device: torch.device, seed: int

@@ -225,23 +225,29 @@ class Recolor(Parametric):
 
 @dataclass(frozen=True)
 class Patch(Parametric):
-    """A square that an attacker paints; where it is, is drawn with every start of a search.
+    """A square that an attacker paints, at a given place or at one drawn with every start.
+
+    With several restarts a search also looks for a place.
 
     Args:
         side: of the square, as a share of the shorter side, in [0, 1].
+        place: how far it is from the top and from the left, as shares of the room that it leaves,
+            in [0, 1]; (0.5, 0.5) is the middle. None for a drawn place.
 
     Raises:
-        ValueError: if ``side`` is not in [0, 1].
+        ValueError: if a number is not in [0, 1].
     """
 
     name: ClassVar[str] = "patch"
 
     side: float
+    place: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check the budget."""
         check_numbers(self)
         _require(self, 0 <= self.side <= 1, "side in [0, 1]")
+        _require(self, all(0 <= p <= 1 for p in self.place or ()), "both of place in [0, 1]")
 
     def scaled(self, factor: float) -> Self:
         """Return a square of ``factor`` times the side."""
@@ -257,6 +263,8 @@ class Patch(Parametric):
         side = round(self.side * min(height, width))
         paint = (point[:, 2:].reshape(x.shape) + 1) / 2
         start = (point[:, :2].detach() + 1) / 2
+        if self.place:
+            start = start.new_tensor(self.place).expand_as(start)
         top = (start[:, :1] * (height - side + 1)).floor().clamp(max=height - side)
         left = (start[:, 1:] * (width - side + 1)).floor().clamp(max=width - side)
         rows = torch.arange(height, device=x.device) - top
