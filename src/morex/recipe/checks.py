@@ -110,6 +110,11 @@ def _wrong_training(recipe: Recipe, key: str, model: TrainedModel) -> list[str]:
 def _wrong_mixture(recipe: Recipe, key: str, model: MixtureModel) -> list[str]:
     """Return what is wrong with a mixture."""
     problems = _experts_missing(recipe, key, model) if model.gate_warmup else []
+    if model.gate_warmup and model.gate_warmup.gradient_projection:
+        problems.append(
+            f"models.{key}.gate_warmup.gradient_projection joins a training on labels; a warm-up "
+            "teaches which expert is right, so set it to 0"
+        )
     if model.warm_start and model.gate_warmup and not joined_experts(recipe, model):
         problems.append(
             f"models.{key}: its gate has no new expert to name; set gate_warmup to null"

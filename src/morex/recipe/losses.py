@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from morex.recipe.models import MixtureModel, NetworkModel
+    from morex.recipe.models import NetworkModel
 
 
 def check_loss(model: "NetworkModel") -> None:
@@ -23,15 +23,6 @@ def check_loss(model: "NetworkModel") -> None:
         _check_pairing(model)
     if model.trades:
         _check_trades(model)
-
-
-def check_warm_up(model: "MixtureModel") -> None:
-    """Raise ``ValueError`` if the warm-up of a gate has options of a training on labels."""
-    if model.gate_warmup and model.gate_warmup.gradient_projection:
-        raise ValueError(
-            "gate_warmup.gradient_projection joins a training on labels; a warm-up teaches which "
-            "expert is right, so set it to 0"
-        )
 
 
 def _check_pairing(model: "NetworkModel") -> None:

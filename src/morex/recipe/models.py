@@ -12,7 +12,7 @@ from morex.models.routing import Routing
 from morex.recipe.fields import AnyNames, InnerSearch, Names, Shares, Strict, TradesLoss, Training
 from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part
 from morex.recipe.kind import Model, Setting, Step
-from morex.recipe.losses import check_loss, check_warm_up
+from morex.recipe.losses import check_loss
 
 _REMOVED = ("committees", "sharpness")
 """Keys of a mixture that earlier versions of morex had."""
@@ -139,11 +139,6 @@ class MixtureModel(Model):
                 "recipe, or train it without"
             )
         return {key: value for key, value in raw.items() if key not in _REMOVED}
-
-    @model_validator(mode="after")
-    def _warms_up_on_choices(self) -> "MixtureModel":
-        check_warm_up(self)
-        return self
 
     @property
     def parents(self) -> tuple[str, ...]:
