@@ -147,12 +147,7 @@ class Training:
         recorder: Recorder | None = None,
         notice: Callable[[str], None] = warnings.warn,
     ) -> None:
-        criterion.check(objective)
-        if config.gradient_projection and not criterion.teaches_labels:
-            raise ValueError(
-                f"gradient_projection joins a training on labels, but {type(criterion).__name__} "
-                "teaches other answers; set it to 0"
-            )
+        _check_criterion(criterion, objective, config)
         self.model, self.objective = model, objective
         self.criterion = criterion.smoothed(config.label_smoothing)
         self.config, self.name = config, name
@@ -300,4 +295,14 @@ class Training:
             loss=loss,
             seconds=state.elapsed(),
             validation=scores[-1] if scores else None,
+        )
+
+
+def _check_criterion(criterion: Criterion, objective: Objective, config: TrainingConfig) -> None:
+    """Raise ``ValueError`` unless a criterion goes with the other parts of a training."""
+    criterion.check(objective)
+    if config.gradient_projection and not criterion.teaches_labels:
+        raise ValueError(
+            f"gradient_projection joins a training on labels, but {type(criterion).__name__} "
+            "teaches other answers; set it to 0"
         )
