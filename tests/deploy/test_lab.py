@@ -22,7 +22,7 @@ from morex.deploy.views import view
 from morex.deploy.wishes import read_wish
 from morex.models import Mixture, load_model
 from morex.models.named import FromFolder
-from morex.perturbations import Fog, Linf, Snow
+from morex.perturbations import AdversarialFog, Fog, Linf, Snow
 from morex.recipe import parse_recipe
 
 CPU = torch.device("cpu")
@@ -109,6 +109,16 @@ def test_an_attack_is_around_the_transformed_picture(lab: Lab, network: Mixture)
     generator = generator_for(0, "playground", "attack")
     moved = PGD(Linf(0.2), steps=3, relative_step=10)(network, centre, y, generator=generator)
     assert decoded(found["after"]["picture"]) == shown(moved)
+
+
+def test_an_attacker_may_choose_the_weather(network: Mixture) -> None:
+    fog = AdversarialFog(0.5)
+    lab = Lab(network, {"fog": Fog(0.2, 0.8), "chosen": fog}, torch.device("cpu"))
+    assert [*lab.searched] == ["chosen"]  # fog is drawn
+    y = network(X).argmax(1)
+    generator = generator_for(3, "playground", "attack")
+    expected = PGD(fog, steps=4, relative_step=10)(network, X, y, generator=generator)
+    assert torch.equal(lab.changed(X, y, Trial({}, ("pgd", "chosen"), steps=4, seed=3)), expected)
 
 
 def test_the_same_wish_is_the_same_view_and_another_seed_is_another(lab: Lab) -> None:

@@ -1,7 +1,7 @@
 """What the playground does to a picture: the perturbations and attacks of the library, with a seed.
 
 A picture goes through the chosen transforms, one after the other. An attack then searches a ball
-around the result.
+around the result, or what else an attacker chooses, such as a fog.
 """
 
 import re
@@ -27,6 +27,7 @@ from morex.perturbations import (
     Fog,
     Linf,
     Occlusion,
+    Parametric,
     Perturbation,
     Rain,
     Snow,
@@ -52,6 +53,8 @@ USUAL: Mapping[str, Perturbation] = {
     "occlusion": Occlusion(),
 }
 """The perturbations for a model that was saved without a recipe."""
+
+_SEARCHED = Ball | Around | Parametric
 
 _RADII = 10.0
 """The length of all steps of an attack, in radii, as in the curves of the report."""
@@ -109,7 +112,10 @@ class Lab:
         self._original, self.device = network, device
         known = {n: p for n, p in perturbations.items() if not isinstance(p, Clean)}
         self.transforms = {n: p for n, p in known.items() if isinstance(p, Transform)}
-        self.searched = {n: p for n, p in known.items() if isinstance(p, Ball | Around)}
+        drawn = self.transforms
+        self.searched = {
+            n: p for n, p in known.items() if n not in drawn and isinstance(p, _SEARCHED)
+        }
 
     @cached_property
     def network(self) -> nn.Module:
@@ -195,7 +201,7 @@ def _transform(perturbation: Perturbation, factor: float) -> Transform:
 
 
 def _search(kind: AttackKind, ball: Perturbation, steps: int) -> Attack:
-    assert isinstance(ball, Ball)
+    assert isinstance(ball, Ball | Parametric)
     if kind == "steering":
         return GateSteering(ball, steps=steps, relative_step=_RADII)
     return PGD(ball, steps=steps, relative_step=_RADII)

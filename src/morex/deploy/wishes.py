@@ -86,7 +86,7 @@ def read_wish(content: bytes, lab: Lab, samples: int) -> Wish:
         _check_strength(lab, name, factor)
     if wish.attack:
         if wish.attack.within not in lab.searched:
-            raise ValueError(not_among("ball", wish.attack.within, lab.searched))
+            raise ValueError(not_among("perturbation to search", wish.attack.within, lab.searched))
         _check_strength(lab, wish.attack.within, wish.attack.radius)
     return wish
 
