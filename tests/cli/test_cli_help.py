@@ -19,6 +19,7 @@ from morex.cli.main import app
 ORDER = [
     *("demo", "run", "watch", "plan", "extend", "shrink", "sparse", "recipes", "models", "table"),
     *("report", "gate", "evaluate", "curve", "compare", "audit", "predict", "export", "serve"),
+    "push",
 ]
 COMMANDS = typer.main.get_command(app).commands
 HEAVY = ("torch", "numpy", "yaml", "jinja2", "morex.recipe", "morex.run")

@@ -20,6 +20,7 @@
 ``predict``          ``morex predict``: classify pictures
 ``export``           ``morex export``: a model as a file that runs without morex
 ``serve``            ``morex serve``: answer requests with a model, and show its playground
+``push``             ``morex push``: the models of a run on the Hugging Face hub
 ``load_model``       the model that a user names, with data and attacks for it
 ``evaluation_work``  the rows of ``morex evaluate``, and the images of each
 ``extension``        what the options of ``morex extend`` stand for

@@ -23,6 +23,7 @@ from morex.cli.gate import gate
 from morex.cli.listings import models, recipes
 from morex.cli.plan import plan
 from morex.cli.predict import predict
+from morex.cli.push import push
 from morex.cli.report import report
 from morex.cli.run import run
 from morex.cli.serve import serve
@@ -57,6 +58,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     predict,
     export,
     serve,
+    push,
 )
 """Every command, in the order in which the help lists them."""
 

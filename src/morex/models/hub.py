@@ -149,5 +149,11 @@ def hub_problem(error: Exception) -> str:
                 f"{constants.ENDPOINT} does not answer as the hub does, and the model is not in "
                 "the cache; check the network, HF_ENDPOINT and HF_HUB_OFFLINE"
             )
+    if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+        return (
+            f"{constants.ENDPOINT} does not let you; log in with `hf auth login`, or set HF_TOKEN "
+            "to a token that has the right to do it"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{constants.ENDPOINT} answered {': '.join([type(error).__name__, *lines[:2]])}"
+    said = ": ".join([type(error).__name__, *lines[:2]])
+    return f"the client of {constants.ENDPOINT} reports {said}"

@@ -17,7 +17,7 @@ from torch import nn
 from morex.artifacts.model_sets import read_set, shipped_sets
 from morex.core.user_code import executed_sources
 from morex.models.external import Foreign, ForeignConfig, is_factory
-from morex.models.folder import ModelFolder
+from morex.models.folder import DESCRIPTION, ModelFolder
 from morex.models.hub import hub_model, on_hub
 from morex.models.image_check import with_image_check
 from morex.models.named_model import NamedModel
@@ -229,7 +229,8 @@ def find_model(name: Path | str) -> Path:
     """Return the folder of a model: one on disk, a shipped one, or one on the hub.
 
     Args:
-        name: a folder; or a shipped set such as ``cifar10-small``, which stands for its best
+        name: a folder with a model, or with a set of models, whose default it stands for; or a
+            shipped set such as ``cifar10-small``, which stands for its best
             mixture; or one of its models, such as ``cifar10-small/minf``; or ``hf://owner/name``.
 
     Raises:
@@ -240,7 +241,8 @@ def find_model(name: Path | str) -> Path:
         return hub_model(os.fspath(name))
     folder = Path(name)
     if folder.exists():
-        return folder
+        found = None if (folder / DESCRIPTION).exists() else read_set(folder)
+        return folder / found.default if found else folder
     first, _, model = os.fspath(name).partition("/")
     known = shipped_sets()
     if first in known and (not model or model in known[first].models):

@@ -14,6 +14,7 @@
 ``page``         the report page of a run
 ``comparison``   the page that compares runs
 ``predictions``  the page of ``morex predict``
+``card``         the model card of published models
 ``watching``     how far a run in progress is
 ``watch_page``   the page of ``morex watch``
 ``sections``     the sections of the page

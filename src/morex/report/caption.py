@@ -10,8 +10,13 @@ from morex.core.units import fraction, percent
 from morex.report.table import Table
 
 
-def caption(table: Table) -> tuple[str, ...]:
-    """Return the notes under the table, one fact a line; unknown facts are left out."""
+def caption(table: Table, *, costs: bool = True) -> tuple[str, ...]:
+    """Return the notes under the table, one fact a line; unknown facts are left out.
+
+    Args:
+        table: the table.
+        costs: whether its costs are shown, and are to be explained.
+    """
     source = table.source
     hardware = _plain(source.provenance.hardware)
     return (
@@ -20,7 +25,7 @@ def caption(table: Table) -> tuple[str, ...]:
         f"seed {source.seed}" + (f"; measured on {hardware}" if hardware else ""),
         *_levels(table),
         *_notes(table),
-        *_legend(table),
+        *_legend(table, costs=costs),
         *([f"not evaluated yet: {', '.join(source.missing)}"] if source.missing else []),
     )
 
@@ -82,9 +87,9 @@ def _notes(table: Table) -> Iterator[str]:
             yield f"{name}, {sentence}"
 
 
-def _legend(table: Table) -> Iterator[str]:
+def _legend(table: Table, *, costs: bool) -> Iterator[str]:
     yield "union: images right under every attack above; mean: plain mean of the rows above"
-    if table.costs:
+    if costs and table.costs:
         yield (
             "own passes: images sent forward or backward through single networks while the model "
             "itself was trained; passes in all: including the training of every model that it is "

@@ -65,16 +65,16 @@ def to_markdown(table: Table) -> str:
 
     The paper's figures follow in parentheses where the setting matches.
     """
-    head = ["attack", *map(_escaped, table.headings)]
+    head = ["attack", *map(escaped, table.headings)]
     lines = [head, ["---", *("---:" for _ in table.columns)]]
     for name, values in table.values.items():
         paper = table.paper.get(name, (None,) * len(values))
         cells = map(_markdown_cell, values, table.best(name), paper)
-        lines.append([_escaped(name), *cells])
+        lines.append([escaped(name), *cells])
     lines += [[name, *map(cost_cell, line)] for name, line in table.cost_lines.items()]
     pipes = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = "\n".join(f"- {_escaped(note)}" for note in caption(table))
-    return f"**{_escaped(table.title)}**\n\n{pipes}\n\n{notes}\n"
+    notes = "\n".join(f"- {escaped(note)}" for note in caption(table))
+    return f"**{escaped(table.title)}**\n\n{pipes}\n\n{notes}\n"
 
 
 def to_csv(table: Table) -> str:
@@ -139,7 +139,7 @@ def cost_cell(count: int | None) -> str:
     return "-" if count is None else three_digits(count)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text in which nothing is taken for a cell's end, for HTML or for a link."""
     line = " ".join(text.split("\n")).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([|\[`])", r"\\\1", line)
