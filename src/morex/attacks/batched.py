@@ -14,6 +14,7 @@ from torch import Tensor
 
 from morex.attacks.base import Attack, Model
 from morex.attacks.pgd import PGD
+from morex.core.shards import Shard, current_shard, drawn_for_all, of_shard
 from morex.perturbations import Ball
 
 
@@ -27,12 +28,14 @@ class _Slices(Ball):
         eps: 1, in radii.
         balls: one per slice.
         sizes: how many images each slice has.
+        shards: to which shard each slice belongs; None for a whole batch.
     """
 
     name: ClassVar[str] = "slices"
 
     balls: tuple[Ball, ...] = ()
     sizes: tuple[int, ...] = ()
+    shards: tuple[Shard | None, ...] = ()
 
     def scaled(self, factor: float) -> Self:
         """Return the same slices with scaled balls; eps stays 1."""
@@ -60,8 +63,11 @@ class _Slices(Ball):
 
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a start for every image in its own ball."""
-        parts = zip(self.balls, _parts(x, self.sizes), strict=True)
-        return torch.cat([ball.random_start(part, generator) for ball, part in parts])
+        starts, parts = [], zip(self.balls, _parts(x, self.sizes), self.shards, strict=True)
+        for ball, part, shard in parts:
+            with of_shard(shard), drawn_for_all(len(part)):
+                starts.append(ball.random_start(part, generator))
+        return torch.cat(starts)
 
 
 def _parts(t: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -74,6 +80,7 @@ def search_slices(
     xs: Sequence[Tensor],
     ys: Sequence[Tensor],
     generator: torch.Generator,
+    shards: Sequence[Shard | None] | None = None,
 ) -> list[Tensor]:
     """Return what every attack finds for its own images, as ``attack.search`` does.
 
@@ -83,13 +90,18 @@ def search_slices(
         xs: for each attack its images (N_i, C, H, W) in [0, 1].
         ys: for each attack the labels of these, (N_i,).
         generator: source of randomness, on the device of the images.
+        shards: for each attack the shard to which its images belong, or None for a whole batch; by
+            default the current one for all of them.
     """
+    shards = shards or [current_shard()] * len(attacks)
     found: dict[int, Tensor] = {}
     for which in _groups(attacks):
         sizes = tuple(len(xs[i]) for i in which)
-        attack = _as_one([attacks[i] for i in which], sizes)
+        together = tuple(shards[i] for i in which)
+        attack = _as_one([attacks[i] for i in which], sizes, together)
         x, y = (torch.cat([t[i] for i in which]) for t in (xs, ys))
-        found |= zip(which, _parts(attack.search(model, x, y, generator), sizes), strict=True)
+        with of_shard(together[0] if len(which) == 1 else None):
+            found |= zip(which, _parts(attack.search(model, x, y, generator), sizes), strict=True)
     return [found[i] for i in range(len(attacks))]
 
 
@@ -113,9 +125,11 @@ def _go_together(one: Attack, other: Attack) -> bool:
     return single and replace(one, perturbation=other.perturbation) == other
 
 
-def _as_one(attacks: Sequence[Attack], sizes: tuple[int, ...]) -> Attack:
+def _as_one(
+    attacks: Sequence[Attack], sizes: tuple[int, ...], shards: tuple[Shard | None, ...]
+) -> Attack:
     first = attacks[0]
     if len(attacks) == 1 or not isinstance(first, PGD):
         return first
     balls = tuple(ball for attack in attacks if isinstance(attack, PGD) for ball in attack.balls)
-    return replace(first, perturbation=_Slices(1.0, balls, sizes))
+    return replace(first, perturbation=_Slices(1.0, balls, sizes, shards))

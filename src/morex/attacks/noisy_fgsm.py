@@ -19,6 +19,7 @@ from morex.attacks.gradients import input_gradient
 from morex.attacks.losses import CROSS_ENTROPY
 from morex.attacks.pgd import PGD
 from morex.core.number_checks import check_numbers
+from morex.core.shards import drawn_for_all
 from morex.perturbations import Ball
 
 
@@ -71,7 +72,9 @@ class NoisyFGSM(Attack):
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return the images after the step, which may be outside of the ball of ``x``."""
         ball = self.perturbation
-        noisy = ball.scaled(self.noise).random_start(x, generator).detach().requires_grad_()
+        with drawn_for_all(len(x)):
+            start = ball.scaled(self.noise).random_start(x, generator)
+        noisy = start.detach().requires_grad_()
         with torch.enable_grad():
             _, losses = CROSS_ENTROPY(model, noisy, y)
             gradient = input_gradient(losses.sum(), noisy)

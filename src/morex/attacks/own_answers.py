@@ -20,6 +20,7 @@ from torch import Tensor
 from morex.attacks.base import Attack, Model, Passes
 from morex.attacks.losses import PerExample
 from morex.attacks.pgd import PGD
+from morex.core.shards import drawn_for_all
 from morex.perturbations import Perturbation
 
 _BESIDE = 0.001
@@ -93,7 +94,8 @@ class AwayFromOwnAnswers(Attack):
         pgd = replace(self.pgd, loss=_FromAnswers(answers))
         if not pgd.balls:
             return pgd.search(model, x, y, generator)
-        noise = torch.empty_like(x).normal_(generator=generator)
+        with drawn_for_all(len(x)):
+            noise = torch.empty_like(x).normal_(generator=generator)
         return pgd.go_on(model, x, y, (x + _BESIDE * noise).clamp(0, 1), generator)
 
 

@@ -22,6 +22,7 @@ from morex.attacks.gradients import input_gradient, note_zeros
 from morex.attacks.losses import CROSS_ENTROPY, SCALE_FREE, Loss, NotOfClasses, loss_of_rows
 from morex.attacks.standing import Standing
 from morex.core.number_checks import check_numbers
+from morex.core.shards import drawn_for_all
 from morex.perturbations import Ball, Parametric
 
 Keep = Literal["best", "last"]
@@ -172,7 +173,8 @@ class PGD(Attack):
         x, y, loss = x[standing.rows], y[standing.rows], loss_of_rows(self.loss, standing.rows)
         if not len(x):
             return x
-        at = self._start(x, generator) if start is None else start[standing.rows]
+        with drawn_for_all(len(x)):
+            at = self._start(x, generator) if start is None else start[standing.rows]
         if best and stops and self.balls:
             at = standing.held(best.x[standing.rows], at)
         for step in range(self.steps):

@@ -4,6 +4,7 @@
 ``files``          files that are either complete or absent; checksums
 ``file_errors``    why a file cannot be read or written, in words
 ``seeding``        random generators, derived from a seed and a place in the work
+``shards``         the part of a batch that a process has, and draws for the whole of it
 ``stopping``       signals that ask a process to end
 ``asking``         questions about values, which make an accelerator wait
 ``precision``      which device to compute on, and in which number format

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from morex.core.number_checks import check_numbers
+from morex.core.shards import drawn_for_all
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def draw(transform: Transform, x: Tensor, generator: torch.Generator) -> Tensor:
     Coordinates and noise need float32: a rotation whose matrix is rounded to bfloat16 moves pixels
     by up to half of their range. A transform that morex did not make need not think of that.
     """
-    with torch.autocast(x.device.type, enabled=False):
+    with torch.autocast(x.device.type, enabled=False), drawn_for_all(len(x)):
         return transform(x, generator=generator)
 
 

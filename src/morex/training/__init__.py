@@ -18,6 +18,9 @@
 ``resume``        whether a saved state is one of this training
 ``optimizers``    the optimizer, and the tensors that a training changes
 ``ema``           a moving average of the weights
+``world``         several processes that train one model, each on its shard of a batch
+``batch_norm``    BatchNorm over the batch of all processes
+``together``      what several processes cannot divide, agree on, or write once
 ``reports``       what a training reports: its progress, its history, a failure
 ================  ==========================================================================
 """
@@ -47,6 +50,7 @@ from morex.training.reports import Fit, NotFiniteError, Progress
 from morex.training.resume import CheckpointError
 from morex.training.state import Checkpoint, Snapshot
 from morex.training.trades import Trades
+from morex.training.world import World
 
 __all__ = [
     "Alternate",
@@ -74,5 +78,6 @@ __all__ = [
     "Trades",
     "TrainingConfig",
     "TrainingData",
+    "World",
     "train",
 ]

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from morex.training.world import ALONE, World
+
 _NOT_ZERO = 1e-20
 
 
@@ -30,19 +32,26 @@ class WeightPerturbation:
         model: the model.
         parameters: those of its parameters that learn.
         gamma: the relative length of the perturbation, in each matrix or kernel.
+        world: the processes over which the gradient is added up.
 
     Raises:
         ValueError: if no matrix and no kernel is among the parameters.
     """
 
-    def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter], gamma: float) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: Sequence[nn.Parameter],
+        gamma: float,
+        world: World = ALONE,
+    ) -> None:
         self.weights: list[Tensor] = [p for p in parameters if p.ndim > 1]
         if not self.weights:
             raise ValueError(
                 "no matrix or kernel learns, so there is nothing to perturb; unset awp"
             )
         self.buffers = [*model.buffers()]
-        self.gamma = gamma
+        self.gamma, self.world = gamma, world
 
     @contextmanager
     def __call__(self, loss: Callable[[], Tensor]) -> Iterator[None]:
@@ -71,4 +80,5 @@ class WeightPerturbation:
         if before:
             with torch.no_grad():
                 torch._foreach_copy_(self.buffers, before)
+        self.world.add_up(gradients)
         return gradients

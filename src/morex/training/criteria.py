@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +15,17 @@ from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
 from morex.models.mixture import Mixture
 from morex.training.objectives import Average, Batch, Objective
+from morex.training.world import fair_count
 
 
 class Criterion(ABC):
     """A cross-entropy between the answers of a model and the right answers."""
+
+    divisible: ClassVar[bool] = False
+    """Whether the loss is a mean over images, so that several processes can each have some of them.
+
+    A criterion of your own may compare the images of a batch, so it has to say so itself.
+    """
 
     @abstractmethod
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
@@ -69,6 +77,8 @@ class ClassOfImage(Criterion):
         label_smoothing: the share of each label that is spread evenly over all classes, in [0, 1).
     """
 
+    divisible: ClassVar[bool] = True
+
     label_smoothing: float = 0.0
 
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
@@ -111,6 +121,8 @@ class LogitPairing(Criterion):
         ValueError: if the weight is not positive.
     """
 
+    divisible: ClassVar[bool] = True
+
     weight: float
     label_smoothing: float = 0.0
 
@@ -146,7 +158,8 @@ class LogitPairing(Criterion):
         apart = F.kl_div(
             second.log_softmax(1), first.log_softmax(1), reduction="none", log_target=True
         )
-        paired = (apart.sum(1) * right).sum() / right.sum().clamp(min=1)
+        answered = fair_count(right.sum(), len(right))
+        paired = (apart.sum(1) * right).sum() / answered
         return losses.view(2, -1).amax(0).mean() + self.weight * paired
 
     def smoothed(self, share: float) -> "LogitPairing":
@@ -173,6 +186,8 @@ class RightChoice(Criterion):
         TypeError: if the model is neither a mixture with a gate nor an ``ExtendedGate``.
         ValueError: if its gate has no such choice.
     """
+
+    divisible: ClassVar[bool] = True
 
     right: tuple[tuple[int, ...], ...]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import InitVar, dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,8 @@ class AnswersOfTeacher(Criterion):
     Attributes:
         weights: a checksum of the teacher's weights.
     """
+
+    divisible: ClassVar[bool] = True
 
     teacher: InitVar[nn.Module]
     weights: str = field(init=False)

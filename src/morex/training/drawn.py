@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class OneDrawn(Objective):
     Raises:
         ValueError: if there are errors, but not one in [0, 1] for each member.
     """
+
+    divisible: ClassVar[bool] = True
 
     by_error: bool = False
     errors: tuple[float, ...] = ()

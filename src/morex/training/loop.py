@@ -24,6 +24,7 @@ from morex.core.precision import default_settings
 from morex.core.threads import threads_for
 from morex.models.compiled import compiled_if_it_pays, compiling_nothing
 from morex.training.awp import WeightPerturbation
+from morex.training.batch_norm import over_processes
 from morex.training.batches import Batches, TrainingData
 from morex.training.config import TrainingConfig
 from morex.training.criteria import ClassOfImage, Criterion
@@ -33,7 +34,9 @@ from morex.training.reports import Fit, NotFiniteError, Progress
 from morex.training.resume import check_resumable, fingerprint
 from morex.training.state import Checkpoint, Snapshot, TrainingState
 from morex.training.step import TrainingStep
+from morex.training.together import SharedCheckpoint, check_alike, check_divisible
 from morex.training.validation import Validation
+from morex.training.world import ALONE, World, among
 
 _MEASURES_ERRORS = 32
 """The number of steps after which an objective that goes by errors hears of them again."""
@@ -51,6 +54,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     report: Callable[[Progress], None] | None = None,
     notice: Callable[[str], None] = warnings.warn,
+    world: World = ALONE,
 ) -> Fit:
     """Train ``model`` in place; leave it in evaluation mode, with its best weights on validation.
 
@@ -72,6 +76,9 @@ def train(
             same data, objective, criterion, settings, seed and name.
         report: called at the start, then at most about once a second, and at the end.
         notice: receives a sentence if a GPU trains more slowly than it could; a warning by default.
+        world: the processes that train this model together, each of which makes this call with the
+            same arguments. Each has a shard of every batch, so the batch size stays that of the
+            settings. The first process alone uses ``checkpoint``.
 
     Returns:
         The history and the time that the training took.
@@ -79,10 +86,11 @@ def train(
     Raises:
         NotFiniteError: if a loss or weight becomes infinite or NaN; the last checkpoint stays.
         CheckpointError: if the checkpoint is of another training.
-        ValueError: if the training set is smaller than a batch, or the criterion does not go with
-            the objective or the hyperparameters.
+        ValueError: if the training set is smaller than a batch, the criterion does not go with the
+            objective or the hyperparameters, or several processes cannot divide the training.
     """
-    batch, device = (config.batch_size, *data.train.shape), data.train.device
+    images, device = len(world.rows(config.batch_size)), data.train.device
+    batch = (images, *data.train.shape)
     with threads_for(model, batch, device), default_settings(device), fastest_convolutions(device):
         training = Training(
             model,
@@ -93,7 +101,13 @@ def train(
             seed=seed,
             name=name,
             notice=notice,
+            world=world,
         )
+        if world.several:
+            if device.type == "cuda":
+                notice("several processes: no step is captured and no network compiled, so far")
+            with over_processes(training.models, world), among(world):
+                return _finish(training, SharedCheckpoint(checkpoint, world), report)
         with compiled_if_it_pays(model, batch, training.passes, notice):
             return _finish(training, checkpoint, report)
 
@@ -132,6 +146,7 @@ class Training:
         model, objective, data, config, criterion, seed, name: as for ``train``.
         recorder: what captures its steps; by default that of the device of the data, if any.
         notice: receives a sentence if they cannot be captured.
+        world: the processes that each have a shard of every batch.
     """
 
     def __init__(
@@ -146,12 +161,14 @@ class Training:
         name: str,
         recorder: Recorder | None = None,
         notice: Callable[[str], None] = warnings.warn,
+        world: World = ALONE,
     ) -> None:
         _check_criterion(criterion, objective, config)
-        self.model, self.objective = model, objective
+        check_divisible(world, objective, criterion, config.batch_size)
+        self.model, self.objective, self.world = model, objective, world
         self.criterion = criterion.smoothed(config.label_smoothing)
         self.config, self.name = config, name
-        recorder = recorder or recorder_on(data.train.device)
+        recorder = recorder or (None if world.several else recorder_on(data.train.device))
         self._fingerprint = partial(
             fingerprint, model, objective, criterion, data, config, seed=seed, name=name
         )
@@ -164,33 +181,45 @@ class Training:
             config.precision,
             seed,
             name,
+            world,
         )
         self.steps = config.steps(data.images_per_epoch(config.batch_size))
-        learning = criterion.parameters(model)
         self.state = TrainingState(
             model,
-            learning,
+            criterion.parameters(model),
             config,
             captured=recorder is not None,
             tallied=len(objective.members) if objective.counts_errors else 0,
         )
-        awp = WeightPerturbation(model, learning, config.awp.gamma) if config.awp else None
-        self.step = TrainingStep(
-            model,
-            objective,
+        self.step = self._step()
+        self._execute = executed(self.step, recorder, notice)
+
+    def _step(self) -> TrainingStep:
+        config, learning = self.config, self.state.parameters
+        gamma = config.awp and config.awp.gamma
+        return TrainingStep(
+            self.model,
+            self.objective,
             self.criterion,
             self.state,
             precision=config.precision,
             clip_norm=config.clip_norm,
-            awp=awp,
+            awp=WeightPerturbation(self.model, learning, gamma, self.world) if gamma else None,
             warm_up=config.warm_up_steps(self.batches.per_epoch),
+            world=self.world,
+            images=config.batch_size,
         )
-        self._execute = executed(self.step, recorder, notice)
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What decides this training, apart from the weights that learn."""
         return self._fingerprint()
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """The model, and its copy that learns beside it, if there is one."""
+        natural = self.state.natural
+        return [self.model, natural.model] if natural else [self.model]
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on from the state in a checkpoint, if there is one.
@@ -203,6 +232,8 @@ class Training:
             check_resumable(saved, self.state, self.fingerprint, steps=self.steps, epoch=epoch)
             self.state.restore(saved)
             self.objective = self.objective.after(self.state.errors)
+        if self.world.several:
+            check_alike(self.world, self.snapshot())
 
     def snapshot(self) -> Snapshot:
         """Return the state, and what it belongs to."""
@@ -227,6 +258,7 @@ class Training:
             state.measure_errors()
             self.objective = self.objective.after(state.errors)
         x, y, generator = self.batches.draw(state.step)
+        x, y = self.world.part(x), self.world.part(y)
         turn = self.objective.turn(state.step, generator.initial_seed())
         state.begin_step(self.learning_rate(state.step))
         self._execute(x, y, self.step.variant(state.step, turn), generator)
@@ -254,6 +286,8 @@ class Training:
             "learning_rate": self.learning_rate(state.step - 1),
         }
         state.loss_sum.zero_()
+        if self.world.several:
+            check_alike(self.world, self.snapshot())
         if every and (epoch % every == 0 or last):
             with state.averaged(), compiling_nothing(self.model):
                 accuracies = self.validation.accuracies(self.model)

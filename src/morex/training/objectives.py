@@ -21,11 +21,13 @@ MSD is ``Single`` over a PGD with several balls. ``OneDrawn`` is in ``drawn``.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from morex.attacks import Attack, Model, Passes, cross_entropy, search_slices
+from morex.core.shards import Shard, current_shard
 
 UPDATE = Passes(forward=1, backward=1)
 """The cost of descending the loss on one example."""
@@ -60,6 +62,12 @@ class Objective(ABC):
 
     Raises:
         ValueError: if there is no member.
+    """
+
+    divisible: ClassVar[bool] = False
+    """Whether x' of an image does not depend on the others, so that processes can divide a batch.
+
+    An objective of your own may compare the images of a batch, so it has to say so itself.
     """
 
     members: tuple[Attack, ...]
@@ -111,6 +119,11 @@ class Objective(ABC):
         return self
 
     @property
+    def fewest(self) -> int:
+        """The fewest images that a process needs where several processes divide a batch."""
+        return 1
+
+    @property
     def updates(self) -> int:
         """The number of images in the update per example of the batch."""
         return 1
@@ -141,6 +154,8 @@ class Objective(ABC):
 class Single(Objective):
     """Train on what the only member makes of the batch."""
 
+    divisible: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         """Check that there is one member."""
         if len(self.members) != 1:
@@ -166,6 +181,8 @@ class Single(Objective):
 class Max(Objective):
     """Train on the worst member per example (MAX, Tramer & Boneh 2019, section 4.1)."""
 
+    divisible: ClassVar[bool] = True
+
     def turn(self, step: int, seed: int) -> int:
         """Return 0: all steps are alike."""
         return 0
@@ -189,6 +206,8 @@ class Max(Objective):
 
 class Average(Objective):
     """Train on all members at once (AVG, Tramer & Boneh 2019, section 4.1)."""
+
+    divisible: ClassVar[bool] = True
 
     def turn(self, step: int, seed: int) -> int:
         """Return 0: all steps are alike."""
@@ -218,6 +237,8 @@ class Alternate(Objective):
     If the gate has BatchNorm, it collapses onto one expert: a batch with one perturbation is
     normalised by its own statistics, which removes what distinguishes the perturbations.
     """
+
+    divisible: ClassVar[bool] = True
 
     def turn(self, step: int, seed: int) -> int:
         """Return the member whose turn it is."""
@@ -251,6 +272,8 @@ class SideBySide(Objective):
         ValueError: if there is no share for a member, or a share is below 1.
     """
 
+    divisible: ClassVar[bool] = True
+
     shares: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -275,19 +298,38 @@ class SideBySide(Objective):
     def build(
         self, model: Model, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
-        """Return what the members make of their shares, one after the other: N examples."""
-        slots = self._slots
-        count = len(slots)
-        firsts: dict[int, list[int]] = {}  # member -> the first example of each of its slots
-        for i in range(min(count, len(y))):
-            firsts.setdefault(slots[(i + turn) % count], []).append(i)
+        """Return what the members make of their shares, one after the other: N examples.
+
+        In a shard the slots are those of the whole batch.
+        """
+        shard, count = current_shard() or Shard(range(len(y)), len(y)), len(self._slots)
+        firsts = self._firsts(shard.of, turn)
         xs, ys = (
-            [torch.cat([t[i::count] for i in starts]) for starts in firsts.values()] for t in (x, y)
+            [
+                torch.cat([t[(i - shard.rows[0]) % count :: count] for i in starts])
+                for starts in firsts.values()
+            ]
+            for t in (x, y)
         )
+        shards = None
+        if current_shard():
+            shards = [shard.strided(starts, count) for starts in firsts.values()]
         attacks = [self.members[which] for which in firsts]
-        moved = search_slices(attacks, model, xs, ys, generator)
+        moved = search_slices(attacks, model, xs, ys, generator, shards)
         parts = zip(moved, ys, firsts, xs, strict=True)
         return _joined([Batch(m, y, torch.full_like(y, which), x) for m, y, which, x in parts])
+
+    def _firsts(self, images: int, turn: int) -> dict[int, list[int]]:
+        """Return for each member the first example of each of its slots."""
+        slots, firsts = self._slots, dict[int, list[int]]()
+        for i in range(min(len(slots), images)):
+            firsts.setdefault(slots[(i + turn) % len(slots)], []).append(i)
+        return firsts
+
+    @property
+    def fewest(self) -> int:
+        """One for each slot."""
+        return len(self._slots)
 
     @property
     def passes(self) -> Passes:

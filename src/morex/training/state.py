@@ -94,6 +94,7 @@ class TrainingState:
             else None
         )
         self.tally = torch.zeros(2, tallied, dtype=torch.int64, device=device)
+        self._nothing = self.tally[:, :0]
         self.errors: tuple[float, ...] = ()
         self.best: dict[str, Tensor] = {}
         self.best_score = -math.inf
@@ -112,21 +113,32 @@ class TrainingState:
         if self.average:
             self.average.begin_update()
 
-    def end_step(self, loss: Tensor) -> None:
-        """Update the average of the weights, and add up the loss.
+    def end_step(self, loss: Tensor, counts: Tensor) -> None:
+        """Update the average of the weights, and add up the loss and the ``counts`` of a batch.
 
         The first loss that is not finite is remembered, without waiting for the device.
         """
+        if counts.numel():
+            self.tally += counts
         if self.average:
             self.average.update()
         self.loss_sum += loss
         bad = ~loss.isfinite() & (self._first_bad < 0)
         self._first_bad.copy_(torch.where(bad, self._now, self._first_bad))
 
-    def count(self, member: Tensor, wrong: Tensor) -> None:
-        """Add the answers to a batch to the tally: the member of each image, and what is wrong."""
-        self.tally[0].index_add_(0, member, wrong.long())
-        self.tally[1].index_add_(0, member, torch.ones_like(member))
+    def counts(self, member: Tensor, wrong: Tensor | None) -> Tensor:
+        """Return what a batch adds to the tally.
+
+        Args:
+            member: the member of each image.
+            wrong: where the model is wrong; None if it is not counted.
+        """
+        if wrong is None:
+            return self._nothing
+        counts = torch.zeros_like(self.tally)
+        counts[0].index_add_(0, member, wrong.long())
+        counts[1].index_add_(0, member, torch.ones_like(member))
+        return counts
 
     def measure_errors(self) -> None:
         """Set ``errors`` from the tally, once every member is in it; this asks the device."""

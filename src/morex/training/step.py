@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from morex.attacks import Freezer
 from morex.core.precision import Precision, autocast
+from morex.core.shards import of_shard
 from morex.training.awp import WeightPerturbation
 from morex.training.criteria import Criterion
 from morex.training.natural import NaturalTraining
 from morex.training.objectives import Batch, Objective
 from morex.training.state import TrainingState
+from morex.training.world import ALONE, World
 
 
 class TrainingStep:
@@ -33,6 +35,8 @@ class TrainingStep:
         clip_norm: largest L2 norm of the gradient; longer ones are scaled down.
         awp: perturbs the weights; None if nothing does.
         warm_up: the number of steps before it does.
+        world: the processes that each have a shard of the batch.
+        images: the number of images in the whole batch.
     """
 
     def __init__(
@@ -46,10 +50,13 @@ class TrainingStep:
         clip_norm: float | None,
         awp: WeightPerturbation | None = None,
         warm_up: int = 0,
+        world: World = ALONE,
+        images: int = 0,
     ) -> None:
         self.model, self.objective, self.criterion = model, objective, criterion
         self.state, self.precision, self.clip_norm = state, precision, clip_norm
         self.awp, self.warm_up = awp, warm_up
+        self.world, self.images = world, images
         self._frozen = Freezer(model)
 
     def variant(self, step: int, turn: int) -> int:
@@ -68,7 +75,7 @@ class TrainingStep:
         self, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
     ) -> Batch:
         """Return x' and y, as the objective makes them on the frozen model in evaluation mode."""
-        with self._autocast(x), self._frozen():
+        with self._autocast(x), self._frozen(), of_shard(self.world.shard(self.images)):
             return self.objective.build(self.model, x, y, turn, generator)
 
     def descend(self, batch: Batch, awp: WeightPerturbation | None) -> None:
@@ -84,16 +91,17 @@ class TrainingStep:
         with awp(partial(self._loss, batch)) if awp else nullcontext():
             loss = self._loss(batch)
             self._differentiate(loss, state.optimizer)
+        counts = state.counts(batch.member, batch.wrong)
+        total = self.world.join(state.parameters, loss.detach(), counts)
         self._update(state.optimizer, state.parameters)
-        state.end_step(loss.detach())
-        if batch.wrong is not None:
-            state.count(batch.member, batch.wrong)
+        state.end_step(total, counts)
 
     def descend_naturally(self, natural: NaturalTraining, x: Tensor, y: Tensor) -> None:
         """Take the step of a natural training beside this one: down the gradient of L(f(x), y)."""
         with self._autocast(x):
-            loss = natural.loss(x, y)
+            loss = self.world.weighted(natural.loss(x, y), self.images)
         self._differentiate(loss, natural.optimizer)
+        self.world.add_up(p.grad for p in natural.parameters)
         self._update(natural.optimizer, natural.parameters)
 
     def _differentiate(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -107,7 +115,7 @@ class TrainingStep:
 
     def _loss(self, batch: Batch) -> Tensor:
         with self._autocast(batch.x):
-            return self.criterion.loss(self.model, batch)
+            return self.world.weighted(self.criterion.loss(self.model, batch), self.images)
 
     def _autocast(self, x: Tensor) -> AbstractContextManager[None]:
         return autocast(self.precision, x.device)

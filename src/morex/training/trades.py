@@ -1,6 +1,7 @@
 """TRADES: the right answer to x, and the same answer to x'."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class Trades(Criterion):
     Raises:
         ValueError: if beta is not positive.
     """
+
+    divisible: ClassVar[bool] = True
 
     beta: float = 6.0
     label_smoothing: float = 0.0

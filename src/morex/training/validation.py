@@ -9,10 +9,12 @@ from torch import nn
 from morex.attacks import Attack, frozen
 from morex.core.precision import Precision, autocast
 from morex.core.seeding import generator_for
+from morex.core.shards import of_shard
 from morex.data import ImageSet
 from morex.training.batches import channels_last
 from morex.training.criteria import Criterion
 from morex.training.objectives import Batch
+from morex.training.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Validation:
         precision: number format of the passes.
         seed: with ``name`` it decides every random draw.
         name: the name of the training.
+        world: the processes that each have a shard of every batch.
     """
 
     members: Sequence[Attack]
@@ -41,6 +44,7 @@ class Validation:
     precision: Precision
     seed: int
     name: str
+    world: World = ALONE
 
     def accuracies(self, model: nn.Module) -> list[float]:
         """Return the accuracy under each member, in [0, 1]."""
@@ -62,8 +66,14 @@ class Validation:
             for start in range(0, len(self.images), self.batch_size):
                 rows = slice(start, start + self.batch_size)
                 x, y = channels_last(self.images.pixels(rows)), self.images.labels[rows]
-                moved = attack.search(model, x, y, generator)
+                shard = self.world.shard(len(y))
+                x, y = self.world.part(x), self.world.part(y)
+                if not len(y):  # the last batch may have fewer images than there are processes
+                    continue
+                with of_shard(shard):
+                    moved = attack.search(model, x, y, generator)
                 batch = Batch(moved, y, torch.full_like(y, which))
                 with torch.no_grad():
                     hits += self.criterion.hits(model, batch).sum()
+        self.world.add_up([hits])
         return int(hits) / len(self.images)
