@@ -15,6 +15,7 @@ from morex.cli.options import (
     all_overrides,
     read_device,
 )
+from morex.cli.output import say
 from morex.cli.run import observing, show_results
 
 if TYPE_CHECKING:
@@ -138,10 +139,12 @@ def _continue(
     jobs: int | None,
 ) -> None:
     """Run a recipe that reuses the finished stages of ``source``, and show its results."""
-    from morex.cli.extension import training_cost, with_changes
+    from morex.cli.extension import effects, training_cost, with_changes
     from morex.run.continuation import continue_run
 
     recipe = with_changes(recipe, overrides)
     with observing(out) as observer:
         continue_run(source, recipe, out, device=read_device(device), observer=observer, jobs=jobs)
     show_results(out, recipe, training_cost(out, recipe, before))
+    for line in effects(out, recipe, before):
+        say(line)

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from morex.artifacts.outcomes import Outcomes
 from morex.core.units import duration
 from morex.recipe import Recipe, RecipeError, parse_recipe
 from morex.recipe.overrides import with_overrides
 from morex.recipe.read_yaml import parse_yaml
+from morex.report.results import read_results
 from morex.run.continuation import training_seconds
 
 
@@ -64,6 +66,35 @@ def training_cost(out: Path, recipe: Recipe, before: Recipe) -> str:
         return text
     share = 100 * total / single[slowest]
     return f"{text}: {share:.0f}% of the {duration(single[slowest])} of {slowest}"
+
+
+def effects(out: Path, recipe: Recipe, before: Recipe) -> list[str]:
+    """Return for each new mixture how it does against the one that it goes on from.
+
+    For example: ``MoRE + rain against MoRE: +16.2 points in rain, -1.4 in pgd-l2; less than a
+    point in the other rows``.
+    """
+    outcomes, lines = read_results(out).outcomes, []
+    for name, mixture in recipe.mixtures.items():
+        start = mixture.warm_start
+        if start and name not in before.models and {start, name} <= outcomes.keys():
+            lines.append(f"{name} against {start}: {_changes(outcomes[name], outcomes[start])}")
+    return lines
+
+
+def _changes(after: Outcomes, before: Outcomes) -> str:
+    """Return the rows that changed by a point or more, the largest changes first."""
+    changes = {
+        row: round(100 * (after.accuracy(row).value - before.accuracy(row).value), 1)
+        for row in after.rows
+    }
+    large = sorted((r for r in changes if abs(changes[r]) >= 1), key=lambda r: -abs(changes[r]))
+    if not large:
+        return "less than a point in every row"
+    units = ("points in", *("in" for _ in large[1:]))
+    said = ", ".join(f"{changes[r]:+.1f} {unit} {r}" for r, unit in zip(large, units, strict=True))
+    rest = "; less than a point in the other rows" if len(large) < len(changes) else ""
+    return said + rest
 
 
 def _baselines(recipe: Recipe) -> list[str]:
