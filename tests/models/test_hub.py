@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from stand_in_hub import StandInHub, point_client_at, stand_in_hub
+from stand_in_hub import TOKEN, StandInHub, point_client_at, stand_in_hub
 
 import morex
 from morex.artifacts.model_sets import SetError
@@ -141,6 +141,19 @@ def test_missing_models_raise(hub: StandInHub, home: Path) -> None:
     hub.put(NETS, home)
     with pytest.raises(HubError, match=r"no model of morex at its top; it has no model\.json"):
         hub_model("hf://somebody/nets")
+
+
+def test_a_private_repository_is_shown_to_its_owner(
+    hub: StandInHub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    morex.save(network(1), home)
+    hub.put(NETS, home)
+    hub.repositories[NETS].private = True
+    monkeypatch.setenv("HF_TOKEN", "of_nobody")
+    with pytest.raises(HubError, match=r"no such repository, or does not show it to you"):
+        hub_model("hf://somebody/nets@main")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert (hub_model("hf://somebody/nets@main") / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"default": "../up"}', '{"default": 1}'])

@@ -70,7 +70,20 @@ def test_every_figure_has_its_interval_and_n(material: Material) -> None:
         assert f" | {cells[-1].n} | " in line  # type: ignore[union-attr]
         for cell in cells:
             low, high = (100 * end for end in cell.interval)  # type: ignore[union-attr]
-            assert f"<sub>{low:.1f}-{high:.1f}</sub>" in text
+            assert f"<sub>{low:.0f}-{high:.0f}</sub>" in text
+
+
+def test_a_part_of_a_run_is_not_called_the_best(material: Material) -> None:
+    whole, part = (model_card(material, replace(SUBJECT, left_out=n)) for n in (0, 2))
+    assert "the best mean over" in whole
+    assert "the best mean over" not in part
+    assert "The run has 2 more evaluated models, which are not here." in part
+    share = material.table.union[-1]
+    assert share
+    for text in (whole, part):
+        assert (
+            f"> MoRE gets {100 * share.value:.1f}% of the test images right under each of" in text
+        )
 
 
 def test_the_card_says_how_each_model_is_loaded_and_what_it_took(material: Material) -> None:
@@ -88,7 +101,7 @@ def test_the_card_says_how_each_model_is_loaded_and_what_it_took(material: Mater
     ("verdicts", "said"),
     [
         (("pass", "does not apply"), "no sign of hidden gradients in 2 checks"),
-        (("pass", "flag"), "1 of 2 checks flagged: the gradients may be hidden"),
+        (("pass", "flag"), "1 of 2 checks flagged; the gradients may be hidden"),
         (("too few to say", "pass"), "too few images to say, in 1 of 2 checks"),
     ],
 )

@@ -92,7 +92,10 @@ def publication(
     default = chosen[0] if models else str(material.lead or chosen[0])
     folders = {model: folders[model] for model in material.table.columns}
     homes = {model: _checked(run / "models" / folder) for model, folder in folders.items()}
-    subject = _subject(material, name, default, folders, homes, license_id)
+    subject = replace(
+        _subject(material, name, default, folders, homes, license_id),
+        left_out=len(whole.file.columns) - len(folders),
+    )
     return Publication(
         title=material.file.name,
         summary=headline(material),

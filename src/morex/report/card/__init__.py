@@ -5,6 +5,7 @@
 ``text``      the card
 ``metadata``  the YAML in front of it, which the Hugging Face hub reads
 ``tables``    its tables
+``audits``    what audits say about the models
 ``gaps``      what the models were not tested against
 ============  =====================================================================
 """

@@ -17,6 +17,7 @@ class Subject:
         image_size: the height and width of the images; empty if they are not known.
         license: the hub's identifier of the license of the weights; empty if it is not stated.
         dataset: the name of the data on the hub; empty if it is not there.
+        left_out: how many evaluated models of the run are not published.
         code: the code that the recipe names, which is not published.
         audits: the files with the audits, by the name of the model.
         suites: the files with the results of further suites, by the name of the suite.
@@ -30,6 +31,7 @@ class Subject:
     image_size: tuple[int, ...] = ()
     license: str = ""
     dataset: str = ""
+    left_out: int = 0
     code: tuple[str, ...] = ()
     audits: Mapping[str, str] = field(default_factory=dict)
     suites: Mapping[str, str] = field(default_factory=dict)

@@ -30,7 +30,7 @@ def table_of_one(table: Table, model: str) -> str:
     lines = [*_measured(table, place)]
     mean = table.mean[place]
     if mean is not None:
-        lines.append(["mean of the rows", "", f"{100 * mean:.1f}", "", "", ""])
+        lines.append(["mean", "of the rows", f"{100 * mean:.1f}", "", "", ""])
     head = ["row", "perturbation", "accuracy (%)", "95% interval", "n", "attack"]
     text = pipe_table(head, lines, words=2)
     return text.replace("---: | ---: | ---: | ---: |", "---: | ---: | ---: | --- |", 1)
@@ -79,7 +79,8 @@ def _cell(table: Table, line: str, place: int, *, best: bool) -> str:
     cell = table.measured.get(line, ())[place] if line in table.measured else None
     if cell is None:
         return figure
-    return f"{figure}<br><sub>{_interval(cell)}</sub>"
+    low, high = (100 * end for end in cell.interval)
+    return f"{figure}<br><sub>{low:.0f}-{high:.0f}</sub>"  # longer ones are broken into two lines
 
 
 def table_of_costs(table: Table, subject: Subject) -> str:

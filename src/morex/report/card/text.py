@@ -1,11 +1,10 @@
 """The card: what the models are, how good they are, what was not tested, and how to load them."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from morex.artifacts.findings import Audit, AuditedAccuracy
 from morex.core.units import duration, listed, percent, plural
 from morex.report.caption import caption
+from morex.report.card.audits import audit_section, verdict
 from morex.report.card.gaps import gaps
 from morex.report.card.metadata import metadata
 from morex.report.card.subject import Subject
@@ -14,7 +13,7 @@ from morex.report.formats import escaped
 from morex.report.gate_words import gate_sentences
 from morex.report.material import Material
 from morex.report.sections.summary import headline, result
-from morex.report.table import description
+from morex.report.table import Table, description
 
 _PAPER = "https://arxiv.org/abs/2104.10586"
 
@@ -25,7 +24,7 @@ def model_card(material: Material, subject: Subject) -> str:
         *_top(material, subject),
         *_use(material, subject),
         *_accuracy(material, subject),
-        *_audits(material, subject),
+        *audit_section(material, subject),
         *_gaps(material, subject),
         *_making(material, subject),
         *_license(material, subject),
@@ -38,22 +37,42 @@ def _top(material: Material, subject: Subject) -> Iterator[str]:
     file = material.file
     yield f"# {escaped(file.name)}: image classifiers for a union of perturbations"
     yield f"{escaped(headline(material))}."
-    yield f"> {escaped(result(material))}"
+    yield f"> {escaped(_figures(material.table, subject.default))}"
     others = len(material.table.columns) - 1
+    if subject.left_out:
+        more = plural(subject.left_out, "more evaluated model")
+        yield f"The run has {more}, which {'is' if subject.left_out == 1 else 'are'} not here."
+    elif others:
+        yield escaped(result(material))
     beside = (
         f" The other {plural(others, 'model')} {'is' if others == 1 else 'are'} what it is made of "
         "or compared with."
     )
     yield (
-        f"The default model is **{escaped(subject.default)}**, {_made(material, subject.default)}."
-        f"{beside if others else ''} The method is [Mixture of Robust Experts]({_PAPER}) (MoRE). "
-        "All figures are upper bounds: a stronger attack may find more."
+        f"The {'default ' if others else ''}model is **{escaped(subject.default)}**, "
+        f"{_made(material, subject.default)}.{beside if others else ''} "
+        f"The method is [Mixture of Robust Experts]({_PAPER}) (MoRE). "
+        "All figures are upper bounds: a stronger attack may find more errors."
     )
     audit = material.audits.get(subject.default)
-    verdict = f"The audit: {_verdict(audit)}" if audit else "It was not audited."
+    audited = f"The audit: {verdict(audit)}" if audit else "It was not audited."
     yield (
-        f"**Before you rely on it.** {verdict} Read what was [not tested](#not-tested), and the "
+        f"**Before you rely on it.** {audited} Read what was [not tested](#not-tested), and the "
         "[license](#license)."
+    )
+
+
+def _figures(table: Table, model: str) -> str:
+    """Return the accuracies of a model in one sentence."""
+    place = table.columns.index(model)
+    mean, union = table.mean[place], table.union[place]
+    if mean is None or union is None:
+        return f"{model} was evaluated under some of the {plural(len(table.rows), 'row')} only."
+    low, high = (percent(end) for end in union.interval)
+    return (
+        f"{model} gets {percent(union.value)} of the test images right under each of the "
+        f"{plural(len(table.rows), 'row')} (union; 95% interval {low} to {high}, n = {union.n}), "
+        f"and {percent(mean)} in the mean of the rows."
     )
 
 
@@ -120,55 +139,6 @@ def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
-def _audits(material: Material, subject: Subject) -> Iterator[str]:
-    yield "## Are the gradients hidden?"
-    if not material.audits:
-        yield (
-            "**No model was audited.** A model that only hides its gradients looks robust under "
-            f"the attacks above. `morex audit {subject.name}` checks it."
-        )
-        return
-    yield (
-        "`morex audit` checks seven points, such as whether more steps, larger balls and attacks "
-        "without gradients find what the usual attack does."
-    )
-    for model, audit in material.audits.items():
-        yield f"**{escaped(model)}**: {_verdict(audit)}"
-        yield "\n".join(
-            [
-                *(f"- flagged: {line}" for line in _flagged(audit)),
-                *(f"- {_bound(found)}" for found in audit.accuracies),
-            ]
-        )
-
-
-def _verdict(audit: Audit) -> str:
-    counts = Counter(finding.verdict for finding in audit.findings)
-    points = plural(len(audit.findings), "check")
-    if counts["flag"]:
-        return f"{counts['flag']} of {points} flagged: the gradients may be hidden."
-    if counts["too few to say"]:
-        return f"too few images to say, in {counts['too few to say']} of {points}."
-    return f"no sign of hidden gradients in {points}; this does not mean that it is robust."
-
-
-def _flagged(audit: Audit) -> Iterator[str]:
-    for finding in audit.findings:
-        if finding.verdict == "flag":
-            where = f" in {finding.ball}" if finding.ball else ""
-            yield escaped(f"{finding.name}{where}: {finding.reason}")
-
-
-def _bound(found: AuditedAccuracy) -> str:
-    low, high = found.interval
-    where = f"under all attacks in {found.ball}, at most" if found.ball else "without an attack,"
-    standing = "" if found.verdict == "better than one answer" else f": **{found.verdict}**"
-    return escaped(
-        f"{where} {percent(found.accuracy)} (95% interval {percent(low)} to {percent(high)}, "
-        f"n = {found.n}){standing}"
-    )
-
-
 def _gaps(material: Material, subject: Subject) -> Iterator[str]:
     gated = any(column.gate for column in material.file.columns.values())
     tables = [material.table, *material.suites.values()]
@@ -195,7 +165,7 @@ def _making(material: Material, subject: Subject) -> Iterator[str]:
     versions = ", ".join(f"{key} {value}" for key, value in made_by.versions.items())
     facts = {
         "Recipe": "`recipe.yaml`; `morex run recipe.yaml` does it again",
-        "Networks": escaped(description(file.setting)),
+        "Data and networks": escaped(description(file.setting)),
         "Seed": str(file.seed),
         "Work": f"{duration(seconds)} for all {plural(len(file.stages), 'stage')} of the run"
         if file.stages
