@@ -9,13 +9,19 @@ from calling import call
 from PIL import Image
 from robust_bench import WIDE, install
 from stand_in_hub import StandInHub, stand_in_hub
+from tiny import raw_recipe
 
 import morex
 from morex.cli.load_model import EvaluationRequest, with_provenance
 from morex.deploy.guard import LOOPBACK
 from morex.deploy.intake import Limits
 from morex.deploy.serving import served
+from morex.models import hub as models_on_hub
 from morex.models.named import open_saved
+from morex.recipe import parse_recipe
+from morex.run.events import ignore
+from morex.run.stage_runner import StageRunner
+from morex.run.stages import Stage
 
 WIDE_ADDRESS = f"robustbench://{WIDE}"
 
@@ -71,6 +77,27 @@ def test_predict_takes_a_model_of_the_hub_at_a_revision(hub: StandInHub, tmp_pat
     assert code == 2
     assert err.count("\n") == 1
     assert "hf://somebody/nets@v9 cannot be downloaded: it has no such branch, tag or commit" in err
+
+
+def test_a_run_keeps_the_commit_of_an_expert(hub: StandInHub, tmp_path: Path) -> None:
+    def commit(seed: int) -> str:
+        network = morex.ResNet(morex.NetworkConfig("resnet10", 2, 10, (8, 8)), seed=seed)
+        morex.save(network, tmp_path / "ten", about={"classes": [*map(str, range(10))]})
+        models_on_hub._snapshot.cache_clear()
+        return hub.put("somebody/ten", tmp_path / "ten")
+
+    first = commit(1)
+    raw = raw_recipe("clean")
+    raw["models"]["theirs"] = {"kind": "saved", "model": "hf://somebody/ten", "against": "clean"}
+    recipe = parse_recipe(raw, "recipe")
+    runner = StageRunner.open(recipe, tmp_path / "run", torch.device("cpu"), ignore, 30.0)
+    runner._train(Stage("train", "theirs", (), {}), tmp_path / "work")
+    pinned = open_saved(tmp_path / "run/models/theirs").about["pinned"]
+    assert pinned == f"hf://somebody/ten@{first}"
+    before = open_saved("hf://somebody/ten").identity
+    commit(2)
+    assert open_saved("hf://somebody/ten").identity != before
+    assert open_saved(pinned).identity == before
 
 
 def test_results_name_the_commit_of_a_model(hub: StandInHub) -> None:

@@ -19,6 +19,7 @@ from morex.evaluation.batches import Part
 from morex.models.errors import ModelError
 from morex.models.folder import DESCRIPTION
 from morex.models.gates import ExtendedGate
+from morex.models.hub import on_hub, pinned_address
 from morex.models.save import save_model
 from morex.recipe import Recipe
 from morex.recipe.illustrated import in_pictures
@@ -249,8 +250,13 @@ class StageRunner:
         self.observer(Measured(stage, progress.step, values))
 
     def _label(self, name: str) -> dict[str, Any]:
-        """Return what is saved beside a model, so that it can be used without the run."""
+        """Return what is saved beside a model, so that it can be used without the run.
+
+        ``pinned`` names a model on the hub at the commit that was read.
+        """
+        origin = self.recipe.models[name].origin
         return {
+            **({"pinned": pinned_address(origin)} if on_hub(origin) else {}),
             "name": name,
             "classes": list(self.builder.data.train.classes),
             "image_size": list(self.builder.data.train.shape[1:]),
