@@ -12,6 +12,8 @@ None of them needs torch.
 ``results``            ``results.json``: settings, rows, models, costs and stages
 ``progress``           ``work/progress.json``: how far a run in progress is
 ``gate_usage``         how a gate spreads its weight over the experts
+``manifest``           which files a run in an object store has
+``stored_runs``        local copies of runs in an object store
 ``records``            ``stages/STAGE.json``: keys, files, cost and history of a stage
 ``overfitting``        trainings with single steps that failed suddenly
 ``labels``             ``test-labels.json``: classes and labels of the test images

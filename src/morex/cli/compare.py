@@ -20,25 +20,28 @@ _HEAD = "  first  second  difference  only first  only second      n        p"
 
 def compare(
     first: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="FIRST", help="The outcomes of one model, an .npz file."),
     ],
     second: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="SECOND", help="The outcomes of another model on the same images."),
     ],
     as_json: AsJson = False,
 ) -> None:
     """Compare two models example by example, with a paired test.
 
-    Outcomes are in a run's folder `outcomes`; `morex evaluate --out` writes them too.
+    Outcomes are in a run's folder `outcomes`, also if the run is at a URL; `morex evaluate --out`
+    writes them too.
 
     Example: `morex compare runs/digits/outcomes/more-all.npz runs/digits/outcomes/avg-all.npz`
     """
-    rows, remarks = comparisons(first, second)
+    from morex.artifacts.stored_runs import local_file
+
+    rows, remarks = comparisons(local_file(first), local_file(second))
     if as_json:
         found = {name: row.content() for name, row in rows.items()}
-        files = {"first": str(first), "second": str(second)}
+        files = {"first": first, "second": second}
         print_json(files | {"rows": found, "remarks": remarks})
         return
     for line in (*_lines(rows), *remarks):

@@ -38,7 +38,7 @@ def demo(
         from morex.cli.serve import check_extra
 
         check_extra()  # before the work, not after it
-    run(_RECIPE, out=out)
+    run(_RECIPE, out=str(out))
     opens = on_terminal() and not no_browser
     if play:
         from morex.cli.serve import serve_model

@@ -10,9 +10,10 @@ from morex.cli.options import (
     Device,
     Jobs,
     Overrides,
-    RunFolder,
+    RunPlace,
     TrustCode,
     all_overrides,
+    finished_run,
     read_device,
 )
 from morex.cli.output import say
@@ -45,9 +46,10 @@ ExtendedMixture = Annotated[
     ),
 ]
 ExtendedRun = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        metavar="FOLDER", help="The new run directory; by default RUN-NAME, such as RUN-rain."
+        metavar="FOLDER",
+        help="The new run directory, or its URL; by default RUN-NAME, such as RUN-rain.",
     ),
 ]
 Removed = Annotated[
@@ -61,16 +63,17 @@ ShrunkMixture = Annotated[
     ),
 ]
 ShrunkRun = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         metavar="FOLDER",
-        help="The new run directory; by default RUN-without-NAME, such as RUN-without-M2.",
+        help="The new run directory, or its URL; by default RUN-without-NAME, such as "
+        "RUN-without-M2.",
     ),
 ]
 
 
 def extend(
-    run: RunFolder,
+    run: RunPlace,
     overrides: Overrides = None,
     added: Added = None,
     expert: Experts = None,
@@ -92,16 +95,17 @@ def extend(
     from morex.recipe.extend import extended, last_mixture
     from morex.run.continuation import recipe_of
 
-    before, new = recipe_of(run, trust_code=trust_code), read_perturbations(added or [])
+    source = finished_run(run)
+    before, new = recipe_of(source, trust_code=trust_code), read_perturbations(added or [])
     if not new:
         raise ValueError("name at least one perturbation, such as --with rain")
     recipe = extended(before, mixture or last_mixture(before), new, read_experts(expert or []))
-    folder = out or run.with_name("-".join((run.name, *new)))
-    _continue(run, before, recipe, all_overrides(overrides, data), folder, device, jobs)
+    place = out or "-".join((run.rstrip("/"), *new))
+    _continue(source, before, recipe, all_overrides(overrides, data), place, device, jobs)
 
 
 def shrink(
-    run: RunFolder,
+    run: RunPlace,
     overrides: Overrides = None,
     without: Removed = None,
     mixture: ShrunkMixture = None,
@@ -121,12 +125,13 @@ def shrink(
     from morex.recipe.extend import last_mixture, shrunk
     from morex.run.continuation import recipe_of
 
-    before, gone = recipe_of(run, trust_code=trust_code), without or []
+    source = finished_run(run)
+    before, gone = recipe_of(source, trust_code=trust_code), without or []
     if not gone:
         raise ValueError("name at least one expert, such as --without M2")
     recipe = shrunk(before, mixture or last_mixture(before), gone)
-    folder = out or run.with_name("-without-".join((run.name, *gone)))
-    _continue(run, before, recipe, all_overrides(overrides, data), folder, device, jobs)
+    place = out or "-without-".join((run.rstrip("/"), *gone))
+    _continue(source, before, recipe, all_overrides(overrides, data), place, device, jobs)
 
 
 def _continue(
@@ -134,17 +139,18 @@ def _continue(
     before: "Recipe",
     recipe: "Recipe",
     overrides: list[str],
-    out: Path,
+    out: str,
     device: str | None,
     jobs: int | None,
 ) -> None:
     """Run a recipe that reuses the finished stages of ``source``, and show its results."""
     from morex.cli.extension import effects, training_cost, with_changes
     from morex.run.continuation import continue_run
+    from morex.run.storage import working_folder
 
-    recipe = with_changes(recipe, overrides)
-    with observing(out) as observer:
+    recipe, folder = with_changes(recipe, overrides), working_folder(out)
+    with observing(folder) as observer:
         continue_run(source, recipe, out, device=read_device(device), observer=observer, jobs=jobs)
-    show_results(out, recipe, training_cost(out, recipe, before))
-    for line in effects(out, recipe, before):
+    show_results(out, recipe, training_cost(folder, recipe, before))
+    for line in effects(folder, recipe, before):
         say(line)

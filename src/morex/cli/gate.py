@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from morex.cli.options import RunFolder
+from morex.cli.options import RunPlace
 from morex.cli.output import AsJson, print_json, say
 from morex.core.files import write_atomically
 from morex.core.near import did_you_mean
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def gate(
-    run: RunFolder,
+    run: RunPlace,
     model: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A mixture of the run; by default the last one."),
@@ -30,9 +30,10 @@ def gate(
 
     Example: `morex gate runs/digits --svg gate.svg`
     """
+    from morex.artifacts.stored_runs import local_run
     from morex.report import gate_sentences, to_heatmap
 
-    name, weights = gate_of(run, model)
+    name, weights = gate_of(local_run(run), model)
     title = f"Where the gate of {name} puts its weight"
     if svg:
         write_atomically(svg, to_heatmap(weights, title).encode())

@@ -4,9 +4,11 @@ A command is a function in the file of the same name.
 """
 
 import inspect
+import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -35,6 +37,8 @@ from morex.core.stopping import ExitedError, Stopped, no_exit, stopped_by_signal
 from morex.core.units import printable
 
 P = ParamSpec("P")
+
+_URL = re.compile(r"[a-z][a-z0-9+]+:/")
 
 Debug = Annotated[bool, typer.Option("--debug", help="If an error ends the command, show where.")]
 
@@ -78,6 +82,7 @@ def with_plain_errors(command: Callable[P, None]) -> Callable[..., None]:
     @wraps(command)
     def wrapped(*arguments: Any, debug: bool = False, **options: Any) -> None:
         try:
+            _check_paths(options)
             with stopped_by_signals(), no_exit("this command"):
                 command(*arguments, **options)
         except (typer.Exit, typer.Abort):
@@ -97,6 +102,17 @@ def with_plain_errors(command: Callable[P, None]) -> Callable[..., None]:
             raise typer.Exit(128 + error.number if isinstance(error, Stopped) else 130) from None
 
     return _with_option(wrapped, "debug", Debug)
+
+
+def _check_paths(options: Mapping[str, object]) -> None:
+    """Raise if a URL was given where only a path can be: it would become the name of a folder."""
+    for name, value in options.items():
+        if isinstance(value, Path) and _URL.match(str(value)) and not value.exists():
+            option = name.replace("_", "-")
+            raise ValueError(
+                f"{option} {str(value)!r}: expected a path of this machine, got a URL; only run "
+                "directories, models in them and their outcomes can be at a URL"
+            )
 
 
 def _interruption(error: KeyboardInterrupt) -> str:

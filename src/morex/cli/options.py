@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 SAVED_MODEL = (
     "A saved model: its folder, the name of a shipped one (`morex models`), "
     "hf://owner/name@revision/model on the Hugging Face hub (the newest revision and the default "
-    "model if these are left out), or robustbench://cifar10/Linf/NAME"
+    "model if these are left out), robustbench://cifar10/Linf/NAME, or a model in a run at a URL, "
+    "such as s3://bucket/runs/digits/models/clean"
 )
 
 
@@ -37,7 +38,12 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, such as training.epochs=5."),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunPlace = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run directory, or its URL, such as s3://bucket/runs/digits."
+    ),
+]
 AnyModel = Annotated[
     str,
     typer.Argument(
@@ -127,6 +133,14 @@ TrustCode = Annotated[
         "your own. What morex wrote for you on this machine needs no option.",
     ),
 ]
+
+
+def finished_run(run: str) -> Path:
+    """Return the directory of a run; of one at a URL, a copy of all that is finished."""
+    from morex.artifacts.manifest import without_work
+    from morex.artifacts.stored_runs import local_run
+
+    return local_run(run, without_work)
 
 
 def read_recipe(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from morex.cli.options import RunFolder
+from morex.cli.options import RunPlace, finished_run
 from morex.cli.output import say
 from morex.core.units import plural
 
@@ -44,7 +44,7 @@ License = Annotated[
 
 
 def push(
-    run: RunFolder, to: Destination, models: ModelNames = None, license_id: License = ""
+    run: RunPlace, to: Destination, models: ModelNames = None, license_id: License = ""
 ) -> None:
     """Publish the models of a run with a model card.
 
@@ -66,13 +66,13 @@ def push(
 
     if not on_hub(to):
         name = Path(to).resolve().name  # not where it lies on this machine
-        made = publication(run, name, models or (), license_id=license_id)
+        made = publication(finished_run(run), name, models or (), license_id=license_id)
         write_folder(made, Path(to))
         say(f"{_what(made)}: {to}; read {Path(to) / 'README.md'}")
         return
     repository = repository_of(to)
     check_token()
-    made = publication(run, f"hf://{repository}", models or (), license_id=license_id)
+    made = publication(finished_run(run), f"hf://{repository}", models or (), license_id=license_id)
     say(f"{_what(made)}, to hf://{repository}: {_names(made)}")
     done = do_push(made, repository)
     say(f"pushed: {done.url}")

@@ -15,8 +15,12 @@ COMPARISON = "comparison.html"
 
 def report(
     runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN", help="A run directory; several runs are compared."),
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="A run directory, or its URL, such as s3://bucket/runs/digits; several runs are "
+            "compared.",
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -28,12 +32,15 @@ def report(
 
     The page of one run is RUN/report.html: a single file, for any browser. If the run is not
     finished, the page shows the results so far. It also shows the audits in RUN/audits. The page
-    of several runs is comparison.html in the current folder. With `--out`, either page is written
+    of several runs is comparison.html in the current folder. The page of a run at a URL is in its
+    local copy. With `--out`, either page is written
     to FILE instead.
 
     Example: `morex report runs/digits --open`
     """
-    say(f"report: {write_pages(runs, out, show=show)}")
+    from morex.artifacts.stored_runs import local_run
+
+    say(f"report: {write_pages([*map(local_run, runs)], out, show=show)}")
 
 
 def write_pages(runs: Sequence[Path], out: Path | None = None, *, show: bool) -> Path:

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     from morex.run import Event, Observer
 
 RunOut = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="The run directory; by default runs/NAME-OF-RECIPE."),
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The run directory; by default runs/NAME-OF-RECIPE. It may be a URL that fsspec "
+        "knows, such as s3://bucket/runs/digits.",
+    ),
 ]
 MoreSuites = Annotated[
     list[str] | None,
@@ -94,24 +98,26 @@ def run(
     from morex.cli.tensorboard import with_event_files
     from morex.core.units import duration
     from morex.run import run as do_run
+    from morex.run.storage import working_folder
 
     if suite_examples and not suite:
         raise ValueError("--suite-examples is for suites that --suite adds; give --suite as well")
     more = [f"evaluation.suites.{name}={_use(suite_examples)}" for name in suite or ()]
     loaded = read_recipe(recipe, [*(overrides or []), *more], data, image_size)
-    folder = out or Path("runs") / loaded.name
+    place = out or str(Path("runs") / loaded.name)
+    folder = working_folder(place)
     started = time.monotonic()
     with observing(folder) as observer:
         do_run(
             loaded,
-            folder,
+            place,
             device=read_device(device),
             observer=with_event_files(observer, folder / "events" if tensorboard else None),
             checkpoint_every=checkpoint_every,
             jobs=jobs,
             ray=ray,
         )
-    show_results(folder, loaded, f"done in {duration(time.monotonic() - started)}")
+    show_results(place, loaded, f"done in {duration(time.monotonic() - started)}")
 
 
 @contextmanager
@@ -135,11 +141,14 @@ def observing(folder: Path) -> Iterator["Observer"]:
         yield observer
 
 
-def show_results(folder: Path, recipe: "Recipe", summary: str) -> None:
+def show_results(place: str, recipe: "Recipe", summary: str) -> None:
     """Print the tables of a finished run, a summary, and where its results and page are."""
+    from morex.run.storage import working_folder
+
+    folder = working_folder(place)
     for suite in ("", *recipe.evaluation.suites):
         print_table(folder, "text", suite)
-    say(f"{summary}; results are in {folder}; show them again with: morex table {folder}")
+    say(f"{summary}; results are in {place}; show them again with: morex table {place}")
     say(f"report: {write_pages([folder], show=False)}")
 
 

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from morex.cli.options import RunFolder
+from morex.cli.options import RunPlace
 from morex.core.near import not_among
 
 
 def table(
-    run: RunFolder,
+    run: RunPlace,
     format: Annotated[
         str, typer.Option(metavar="FORMAT", help="One of text, markdown, csv and json.")
     ] = "text",
@@ -29,9 +29,11 @@ def table(
 
     Example: `morex table runs/digits --format json`
     """
+    from morex.artifacts.stored_runs import local_run
+
     if suite == "":
         raise ValueError("--suite '': expected the name of a suite; without it Table 1 is shown")
-    print_table(run, format, suite or "")
+    print_table(local_run(run), format, suite or "")
 
 
 def print_table(run: Path, format: str, suite: str = "") -> None:

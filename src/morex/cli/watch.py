@@ -12,8 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 from rich.text import Text
 
-from morex.cli.options import RunFolder
+from morex.cli.options import RunPlace
 from morex.cli.output import AsJson, print_json, say, say_aside
+from morex.core.object_store import is_url
 from morex.core.units import printable
 
 if TYPE_CHECKING:
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 _EVERY = 2.0
 """Seconds between two looks at the files."""
 
+_EVERY_URL = 10.0
+"""The same for a run at a URL."""
+
 
 def watch(
-    run: RunFolder,
+    run: RunPlace,
     page: Annotated[
         Path | None,
         typer.Option(
@@ -46,10 +50,8 @@ def watch(
 
     Example: `morex watch runs/digits --page watch.html`
     """
-    from morex.report.watching import watch as look
-
     console = Console()
-    first = look(run, time.time())
+    first = _look(run)
     if page:
         _write(page, first)
         say_aside(f"page: {page}")
@@ -62,21 +64,27 @@ def watch(
         _follow(run, page, console)
 
 
-def _follow(run: Path, page: Path | None, console: Console) -> None:
-    """Look at a run until it is finished; show it on a terminal, and keep its page."""
+def _look(run: str, before: "Watched | None" = None) -> "Watched":
+    """Return how far a run is; the local copy of one at a URL is brought up to date first."""
+    from morex.artifacts.stored_runs import local_run
     from morex.report.watching import watch as look
 
+    return look(local_run(run), time.time(), before)
+
+
+def _follow(run: str, page: Path | None, console: Console) -> None:
+    """Look at a run until it is finished; show it on a terminal, and keep its page."""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         seen: Watched | None = None
         while True:
-            seen = look(run, time.time(), seen)
+            seen = _look(run, seen)
             if page:
                 _write(page, seen)
             if console.is_terminal:
                 live.update(_shown(seen, console), refresh=True)
             if seen.state in ("finished", "stopped"):
                 break
-            time.sleep(_EVERY)
+            time.sleep(_EVERY_URL if is_url(run) else _EVERY)
     for line in _lines(seen):
         say(line)
 

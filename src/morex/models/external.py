@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from morex.core.near import hint
 from morex.core.number_checks import check_numbers
+from morex.core.object_store import is_url
 from morex.core.trust import is_address
 from morex.core.units import with_article
 from morex.core.user_code import UserCodeError, absolute, called, object_named
@@ -156,7 +157,7 @@ class Foreign(Rescaled):
 
 def is_factory(name: str) -> bool:
     """Return whether ``name`` is that of a factory, and not a folder or an address."""
-    return ":" in name and not is_address(name) and not Path(name).exists()
+    return ":" in name and not (is_address(name) or is_url(name) or Path(name).exists())
 
 
 def import_model(name: str) -> nn.Module:

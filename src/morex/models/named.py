@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from morex.artifacts.model_sets import read_set, shipped_sets
+from morex.artifacts.stored_runs import local_model
+from morex.core.object_store import is_url
 from morex.core.user_code import executed_sources
 from morex.models.external import Foreign, ForeignConfig, is_factory
 from morex.models.folder import DESCRIPTION, ModelFolder
@@ -210,7 +212,8 @@ def load_model(
         folder: a saved model's folder, or the name of a shipped model such as ``cifar10-small``
             (its MoRE over all perturbations) or ``cifar10-small/minf``, or ``hf://owner/name`` on
             the Hugging Face hub (``hf://owner/name@revision/model`` for one model of a set, at a
-            branch, tag or commit), or ``robustbench://cifar10/Linf/NAME``.
+            branch, tag or commit), or ``robustbench://cifar10/Linf/NAME``, or a model in a run at
+            a URL, such as ``s3://bucket/runs/digits/models/clean``.
         device: the device for the model.
         trust_code: whether factories that its ``model.json`` names may be imported and called.
             Without it they are only if this user's morex saved the model here.
@@ -231,7 +234,8 @@ def find_model(name: Path | str) -> Path:
     Args:
         name: a folder with a model, or with a set of models, whose default it stands for; or a
             shipped set such as ``cifar10-small``, which stands for its best
-            mixture; or one of its models, such as ``cifar10-small/minf``; or ``hf://owner/name``.
+            mixture; or one of its models, such as ``cifar10-small/minf``; or ``hf://owner/name``;
+            or a model in a run at a URL, such as ``s3://bucket/runs/digits/models/clean``.
 
     Raises:
         HubError: if it is on the hub and cannot be downloaded.
@@ -239,6 +243,8 @@ def find_model(name: Path | str) -> Path:
     """
     if on_hub(os.fspath(name)):
         return hub_model(os.fspath(name))
+    if is_url(name):
+        return local_model(os.fspath(name))
     folder = Path(name)
     if folder.exists():
         found = None if (folder / DESCRIPTION).exists() else read_set(folder)

@@ -17,6 +17,10 @@
 ``failures``          what ended a stage or a process, as one sentence
 ``cores``             how many stages to do at a time, and on which GPUs
 ``directory``         the files of a run directory
+``storage``           a run at a URL, and the local copy that its stages work in
+``storage_lock``      who works on a run at a URL
+``mirror``            writes a local copy to its store, and reads it from there
+``repeated``          something that is done again and again beside a run
 ``checkpoint``        interrupted trainings
 ``partial_results``   interrupted evaluations
 ``parts``             evaluations that several workers share

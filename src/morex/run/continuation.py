@@ -9,11 +9,13 @@ from morex.core.file_errors import near_file
 from morex.core.files import digest_of
 from morex.recipe import Recipe, load_recipe
 from morex.run.directory import RunDirectory, RunError
+from morex.run.events import ignore
 from morex.run.execute import run
 from morex.run.stages import stage_id
+from morex.run.storage import opened, working_folder
 
 
-def continue_run(source: Path, recipe: Recipe, out: Path, **options: Any) -> None:
+def continue_run(source: Path, recipe: Recipe, out: Path | str, **options: Any) -> None:
     """Do ``recipe`` in the new run ``out``, which reuses the finished stages of the run ``source``.
 
     The files of ``source`` are linked, or copied where the file system has no links; they are never
@@ -23,17 +25,17 @@ def continue_run(source: Path, recipe: Recipe, out: Path, **options: Any) -> Non
     Args:
         source: a run directory.
         recipe: what to do; stages that the recipe of ``source`` also has are not done again.
-        out: the new run directory.
+        out: the new run directory, or its URL.
         **options: further arguments of ``run``.
 
     Raises:
         RunError: if ``source`` and ``out`` are the same, and in all cases in which ``run`` does.
     """
-    if source.resolve() == out.resolve():
+    if source.resolve() == working_folder(out).resolve():
         raise RunError(f"{out} is the run to continue; give --out another folder")
-    with RunDirectory(out).locked():
+    with opened(out, options.get("observer", ignore)) as (directory, _):
         for path in sorted((source / "stages").glob("*.json")):
-            _take_over(RunDirectory(source), path.stem, RunDirectory(out))
+            _take_over(RunDirectory(source), path.stem, directory)
     run(recipe, out, **options)
 
 

@@ -33,6 +33,7 @@ from morex.run.ray_pool import on_ray
 from morex.run.results import ResultsFiles, test_labels
 from morex.run.stage_runner import StageRunner, Task
 from morex.run.stages import Stage, folder_made_by
+from morex.run.storage import check_reached, opened
 from morex.run.workers import InThisProcess, Workers
 
 
@@ -52,7 +53,9 @@ def run(
 
     Args:
         recipe: what to do.
-        out: the run directory, made if it does not exist.
+        out: the run directory, made if it does not exist; or, as text, a URL that fsspec knows,
+            such as ``s3://bucket/runs/digits``. Stages then work in a local copy in the user's
+            cache folder (``MOREX_COPIES``), which is kept like the store.
         device: a GPU if there is one, by default.
         observer: receives every event of the run, such as a stage that is finished; by default
             they are ignored.
@@ -70,17 +73,23 @@ def run(
         DataError: if the data is missing or wrong.
         NotFiniteError: if a training diverges; finished stages and its checkpoint stay.
         ValueError: if ``jobs`` is below 1.
-        ImportError: if ``ray`` is given and Ray is not installed.
+        ImportError: if ``ray`` is given and Ray is not installed, or the library for a URL is not.
+        StorageError: if the store of a URL cannot be reached.
     """
     device = device or default_device()
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    directory = RunDirectory(Path(out))
+    check_reached(out, ray)
     settings = deterministic(recipe.deterministic, device)
-    with directory.locked(), threads(recipe.threads), settings, _logged(directory):
-        journal = Journal(recipe.name, directory.root, observer)
-        observer = PartsTogether(journal)
-        runner = StageRunner.open(recipe, directory.root, device, observer, checkpoint_every)
+    with (
+        opened(out, observer) as (directory, watch),
+        threads(recipe.threads),
+        settings,
+        _logged(directory),
+    ):
+        journal = Journal(recipe.name, directory.root, watch)
+        together = PartsTogether(journal)
+        runner = StageRunner.open(recipe, directory.root, device, together, checkpoint_every)
         with _workers(runner, jobs, ray) as workers:
             _Execution(runner, workers).do_all()
         journal.remove()

@@ -22,9 +22,7 @@ from morex.run.directory import RunError
 from morex.run.needs import needs_of
 from morex.run.stage_process import Job
 from morex.run.stage_runner import StageRunner, Task
-
-LOCAL = "local"
-"""The address of a cluster on this machine that is there for one run."""
+from morex.run.storage import LOCAL
 
 _PATIENCE = 60.0
 """Seconds that network storage may take to show a file that another machine has written."""
