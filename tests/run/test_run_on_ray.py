@@ -167,7 +167,10 @@ def test_a_head_that_dies_ends_the_run_and_the_run_goes_on_without_it(
 
 @pytest.mark.usefixtures("nothing_is_left")
 def test_workers_that_are_killed_change_no_bit(
-    recipe: Recipe, folder: Path, expected: dict[str, bytes]
+    recipe: Recipe,
+    folder: Path,
+    expected: dict[str, bytes],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     notices, handlers = list[str](), {signal.getsignal(signal.SIGTERM)}
 
@@ -186,6 +189,7 @@ def test_workers_that_are_killed_change_no_bit(
     assert "evaluate-clean: its worker ended unexpectedly" in deaths[1]
     assert results_of(out) == expected
     assert len(handlers) == 1  # a scheduler's signal is still ours
+    assert "raylet" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -86,15 +86,20 @@ def _connected(address: str) -> Any:
     try:
         _connect(ray, address)
     except Exception as error:  # Ray raises many kinds
-        reason = str(error).strip().splitlines()
-        raise RunError(
-            f"no Ray cluster at {address} ({reason[0] if reason else type(error).__name__}); "
-            "start one with: ray start --head, or give --ray local"
-        ) from None
+        reason = [*str(error).strip().splitlines(), type(error).__name__][0]
+        raise RunError(f"no Ray cluster at {address} ({reason}); {_advice(address)}") from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's would end the run without a checkpoint
     return ray
+
+
+def _advice(address: str) -> str:
+    """Return what to do about a cluster that was not reached."""
+    with suppress(ValueError):
+        if _answers(_address_of(address)):
+            return "if it asks for a token, put its token into ~/.ray/auth_token on this machine"
+    return "start one with: ray start --head, or give --ray local"
 
 
 def _send_token(ray: Any) -> None:
@@ -110,6 +115,7 @@ def _send_token(ray: Any) -> None:
 
 def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    ray._private.worker._worker_logs_enabled = False  # it prints each death to standard output
     if address == LOCAL:
         ray.init("local", include_dashboard=False, object_store_memory=_STORE, **quiet)
         return
@@ -183,9 +189,10 @@ class RayPool(Pool):
 
     def _end_without_head(self) -> NoReturn:
         self.actors = {}
+        start = "" if self.address == LOCAL else "start it again, and "
         raise RunError(
-            f"the Ray cluster {self.address} has ended; start it again, and the same command goes "
-            "on from the checkpoints"
+            f"the Ray cluster {self.address} has ended; {start}the same command goes on from the "
+            "checkpoints"
         )
 
     def stop(self, working: Iterable[Worker]) -> None:
