@@ -4,6 +4,7 @@ Each kind of network is timed once, on a few images. A mixture takes as long as 
 gate together, so a recipe with many mixtures takes no longer to estimate than one with none.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -125,7 +126,7 @@ class _Conditions:
 
 @dataclass(frozen=True)
 class _Timer:
-    """Times models. Networks that look the same are timed once under the same conditions."""
+    """Times models. Networks that differ in their outputs only are timed once per condition."""
 
     builder: Builder
     gpu: Gpu | None = None
@@ -154,8 +155,8 @@ class _Timer:
 
     def _of_network(self, network: nn.Module, its: _Conditions) -> Speed:
         precision = self.precision(its)
-        learning = sum(p.requires_grad for p in network.parameters())
-        key = (repr(network), learning, its.batch, precision, its.way, torch.get_num_threads())
+        learning = sum(p.requires_grad for p in network.parameters()) if its.updates else 0
+        key = (_layers(network), learning, its.batch, precision, its.way, torch.get_num_threads())
         if key not in self.known:
             self.known[key] = self._timed(network, its.batch, precision, its.way)
         return self.known[key]
@@ -168,6 +169,14 @@ class _Timer:
         if way == "called":
             return calibrate(self.builder, network, batch, precision)
         return calibrate(self.builder, network, batch, precision, way)
+
+
+def _layers(network: nn.Module) -> str:
+    """Return all layers of a network in words, but not how many logits it has.
+
+    A gate then counts as an expert. The width of a hidden layer is still in the layer after it.
+    """
+    return re.sub(r"out_features=\d+", "", repr(network))
 
 
 def _estimated(timer: _Timer, name: str, stages: list[Stage]) -> Iterator[Estimate]:
