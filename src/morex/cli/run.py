@@ -1,6 +1,7 @@
 """``morex run``: train and evaluate everything in a recipe."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +26,11 @@ from morex.cli.report import report_even_if_stopped, write_pages
 from morex.cli.table import print_table
 
 if TYPE_CHECKING:
+    import torch
+
     from morex.recipe import Recipe
     from morex.run import Event, Observer
+    from morex.run.launched import Group
 
 RunOut = Annotated[
     str | None,
@@ -100,24 +104,48 @@ def run(
     from morex.run import run as do_run
     from morex.run.storage import working_folder
 
-    if suite_examples and not suite:
-        raise ValueError("--suite-examples is for suites that --suite adds; give --suite as well")
-    more = [f"evaluation.suites.{name}={_use(suite_examples)}" for name in suite or ()]
-    loaded = read_recipe(recipe, [*(overrides or []), *more], data, image_size)
-    place = out or str(Path("runs") / loaded.name)
-    folder = working_folder(place)
-    started = time.monotonic()
-    with observing(folder) as observer:
-        do_run(
-            loaded,
-            place,
-            device=read_device(device),
-            observer=with_event_files(observer, folder / "events" if tensorboard else None),
-            checkpoint_every=checkpoint_every,
-            jobs=jobs,
-            ray=ray,
-        )
-    show_results(place, loaded, f"done in {duration(time.monotonic() - started)}")
+    with among_others(device) as (group, its_device):
+        if suite_examples and not suite:
+            raise ValueError(
+                "--suite-examples is for suites that --suite adds; give --suite as well"
+            )
+        more = [f"evaluation.suites.{name}={_use(suite_examples)}" for name in suite or ()]
+        loaded = read_recipe(recipe, [*(overrides or []), *more], data, image_size)
+        place = out or str(Path("runs") / loaded.name)
+        folder = working_folder(place)
+        started = time.monotonic()
+        with observing(folder) as observer:
+            do_run(
+                loaded,
+                place,
+                device=its_device,
+                observer=with_event_files(observer, folder / "events" if tensorboard else None),
+                checkpoint_every=checkpoint_every,
+                jobs=jobs,
+                ray=ray,
+                group=group,
+            )
+        show_results(place, loaded, f"done in {duration(time.monotonic() - started)}")
+
+
+@contextmanager
+def among_others(device: str | None) -> Iterator[tuple["Group | None", "torch.device"]]:
+    """Yield the processes that torchrun or srun has started with this one, and its device.
+
+    Only the first of them goes on; the others help it in here, and exit.
+    """
+    from morex.run.launched import Place, joined
+    from morex.run.together import help_run
+
+    place, its_device = Place.of(os.environ), read_device(device)
+    if place is None:
+        yield None, its_device
+        return
+    its_device = place.device(its_device)
+    with joined(place, its_device) as group:
+        if not group.world.leads:
+            raise typer.Exit(help_run(group, its_device))
+        yield group, its_device
 
 
 @contextmanager

@@ -12,6 +12,8 @@
 ``processes``         stages side by side in processes of this machine
 ``cluster``           stages side by side on machines that may fail
 ``ray_pool``          the machines of a Ray cluster
+``together``          one stage at a time in several processes, which train each model together
+``launched``          processes that torchrun or srun has started, and their messages
 ``needs``             the resources of a worker, and the room for workers on a cluster
 ``stage_process``     a process that does stages for another one
 ``failures``          what ended a stage or a process, as one sentence

@@ -27,6 +27,7 @@ from morex.run.events import Loaded, Noticed, Observer, Planned, Skipped, ignore
 from morex.run.failures import trace_of
 from morex.run.inputs import forms_read, inputs_of
 from morex.run.journal import Journal
+from morex.run.launched import Group
 from morex.run.parts import PartsTogether, chain_work, most_parts, wanted_parts
 from morex.run.processes import InProcesses
 from morex.run.ray_pool import on_ray
@@ -34,6 +35,7 @@ from morex.run.results import ResultsFiles, test_labels
 from morex.run.stage_runner import StageRunner, Task
 from morex.run.stages import Stage, folder_made_by
 from morex.run.storage import check_reached, opened
+from morex.run.together import Together
 from morex.run.workers import InThisProcess, Workers
 
 
@@ -46,6 +48,7 @@ def run(
     checkpoint_every: float = 30.0,
     jobs: int | None = None,
     ray: str | None = None,
+    group: Group | None = None,
 ) -> None:
     """Do the stages of ``recipe`` that are not finished yet in the run directory ``out``.
 
@@ -66,19 +69,25 @@ def run(
             for the one that this machine belongs to, ``local`` for one that is started here. The
             run directory must be on storage that all its machines reach. ``jobs`` is then the most
             stages at a time; by default as many as the cluster has room for.
+        group: processes that train each model together, of which this is the first.
 
     Raises:
         RunError: if another process works in ``out``, or a stage fails; the traceback is in the
             file ``errors.log`` of the run.
         DataError: if the data is missing or wrong.
         NotFiniteError: if a training diverges; finished stages and its checkpoint stay.
-        ValueError: if ``jobs`` is below 1.
+        ValueError: if ``jobs`` is below 1, or it or ``ray`` is given with a group.
         ImportError: if ``ray`` is given and Ray is not installed, or the library for a URL is not.
         StorageError: if the store of a URL cannot be reached.
     """
     device = device or default_device()
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
+    if group and not (jobs is None and ray is None):
+        raise ValueError(
+            "--jobs and --ray are for stages side by side, but torchrun or srun has started "
+            f"{group.world.size} processes, which do one stage at a time together; leave them out"
+        )
     check_reached(out, ray)
     settings = deterministic(recipe.deterministic, device)
     with (
@@ -90,14 +99,18 @@ def run(
         journal = Journal(recipe.name, directory.root, watch)
         together = PartsTogether(journal)
         runner = StageRunner.open(recipe, directory.root, device, together, checkpoint_every)
-        with _workers(runner, jobs, ray) as workers:
+        with _workers(runner, jobs, ray, group) as workers:
             _Execution(runner, workers).do_all()
         journal.remove()
         directory.tidy()
 
 
-def _workers(runner: StageRunner, jobs: int | None, ray: str | None) -> Workers:
+def _workers(
+    runner: StageRunner, jobs: int | None, ray: str | None, group: Group | None
+) -> Workers:
     """Return what does the stages."""
+    if group:
+        return Together(replace(runner, world=group.world), group)
     if ray is not None:
         return on_ray(runner, ray, jobs)
     count = jobs or default_jobs(runner.recipe, runner.builder.device)

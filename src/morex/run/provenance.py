@@ -18,11 +18,17 @@ from morex.core.threads import cores
 _PACKAGES = ("morex", "torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
 
 
-def provenance(device: torch.device) -> Provenance:
-    """Return what a reader needs to repeat a result of this process."""
+def provenance(device: torch.device, processes: int = 1) -> Provenance:
+    """Return what a reader needs to repeat a result of this process.
+
+    Args:
+        device: where it was computed.
+        processes: how many processes have computed it together.
+    """
+    together = {"processes": processes} if processes > 1 else {}
     return Provenance(
         versions={"python": platform.python_version(), **_versions()},
-        hardware=hardware(device),
+        hardware=hardware(device) | together,
         commit=commit(),
         command=shlex.join([_program(), *sys.argv[1:]]),
     )

@@ -25,6 +25,8 @@ from morex.run.directory import RunDirectory, RunError
 from morex.run.events import Event
 from morex.run.failures import Failure
 from morex.run.stage_runner import StageRunner, Task
+from morex.training import World
+from morex.training.world import ALONE
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -94,13 +96,16 @@ class _Doing:
     stage: str = ""
 
 
-def do_stages(connection: Connection, job: Job, gpu: str | None = None) -> None:
+def do_stages(
+    connection: Connection, job: Job, gpu: str | None = None, world: World = ALONE
+) -> None:
     """Do the stages that arrive until this process is ended, as happens when its parent ends.
 
     Args:
         connection: brings stages, and takes events and results.
         job: what all stages share.
         gpu: the only GPU that this process may see, as CUDA names it; None changes nothing.
+        world: the processes that train a model together, this one among them.
     """
     if gpu is not None:
         os.environ[_VISIBLE] = gpu  # before CUDA is used for the first time
@@ -109,7 +114,7 @@ def do_stages(connection: Connection, job: Job, gpu: str | None = None) -> None:
     doing = _Doing()
     try:
         with stopped_by_signals():
-            _serve(connection, doing, job)
+            _serve(connection, doing, job, world)
     except Stopped as error:
         failure = RunError(f"{doing.stage}: its process was asked to end ({error})")
         _send(connection, Failure.of(doing.stage, failure))
@@ -127,7 +132,7 @@ def serve(descriptor: int) -> None:
     connection = Connection(descriptor)
     job: Job = connection.recv()
     try:
-        _check_place(job)
+        check_place(job)
     except RunError as error:
         connection.send(Failure.of("", error))
         return
@@ -135,8 +140,8 @@ def serve(descriptor: int) -> None:
     do_stages(connection, job)
 
 
-def _check_place(job: Job) -> None:
-    """Raise unless this machine has the versions and the run directory of the run."""
+def check_place(job: Job) -> None:
+    """Raise ``RunError`` unless this machine has the versions and the directory of a run."""
     host = socket.gethostname()
     if (found := _versions()) != job.versions:
         raise RunError(
@@ -170,14 +175,14 @@ def _end_with_input() -> None:
     end_process(1)
 
 
-def _serve(connection: Connection, doing: _Doing, job: Job) -> None:
+def _serve(connection: Connection, doing: _Doing, job: Job, world: World) -> None:
     torch.set_num_threads(job.threads)
     with no_exit("starting a process"):
         recipe = parse_recipe(job.recipe)
         runner = StageRunner.open(
             recipe, job.root, job.device, connection.send, job.checkpoint_every
         )
-        runner.patience = job.patience
+        runner.patience, runner.world = job.patience, world
     with deterministic(recipe.deterministic, job.device):
         while task := _next_task(connection):
             doing.stage = task.stage.id

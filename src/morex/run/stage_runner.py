@@ -49,7 +49,8 @@ from morex.run.provenance import commit, provenance
 from morex.run.stage_evaluation import StageEvaluation
 from morex.run.stages import Stage
 from morex.run.starting import SavedModels, starting_model
-from morex.training import CheckpointError, Progress, train
+from morex.training import CheckpointError, Progress, World, train
+from morex.training.world import ALONE
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class StageRunner:
     observer: Observer
     checkpoint_every: float
     patience: float = 0.0
+    world: World = ALONE
     evaluation: StageEvaluation = field(init=False)
     _noticed: set[str] = field(default_factory=set, init=False)
 
@@ -117,11 +119,26 @@ class StageRunner:
         self._check(task)
         self.observer(Started(task.stage))
         if task.part is None:
-            return self._do_whole(task)
+            if self.world.leads:
+                return self._do_whole(task)
+            self._help(task)
+            return None
         work = self.work_folder(task)
         self.evaluation.part(task.stage, work, task.part)
         self._check_again(task, work)
         return None
+
+    def trains(self, stage: Stage) -> bool:
+        """Return whether a stage takes the steps of a training; some models are only assembled."""
+        return stage.makes_a_model and phase_of(self.recipe, stage.model, stage.kind) is not None
+
+    def _help(self, task: Task) -> None:
+        """Take part in a training of which another process keeps the result."""
+        saved = SavedModels.of(self.recipe, self.directory.root)
+        model = self.builder.ready(starting_model(self.builder, task.stage, saved))
+        phase = phase_of(self.recipe, task.stage.model, task.stage.kind)
+        assert phase
+        self._fit(task.stage, phase, model, saved, self.work_folder(task))
 
     def work_folder(self, task: Task) -> Path:
         """Return the folder of a stage's unfinished work."""
@@ -141,7 +158,7 @@ class StageRunner:
             "seconds": round(seconds, 3),
             **peak_memory(self.builder.device),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "provenance": provenance(self.builder.device),
+            "provenance": provenance(self.builder.device, self._processes(stage)),
         }
         self._check_again(task, work)
         description = (f"{stage.folder}/{DESCRIPTION}",) if stage.makes_a_model else ()
@@ -219,11 +236,13 @@ class StageRunner:
             checkpoint=checkpoint,
             report=partial(self._report, stage),
             notice=self._notice_once,
+            world=self.world,
         )
         try:
             fitted = fit()
         except CheckpointError as error:  # before the first step: the model is as it was
-            checkpoint.discard(f"{checkpoint.path}: {error}")
+            if self.world.leads:
+                checkpoint.discard(f"{checkpoint.path}: {error}")
             fitted = fit()
         passes = network_passes(self.builder, stage)
         history = tuple(map(Epoch.model_validate, fitted.history))
@@ -236,6 +255,10 @@ class StageRunner:
             "passes": Passes(forward=round(passes.forward), backward=round(passes.backward)),
             "history": history,
         }
+
+    def _processes(self, stage: Stage) -> int:
+        """Return how many processes have decided the last bits of a stage."""
+        return self.world.size if self.trains(stage) else 1
 
     def _report(self, stage: Stage, progress: Progress) -> None:
         """Tell the observer how far a training is."""
