@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,16 @@ def test_a_copy_that_is_behind_gets_the_newer_state(store: ObjectStore, tmp_path
     fill(tmp_path / "first", {"stages/train-a.json": b"of nobody"})
     mirrored(store, tmp_path / "first", nothing)
     assert contents(tmp_path / "first") == {**FILES, **newer}
+
+
+def test_a_copy_from_a_backup_gets_the_newer_state(store: ObjectStore, tmp_path: Path) -> None:
+    stored(store, tmp_path)
+    shutil.copytree(tmp_path / "first", tmp_path / "backup")
+    newer = {"stages/train-a.json": b'{"again": true}'}
+    mirrored(store, tmp_path / "first", nothing)
+    mirrored(store, tmp_path / "first", lambda mirror: fill(mirror.root, newer))
+    mirrored(store, tmp_path / "backup", nothing)
+    assert contents(tmp_path / "backup") == {**FILES, **newer}
 
 
 @pytest.mark.parametrize("content", [None, b"WEIGHTS"])
