@@ -11,12 +11,13 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks import attacks, memory, mixture, peak, serving, training, usual, weather
+from benchmarks import attacks, memory, mixture, peak, serving, together, training, usual, weather
 from benchmarks.measuring import Measurement
 from morex.run.provenance import provenance
 
 BENCHMARKS = {
     "training": training.measure,
+    "together": together.measure,
     "peak": peak.measure,
     "usual": usual.measure,
     "weather": weather.measure,
