@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     kinds = {kind: evaluations(arguments.folder, kind) for kind in TITLES}
-    kept = {kind: [without_command(one) for one in found] for kind, found in kinds.items()}
-    (arguments.out / "weather.json").write_text(json.dumps(kept, indent=1) + "\n")
+    kept = {kind: [without_places(one) for one in found] for kind, found in kinds.items()}
+    (arguments.out / "weather.json").write_text(json.dumps(rounded(kept)) + "\n")
     parts = [page(kind, found) for kind, found in kinds.items() if found]
     (arguments.out / "weather.md").write_text("\n\n".join(parts) + "\n")
     print(*parts, sep="\n\n")
@@ -42,9 +42,20 @@ def evaluations(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{kind}-*.json"))]
 
 
-def without_command(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Return an evaluation without its command, which names folders of one machine."""
-    return {key: value for key, value in evaluation.items() if key != "command"}
+def without_places(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return an evaluation without its command and the folders of one machine."""
+    kept = {key: value for key, value in evaluation.items() if key != "command"}
+    model = Path(evaluation["model"])
+    return kept | {"model": model.name if model.is_absolute() else str(model)}
+
+
+def rounded(value: Any) -> Any:
+    """Return JSON values with numbers of four digits after the point."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def page(kind: str, found: Sequence[dict[str, Any]]) -> str:
