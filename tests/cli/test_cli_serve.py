@@ -125,7 +125,7 @@ def test_demo_runs_digits_and_opens_nothing_without_a_terminal(
 ) -> None:
     code, out, err = call("demo")
     assert (code, err) == (0, "")
-    assert played == [("digits", Path("runs/digits"))]
+    assert played == [("digits", "runs/digits")]
     assert out == "play with MoRE+ (all): morex serve runs/digits/models/more+-all\n"
 
 

@@ -517,7 +517,9 @@ def test_extend_and_shrink_print_the_table_and_the_cost(finished: Path, tmp_path
     assert code == 0, err
     assert "training took" in out
     assert (tmp_path / "run-rain/models/more-+-rain/model.json").is_file()
-    assert out.splitlines()[-1] == f"report: {tmp_path / 'run-rain/report.html'}"
+    *_, page, change = out.splitlines()
+    assert page == f"report: {tmp_path / 'run-rain/report.html'}"
+    assert change.startswith("MoRE + rain against MoRE: ")
     assert (tmp_path / "run-rain/report.html").is_file()
     columns = "columns=[MoRE + rain, MoRE + rain - Mfog]"
     code, out, err = call("shrink", tmp_path / "run-rain", "--without", "Mfog", columns)

@@ -14,11 +14,13 @@ from torch.distributed import FileStore, HashStore
 
 from morex.core.stopping import Stopped, stopped_by_signals
 from morex.recipe import Recipe, parse_recipe
-from morex.run import Progressed, RunError, run
+from morex.run import RunError, run
+from morex.run.checkpoint import FileCheckpoint
 from morex.run.directory import RunDirectory
 from morex.run.launched import Group, Place, joined
 from morex.run.together import help_run
 from morex.training import World
+from morex.training.state import Snapshot
 
 
 def recipe() -> Recipe:
@@ -27,7 +29,17 @@ def recipe() -> Recipe:
 
 
 def end_helper(group: Group, number: int) -> None:
-    os.kill(group.wait("pid", lambda: False), number)
+    """Send the helper a signal once the training of Minf has written its second checkpoint."""
+    keep, written = FileCheckpoint.save, list[Path]()
+
+    def save(checkpoint: FileCheckpoint, snapshot: Snapshot) -> None:
+        keep(checkpoint, snapshot)
+        written.extend([checkpoint.path] if "train-minf" in str(checkpoint.path) else [])
+        if len(written) == 2:
+            written.append(checkpoint.path)
+            os.kill(group.wait("pid", lambda: False), number)
+
+    FileCheckpoint.save = save  # type: ignore[method-assign]  # in a process of its own
 
 
 def _process(rank: int, out: Path, number: int | None, found: Any) -> None:
@@ -38,15 +50,11 @@ def _process(rank: int, out: Path, number: int | None, found: Any) -> None:
             group.put("pid", os.getpid())
             found.send(help_run(group, CPU))
             return
-
-        def observer(event: Any) -> None:
-            meddles = number is not None and isinstance(event, Progressed)
-            if meddles and event.stage.id == "train-minf" and "epoch 1" in event.text:
-                end_helper(group, number)
-
+        if number is not None:
+            end_helper(group, number)
         try:
             with stopped_by_signals():
-                run(recipe(), out, device=CPU, observer=observer, checkpoint_every=0, group=group)
+                run(recipe(), out, device=CPU, checkpoint_every=0, group=group)
             found.send(None)
         except (Stopped, RunError) as error:
             found.send(f"{type(error).__name__}: {error}")

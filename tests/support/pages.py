@@ -82,8 +82,13 @@ def play(page: str, folder: Path, stands_for: dict[str, Path]) -> None:
             printed = [do(words, stands_for) for words in commands(block)]
         elif block.language == "python" and block.runs:
             exec(compile(fewer(block.content), "page", "exec"), names)
-        elif block.language == "text" and printed is not None:
+        elif block.language == "text" and printed is not None and not is_script(block):
             check_printed(block.content, "\n".join(printed))
+
+
+def is_script(block: Block) -> bool:
+    """Return whether a block is the content of a script, which no command printed."""
+    return block.content.startswith("#!")
 
 
 def check_printed(shown: str, printed: str) -> None:
@@ -145,6 +150,9 @@ def check_command(words: list[str]) -> None:
         assert arguments[0] == "start", words
     elif program == "morex":
         check_call(arguments)
+    elif program == "torchrun":
+        assert "--no-python" in arguments, words
+        check_command(arguments[arguments.index("--no-python") + 1 :])
     else:
         assert program in ("python", "bash"), words
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from morex.artifacts.model_sets import NAME as SET
 from morex.artifacts.results import ResultsFile
 from morex.core.files import digest_of, read_file
@@ -23,6 +21,7 @@ from morex.data.download import KNOWN
 from morex.deploy.portable import portable
 from morex.models.errors import ModelError
 from morex.models.folder import DESCRIPTION, WEIGHTS, ModelFolder
+from morex.recipe.read_yaml import parse_yaml, to_yaml
 from morex.report.card import Subject, model_card
 from morex.report.formats import as_dict
 from morex.report.material import Material, read_material
@@ -143,10 +142,10 @@ def _results_of(results: RunResults, models: Sequence[str]) -> RunResults:
 
 def _recipe(text: str) -> str:
     """Return a recipe without the place of its data and other folders of this machine."""
-    content = portable(yaml.safe_load(text) or {})
+    content = portable(parse_yaml(text, "recipe.yaml") or {})
     if isinstance(content.get("data"), dict):
         content["data"] = _without_place(content["data"])
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return to_yaml(content)
 
 
 def _without_place(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +189,7 @@ def _subject(
         image_size=tuple(about.get("image_size") or ()),
         license=license_id,
         dataset=KNOWN[data].repository if data in KNOWN else "",
-        code=code_named(yaml.safe_load(material.recipe)),
+        code=code_named(parse_yaml(material.recipe, "recipe.yaml")),
         audits={model: f"audit-{folders[model]}.json" for model in material.audits},
         suites={suite: f"results-{suite}.json" for suite in material.suites},
     )
