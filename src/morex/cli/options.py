@@ -49,7 +49,7 @@ AnyModel = Annotated[
     typer.Argument(
         metavar="MODEL",
         help=f"{SAVED_MODEL}; or any torch classifier, as "
-        " path/to/net.py:factory or package.module:factory.",
+        "path/to/net.py:factory or package.module:factory.",
     ),
 ]
 DataFolder = Annotated[

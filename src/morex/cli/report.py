@@ -33,8 +33,7 @@ def report(
     The page of one run is RUN/report.html: a single file, for any browser. If the run is not
     finished, the page shows the results so far. It also shows the audits in RUN/audits. The page
     of several runs is comparison.html in the current folder. The page of a run at a URL is in its
-    local copy. With `--out`, either page is written
-    to FILE instead.
+    local copy. With `--out`, the page is written to FILE instead.
 
     Example: `morex report runs/digits --open`
     """
