@@ -10,14 +10,17 @@ import torch.nn.functional as F
 from small_training import CLEAN, Memory, Small, config, same, state
 from torch import Tensor, nn
 
-from morex.attacks import PGD, Passes
+from morex.attacks import PGD, AwayFromOwnAnswers, Passes
 from morex.perturbations import L1, Linf
 from morex.training import (
     Batch,
     CheckpointError,
     ClassOfImage,
+    Criterion,
     LogitPairing,
     NotFiniteError,
+    PerturbedWeights,
+    Trades,
     TrainingConfig,
     TrainingData,
     train,
@@ -29,6 +32,8 @@ from morex.training.natural import projected
 from morex.training.objectives import Average, Max, Objective, Single
 
 LINF, ONE = PGD(Linf(0.1), steps=1), PGD(L1(2.0), steps=1)
+AWP = {"awp": PerturbedWeights(0.05)}
+LATE_AWP = {"awp": PerturbedWeights(0.05, warm_up=0.4)}
 
 
 class Table(nn.Module):
@@ -109,13 +114,36 @@ def test_updates_are_projected_as_in_ramp() -> None:
     torch.testing.assert_close(projected(w, w, w + n, 0.25), w)
 
 
-def test_an_epoch_ends_with_the_projection_of_two_trainings(few: TrainingData) -> None:
-    """By hand: one training on x', one on x, with the same batches, and their projection."""
-    start, settings = Small(), config(epochs=1, validate_every=None)
+@pytest.mark.parametrize(
+    ("objective", "criterion", "also"),
+    [
+        (Single((LINF,)), ClassOfImage(), {}),
+        (Average((LINF, ONE)), LogitPairing(1.5), {"label_smoothing": 0.1}),
+        (Average((LINF, ONE)), LogitPairing(1.5), AWP),
+        (OneDrawn((LINF, CLEAN), by_error=True), ClassOfImage(), AWP),
+        (
+            Single((AwayFromOwnAnswers(LINF),)),
+            Trades(6.0),
+            LATE_AWP,
+        ),
+    ],
+    ids=["single", "pairing smoothed", "pairing awp", "drawn awp", "trades awp"],
+)
+def test_an_epoch_ends_with_the_projection_of_two_trainings(
+    objective: Objective, criterion: Criterion, also: dict[str, Any], few: TrainingData
+) -> None:
+    """By hand: one training on x', one on x, with the same batches, and their projection.
+
+    AWP and the criterion belong to the first one alone.
+    """
+    plain = config(epochs=1, validate_every=None)
+    settings = replace(plain, **also)
+    start = Small()
     adversarial, natural, model = (copy.deepcopy(start) for _ in range(3))
-    train(adversarial, Single((LINF,)), few, settings)
-    train(natural, Single((CLEAN,)), few, settings)
-    train(model, Single((LINF,)), few, replace(settings, gradient_projection=0.5))
+    train(adversarial, objective, few, settings, criterion=criterion)
+    train(natural, Single((CLEAN,)), few, replace(settings, awp=None))
+    joined = replace(settings, gradient_projection=0.5)
+    train(model, objective, few, joined, criterion=criterion)
     for name, tensor in state(model).items():
         w, g, n = (state(part)[name] for part in (start, adversarial, natural))
         if tensor.is_floating_point():
