@@ -29,7 +29,7 @@ demo: .venv/runtime
 	$(BIN)/morex run digits --out $(RUN)
 
 test: .venv/development
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/development
 	$(BIN)/ruff format --check .

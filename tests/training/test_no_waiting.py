@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from recording import Refusing
+from small_training import Small
 from watching import watched
 
 from morex.attacks import PGD, AwayFromChoices, AwayFromOwnAnswers, SearchAround, WorstOfDraws
@@ -208,7 +209,7 @@ def test_every_step_stays_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None
     drawn += [Single((PGD(chosen, steps=2),)) for chosen in CHOSEN]
     config = TrainingConfig(batch_size=12, precision="fp32", average=0.9, clip_norm=1.0)
     for objective in (*OBJECTIVES, *drawn):
-        model, criterion = network(0).to("meta"), ClassOfImage()
+        model, criterion = Small().to("meta"), ClassOfImage()
         state = TrainingState(model, criterion.parameters(model), config)
         step = TrainingStep(model, objective, criterion, state, precision="fp32", clip_norm=1.0)
         x = torch.zeros(12, 3, 8, 8, device="meta")
