@@ -284,7 +284,8 @@ def test_bytes_are_the_nearest_to_the_pixels() -> None:
 
 
 def test_the_accuracy_of_a_file_is_compared_on_what_was_found_on_the_model(monkeypatch) -> None:
-    from morex.attacks import PGD, WorstOfDraws
+    from morex.attacks import PGD, WorstOfDraws, frozen
+    from morex.core.seeding import generator_for
     from morex.data import ImageSet
     from morex.deploy.accuracy import accuracy_cost
     from morex.evaluation.suite import Row
@@ -314,3 +315,12 @@ def test_the_accuracy_of_a_file_is_compared_on_what_was_found_on_the_model(monke
     assert found[f"PGD {ball}"].first < 1.0
     clean, attacked = torch.cat(seen[:2]), torch.cat(seen[2:])
     assert 0 < (attacked - clean).abs().max() <= 0.2 + 1e-6
+
+    # an image that barely fools the model would flatter the file, whose boundary is another
+    with frozen(model):
+        hasty = PGD(ball, 20, stop_when_fooled=True).search(model, clean, labels, generator_for(0))
+        with torch.no_grad():
+            losses = [
+                nn.functional.cross_entropy(model(x), labels).item() for x in (attacked, hasty)
+            ]
+    assert losses[0] > 2 * losses[1]
