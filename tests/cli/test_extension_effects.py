@@ -9,6 +9,7 @@ from tiny import tiny
 
 import morex.cli.extension
 from morex.artifacts.outcomes import Outcomes
+from morex.cli.extend import beside
 from morex.cli.extension import effects
 from morex.recipe.extend import extended
 
@@ -40,3 +41,19 @@ def test_gains_and_losses_are_said(
     monkeypatch.setattr(morex.cli.extension, "read_results", lambda _: found)
     assert effects(Path("run"), recipe, before) == [f"MoRE + rain against MoRE: {said}"]
     assert effects(Path("run"), recipe, recipe) == []  # nothing is new
+
+
+@pytest.mark.parametrize(
+    "run", ["runs/digits", "runs/digits/", "runs/digits/.", ".", "./", "../x/.."]
+)
+def test_a_new_run_lies_beside_the_old_one(
+    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs/digits"
+    folder.joinpath("runs/digits").mkdir(parents=True)
+    tmp_path.joinpath("runs/x").mkdir()
+    monkeypatch.chdir(folder)
+    named = Path(beside(run) + "-rain")
+    assert named.name in ("digits-rain", "runs-rain")
+    assert named.parent.resolve() == Path(run).resolve().parent
+    assert beside("s3://bucket/runs/digits/") == "s3://bucket/runs/digits"

@@ -18,6 +18,7 @@ from morex.cli.options import (
 )
 from morex.cli.output import say
 from morex.cli.run import observing, show_results
+from morex.core.object_store import is_url
 
 if TYPE_CHECKING:
     from morex.recipe import Recipe
@@ -100,7 +101,7 @@ def extend(
     if not new:
         raise ValueError("name at least one perturbation, such as --with rain")
     recipe = extended(before, mixture or last_mixture(before), new, read_experts(expert or []))
-    place = out or "-".join((run.rstrip("/"), *new))
+    place = out or "-".join((beside(run), *new))
     _continue(source, before, recipe, all_overrides(overrides, data), place, device, jobs)
 
 
@@ -130,8 +131,16 @@ def shrink(
     if not gone:
         raise ValueError("name at least one expert, such as --without M2")
     recipe = shrunk(before, mixture or last_mixture(before), gone)
-    place = out or "-without-".join((run.rstrip("/"), *gone))
+    place = out or "-without-".join((beside(run), *gone))
     _continue(source, before, recipe, all_overrides(overrides, data), place, device, jobs)
+
+
+def beside(run: str) -> str:
+    """Return the place of a run as the beginning of that of another one beside it."""
+    if is_url(run):
+        return run.rstrip("/")
+    place = Path(run)  # which drops slashes at the end, and "."
+    return str(place.resolve() if place.name in ("", "..") else place)
 
 
 def _continue(
