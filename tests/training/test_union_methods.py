@@ -121,11 +121,7 @@ def test_updates_are_projected_as_in_ramp() -> None:
         (Average((LINF, ONE)), LogitPairing(1.5), {"label_smoothing": 0.1}),
         (Average((LINF, ONE)), LogitPairing(1.5), AWP),
         (OneDrawn((LINF, CLEAN), by_error=True), ClassOfImage(), AWP),
-        (
-            Single((AwayFromOwnAnswers(LINF),)),
-            Trades(6.0),
-            LATE_AWP,
-        ),
+        (Single((AwayFromOwnAnswers(LINF),)), Trades(6.0), LATE_AWP),
     ],
     ids=["single", "pairing smoothed", "pairing awp", "drawn awp", "trades awp"],
 )
