@@ -168,7 +168,7 @@ def test_the_last_iterate_is_returned_without_evaluating_it(ball: Ball) -> None:
     for _ in range(3):
         leaf = expected.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(cross_entropy(net(leaf), y).sum(), leaf)
-        step = ball.steepest_step(gradient, 2 / 3 * ball.eps, expected)
+        step = ball.search_step(gradient, 2 / 3 * ball.eps, expected)
         expected = ball.project(expected + step, x)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert counting.calls == [30] * 3
@@ -376,6 +376,20 @@ def test_the_model_is_not_called_once_all_are_fooled() -> None:
 def test_a_huge_radius_fools_everything(ball: Ball) -> None:
     net, (x, y) = trained_net(), unseen(100)
     assert right(net, PGD(ball, steps=20)(net, x, y), y).float().mean() <= 0.01
+
+
+def test_a_network_that_resists_few_pixels_does_not_resist_l1() -> None:
+    # A pixel that moves by over 0.2 gains nothing more: it takes many pixels to fool this model.
+    x = torch.full((4, 3, 32, 32), 0.5)
+    weights = 1 + torch.rand(x[0].shape, generator=torch.Generator().manual_seed(0)) / 10
+
+    def model(z: Tensor) -> Tensor:
+        gain = ((z - 0.5).clamp(-0.2, 0.2) + (z - 0.5) / 1000) * weights
+        return torch.stack([torch.zeros(len(z)), gain.flatten(1).sum(1) - 11], 1)
+
+    y = torch.zeros(4, dtype=torch.long)
+    attack = PGD(L1(12), steps=4, relative_step=2)
+    assert not right(model, attack(model, x, y), y).any()
 
 
 @pytest.mark.parametrize("ball", [Linf(0.1), L2(0.6), L1(3.0)], ids=str)

@@ -242,6 +242,28 @@ def test_l1_step_solves_the_linear_program(size: float) -> None:
         assert float(g @ d) == pytest.approx(-best.fun, abs=1e-5)
 
 
+def test_a_step_of_a_search_in_l1_moves_a_hundredth_of_the_pixels_equally() -> None:
+    x = torch.rand(3, 3, 20, 20, generator=seeded())
+    gradient = torch.randn(x.shape, generator=seeded(1))
+    x[0, 0, 0], gradient[0, 0, 0] = 1, 100  # at the edge of the box
+    gradient[2] = 0
+    step = L1(12).search_step(gradient, 0.6, x)
+    assert (step != 0).sum((1, 2, 3)).tolist() == [12, 12, 0]
+    torch.testing.assert_close(step[step != 0].abs(), torch.full((24,), 0.05))
+    assert not step[0, 0, 0].any()
+    moved = step[1] != 0
+    assert (step[1] * gradient[1])[moved].min() > 0
+    assert gradient[1][moved].abs().min() > gradient[1][~moved].abs().max()
+
+
+def test_a_step_of_a_search_in_l1_does_not_waste_what_the_box_has_no_room_for() -> None:
+    gradient, at = torch.randn(2, 1, 3, 3, generator=seeded()), torch.full((2, 1, 3, 3), 0.5)
+    for size, moved in ((0.4, 1), (1.0, 2), (1.1, 3), (9.0, 9)):
+        step = L1(1.0).search_step(gradient, size, at)
+        assert ((step != 0).sum((1, 2, 3)) == moved).all()
+        torch.testing.assert_close(L1(1.0).norm(step), torch.full((2,), size))
+
+
 @each_ball
 def test_random_starts_are_uniform_in_the_ball(kind: type[Ball]) -> None:
     # Far from the faces of the box: U = (norm / eps)^n is uniform, and so is the direction.
@@ -284,6 +306,7 @@ def test_empty_batches_are_allowed(kind: type[Ball]) -> None:
     ball, none = kind(0.5), torch.zeros(0, 3, 4, 4)
     assert ball.project(none, none).shape == none.shape
     assert ball.steepest_step(none, 0.1, none).shape == none.shape
+    assert ball.search_step(none, 0.1, none).shape == none.shape
     assert ball.random_start(none, seeded()).shape == none.shape
     assert ball.norm(none).shape == ball.dual_norm(none).shape == (0,)
 
@@ -301,6 +324,7 @@ def test_shape_and_dtype_are_kept(
     results = {
         "project": ball.project(moved, x),
         "step": ball.steepest_step(moved, 0.1, x),
+        "search": ball.search_step(moved, 0.1, x),
         "start": ball.random_start(x, seeded()),
     }
     assert torch.equal(x, kept[0])

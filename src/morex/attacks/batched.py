@@ -61,6 +61,11 @@ class _Slices(Ball):
         parts = zip(self.balls, _parts(gradient, self.sizes), _parts(at, self.sizes), strict=True)
         return torch.cat([ball.steepest_step(g, size * ball.eps, z) for ball, g, z in parts])
 
+    def search_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
+        """Return the step of a search in every image's ball, ``size`` radii long."""
+        parts = zip(self.balls, _parts(gradient, self.sizes), _parts(at, self.sizes), strict=True)
+        return torch.cat([ball.search_step(g, size * ball.eps, z) for ball, g, z in parts])
+
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a start for every image in its own ball."""
         starts, parts = [], zip(self.balls, _parts(x, self.sizes), self.shards, strict=True)

@@ -79,4 +79,4 @@ class NoisyFGSM(Attack):
             _, losses = CROSS_ENTROPY(model, noisy, y)
             gradient = input_gradient(losses.sum(), noisy)
         with torch.no_grad():
-            return (noisy + ball.steepest_step(gradient, ball.eps, noisy)).clamp(0, 1).to(x.dtype)
+            return (noisy + ball.search_step(gradient, ball.eps, noisy)).clamp(0, 1).to(x.dtype)

@@ -2,7 +2,8 @@
 
     x_0 drawn in the ball;  x_{k+1} = P(x_k + step(grad_x L(f(x_k), y)))
 
-P projects on ball and box, ``step`` is the steepest step of the ball's norm (Madry et al. 2018).
+P projects on ball and box, ``step`` is the steepest step of the ball's norm (Madry et al. 2018), in
+L1 a denser one.
 Over several balls this is MSD (Maini et al. 2020, Algorithm 1): each ball proposes a projected
 step, and every example takes the proposal with the largest loss.
 
@@ -243,7 +244,7 @@ class PGD(Attack):
         steps = [
             ball.project(
                 moved
-                + ball.steepest_step(gradient, self.relative_step * ball.eps / self.steps, moved),
+                + ball.search_step(gradient, self.relative_step * ball.eps / self.steps, moved),
                 x,
             )
             for ball in self.balls

@@ -84,6 +84,14 @@ class Ball(Perturbation):
                 (L1) uses it to keep every pixel in [0, 1].
         """
 
+    def search_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
+        """Return the step that PGD and N-FGSM take: the steepest one, unless a norm says otherwise.
+
+        Args:
+            gradient, size, at: as for ``steepest_step``; the result may leave the box.
+        """
+        return self.steepest_step(gradient, size, at)
+
     @abstractmethod
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return a uniform point of the ball around each x, clipped to [0, 1]."""
