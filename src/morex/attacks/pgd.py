@@ -2,10 +2,10 @@
 
     x_0 drawn in the ball;  x_{k+1} = P(x_k + step(grad_x L(f(x_k), y)))
 
-P projects on ball and box, ``step`` is the steepest step of the ball's norm (Madry et al. 2018), in
-L1 a denser one.
-Over several balls this is MSD (Maini et al. 2020, Algorithm 1): each ball proposes a projected
-step, and every example takes the proposal with the largest loss.
+P projects on ball and box. ``step`` is the steepest step of the ball's norm (Madry et al. 2018), in
+l_1 a denser one (``Ball.search_step``). Over several balls this is MSD (Maini et al. 2020,
+Algorithm 1): each ball proposes a projected step, and every example takes the proposal with the
+largest loss.
 
 In a perturbation whose images are numbered by points of the box [-1, 1]^P, x_k = apply(x, p_k), it
 ascends in p, with the steepest step of the box, the sign of the gradient (Kaufmann et al. 2019).
@@ -238,7 +238,7 @@ class PGD(Attack):
     def _step(
         self, loss: Loss, model: Model, x: Tensor, y: Tensor, moved: Tensor, gradient: Tensor
     ) -> Tensor:
-        """Take the steepest step; of several balls, the one that fools or has the largest loss."""
+        """Take a step; of those of several balls, the one that fools or has the largest loss."""
         if not self.balls:
             return (moved + gradient.sign() * (self.relative_step / self.steps)).clamp(-1, 1)
         steps = [

@@ -85,7 +85,7 @@ class Ball(Perturbation):
         """
 
     def search_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
-        """Return the step that PGD and N-FGSM take: the steepest one, unless a norm says otherwise.
+        """Return the step of PGD, MSD and N-FGSM: the steepest one, unless a norm says otherwise.
 
         Args:
             gradient, size, at: as for ``steepest_step``; the result may leave the box.
