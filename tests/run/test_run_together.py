@@ -17,7 +17,9 @@ from morex.recipe import Recipe, parse_recipe
 from morex.run import RunError, run
 from morex.run.checkpoint import FileCheckpoint
 from morex.run.directory import RunDirectory
+from morex.run.failures import Failure
 from morex.run.launched import Group, Place, joined
+from morex.run.stage_process import Job
 from morex.run.together import help_run
 from morex.training import World
 from morex.training.state import Snapshot
@@ -140,3 +142,26 @@ def test_a_signal_to_any_process_stops_all_with_a_checkpoint(tmp_path: Path) -> 
     said, code = two(tmp_path / "run", signal.SIGTERM)
     assert (said, code) == ("Stopped: SIGTERM", 2)
     assert [*(tmp_path / "run" / "work").glob("train-minf-*/checkpoint")]
+
+
+@pytest.mark.parametrize(
+    ("ended", "stopped", "code"),
+    [(False, False, 2), (False, True, 2), (True, False, 0), (True, True, 2)],
+)
+def test_a_helper_that_was_stopped_says_so_however_late(
+    ended: bool, stopped: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = Group(World(1, 2), HashStore())
+    group.put("job", Job({}, tmp_path, CPU, 0, 1, tmp_path, {}, b"", 0))
+    failure = Failure("train-minf", "why", None, "", stopped)
+
+    def fail(connection: Any, job: Job, world: World) -> None:
+        if ended:
+            group.put("end", True)
+        connection.send(failure)
+        group.put("end", True)
+
+    monkeypatch.setattr("morex.run.together.check_place", lambda job: None)
+    monkeypatch.setattr("morex.run.together.do_stages", fail)
+    assert help_run(group, CPU) == code
+    assert bool(group.failure()) is not ended

@@ -35,12 +35,14 @@ class Failure:
         reason: the error in words.
         plain: the place of its kind in ``_PLAIN``; None if it is of another kind.
         trace: its traceback.
+        stopped: whether a signal asked its process to end.
     """
 
     stage: str
     reason: str
     plain: int | None
     trace: str
+    stopped: bool = False
 
     @classmethod
     def of(cls, stage: str, error: BaseException) -> "Failure":

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from os import _exit as end_process
@@ -117,7 +117,7 @@ def do_stages(
             _serve(connection, doing, job, world)
     except Stopped as error:
         failure = RunError(f"{doing.stage}: its process was asked to end ({error})")
-        _send(connection, Failure.of(doing.stage, failure))
+        _send(connection, replace(Failure.of(doing.stage, failure), stopped=True))
     except BaseException as error:
         _send(connection, Failure.of(doing.stage, error))
 

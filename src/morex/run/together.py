@@ -134,8 +134,9 @@ class _Connection:
         rank = self.group.world.rank
         match message:
             case Failure():
-                self.failed = not self.group.ended()
-                if self.failed:
+                ended = self.group.ended()  # then an error may only be that the first one is gone
+                self.failed = message.stopped or not ended
+                if not ended:
                     where = f"process {rank} of {self.group.world.size}"
                     self.group.put("failure", replace(message, reason=f"{where}: {message.reason}"))
             case Done():
