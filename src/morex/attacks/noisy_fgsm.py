@@ -1,9 +1,10 @@
 """N-FGSM: a search of one step from a noisy image, for fast adversarial training.
 
-    x' = clip(z + step(grad_x L(f(z), y)), 0, 1),   z = clip(x + noise, 0, 1)
+    x' = P_z(z + step(grad_x L(f(z), y))),   z = clip(x + noise, 0, 1)
 
-The noise is uniform in a ball of k times the radius, the steepest step has the length eps, and x'
-is not projected on the ball of x (de Jorge et al. 2022, "Make Some Noise", Algorithm 1). So x' may
+The noise is uniform in a ball of k times the radius, the step has the length eps (P_z projects on
+ball and box around z: in l_1 the step of a search, ``Ball.search_step``, is longer), and x' is not
+projected on the ball of x (de Jorge et al. 2022, "Make Some Noise", Algorithm 1). So x' may
 be outside of the ball: train on it, but never evaluate with it. One step costs one forward and one
 backward pass, where PGD-10 costs ten of each. It may fail suddenly: in *catastrophic overfitting* a
 network learns to resist the step and nothing else. So a training with it is validated with PGD.
@@ -79,4 +80,4 @@ class NoisyFGSM(Attack):
             _, losses = CROSS_ENTROPY(model, noisy, y)
             gradient = input_gradient(losses.sum(), noisy)
         with torch.no_grad():
-            return (noisy + ball.search_step(gradient, ball.eps, noisy)).clamp(0, 1).to(x.dtype)
+            return ball.project(noisy + ball.search_step(gradient, ball.eps, noisy), noisy)

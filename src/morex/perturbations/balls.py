@@ -34,9 +34,6 @@ tried: see the tests."""
 _NEGLIGIBLE = 1e-6
 """Share of eps^2 that a projection may leave unused."""
 
-_MOVED = 0.01
-"""Share of the pixels that a step of a search in l_1 moves."""
-
 
 @dataclass(frozen=True)
 class Linf(Ball):
@@ -173,19 +170,16 @@ class L1(Ball):
         return (g.sign() * first.add_(last.mul_(share))).to(gradient.dtype)
 
     def search_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
-        """Return size / k * sign(g) on the k pixels with the largest |g| that have room.
+        """Return the steepest step in l_2, size / sqrt(eps) * g / ||g||_2 (eps < 1: size).
 
-        k is a hundredth of all pixels (Tramer & Boneh 2019, SLIDE), and more where each would
-        move by over 1/2. The steepest step moves fewer, to the edge of the box. A network that is
-        trained on such steps resists them and nothing else in the ball.
+        In l_2 the farthest points of ball and box are sqrt(eps) from x, or eps if that is less, so
+        a step as long as the radius is as long as the way to them. It moves all pixels; what the
+        projection leaves is sparse where the gradient is. The steepest step in l_1 moves few
+        pixels, to the edge of the box. A network that is trained on such steps resists them and
+        nothing else in the ball (Jiang et al. 2023, "Towards Stable and Efficient Adversarial
+        Training against l1 Bounded Adversarial Attacks").
         """
-        g = _wide(gradient)
-        steepness = (g.abs() * _room(g, _wide(at)).sign_()).flatten(1)
-        n = steepness.shape[1]
-        k = min(n, max(1, round(_MOVED * n), math.ceil(2 * size)))
-        largest = steepness.topk(k, 1)
-        moved = torch.zeros_like(steepness).scatter_(1, largest.indices, largest.values.sign())
-        return (g.sign() * moved.view(g.shape) * (size / k)).to(gradient.dtype)
+        return L2(self.eps).steepest_step(gradient, size / max(1, math.sqrt(self.eps)), at)
 
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a Laplace direction and the radius eps * U^(1/n), n the number of pixels."""

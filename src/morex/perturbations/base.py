@@ -88,7 +88,8 @@ class Ball(Perturbation):
         """Return the step of PGD, MSD and N-FGSM: the steepest one, unless a norm says otherwise.
 
         Args:
-            gradient, size, at: as for ``steepest_step``; the result may leave the box.
+            gradient, size, at: as for ``steepest_step``; the result may be longer than ``size``
+                and leave the box, so it is projected.
         """
         return self.steepest_step(gradient, size, at)
 
