@@ -34,6 +34,7 @@ from morex.evaluation.evaluate import evaluate
 from morex.evaluation.feasibility import InfeasibleError
 from morex.evaluation.suite import Row
 from morex.perturbations import (
+    L1,
     L2,
     Around,
     Ball,
@@ -50,7 +51,7 @@ from morex.perturbations import (
 )
 from morex.perturbations.validate import check_perturbation
 from morex.recipe import RecipeError, load_suite, parse_recipe
-from morex.recipe.components import described
+from morex.recipe.components import described, identified
 from morex.report import read_results
 from morex.run import Builder, run
 from morex.run.stages import plan_stages
@@ -273,6 +274,12 @@ def test_parts_are_named_or_written_out() -> None:
     assert parse_recipe(recipe.model_dump(mode="json")).perturbations == recipe.perturbations
     stronger = parse_recipe(changed(raw(), "perturbations.fog.t", 1.0)).perturbations["both"]
     assert described(stronger)["parts"][0]["t"] == 1.0
+
+
+def test_parts_bring_their_revisions_into_the_keys_of_stages() -> None:
+    parts = identified(compose(FOG, L1(12)))["parts"]
+    assert [part.get("revision", 0) for part in parts] == [0, L1.revision]
+    assert "revision" not in described(compose(FOG, L1(12)))["parts"][1]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from morex.attacks import PGD
 from morex.core.precision import has_fast_bf16
 from morex.models.mixture import Mixture
 from morex.models.named import load_model
+from morex.perturbations import Linf
 from morex.recipe import parse_recipe
 from morex.report import make_table, read_results, to_text
 from morex.run import Builder
@@ -107,6 +108,15 @@ def test_a_changed_model_is_redone_with_all_that_depends_on_it(
 
 def test_another_strength_redoes_the_stages_that_use_it(out: Path) -> None:
     spy = rerun(out, changed(raw_recipe(*FEW), "perturbations.linf.eps", 0.05))
+    evaluations = {f"evaluate-{name.lower()}" for name in FEW}
+    assert {*spy.done} == evaluations | {"train-minf"} | MORE
+
+
+def test_another_revision_redoes_the_stages_that_use_it(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Linf, "revision", Linf.revision + 1)
+    spy = rerun(out)
     evaluations = {f"evaluate-{name.lower()}" for name in FEW}
     assert {*spy.done} == evaluations | {"train-minf"} | MORE
 

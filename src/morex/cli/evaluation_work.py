@@ -25,7 +25,7 @@ from morex.evaluation.evaluate import evaluate
 from morex.evaluation.suite import Row, Suite
 from morex.evaluation.workload import Workload, most_work
 from morex.perturbations import CORRUPTIONS, Clean
-from morex.recipe.components import described
+from morex.recipe.components import identified
 from morex.recipe.keys import key_part
 from morex.run import Builder
 from morex.run.partial_results import PartialRows
@@ -172,7 +172,7 @@ def _settings_digest(
     evaluation["batch_size"] = builder.settings.batch_size
     if "search_precision" in evaluation:
         evaluation["search_precision"] = builder.settings.search_precision
-    over = {name: described(p) for name, p in builder.recipe.perturbations.items()}
+    over = {name: identified(p) for name, p in builder.recipe.perturbations.items()}
     facts = [request.model, dict(identity), request.seed, evaluation, over]
     facts.append(builder.test_data.fingerprint())
     if request.generates:

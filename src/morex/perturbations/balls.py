@@ -119,6 +119,7 @@ class L1(Ball):
     """The cross-polytope: sum_i |x'_i - x_i| <= eps."""
 
     name: ClassVar[str] = "l1"
+    revision: ClassVar[int] = 1  # steps of a search are those of l_2
 
     def __str__(self) -> str:
         """Return the name and the radius, 8/255 rather than 0.03137."""

@@ -19,10 +19,12 @@ from morex.core.shards import drawn_for_all
 class Perturbation(ABC):
     """Something that may happen to an image; immutable, comparable and printable.
 
-    ``name`` is the short name in recipes and tables; ``str()`` adds the strength.
+    ``name`` is the short name in recipes and tables; ``str()`` adds the strength. ``revision`` is
+    raised when what the class computes changes: a run then does the stages that it decides again.
     """
 
     name: ClassVar[str]
+    revision: ClassVar[int] = 0
 
     @abstractmethod
     def scaled(self, factor: float) -> Self:

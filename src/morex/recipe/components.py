@@ -81,7 +81,7 @@ from morex.perturbations import (
     ZoomBlur,
     compose,
 )
-from morex.recipe.custom import described, make_own
+from morex.recipe.custom import described, identified, make_own
 from morex.recipe.fields import Strict
 
 __all__ = [
@@ -92,6 +92,7 @@ __all__ = [
     "AnyPerturbation",
     "AttackSpec",
     "described",
+    "identified",
     "named_parts",
 ]
 

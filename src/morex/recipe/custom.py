@@ -71,3 +71,11 @@ def described(perturbation: Perturbation) -> dict[str, Any]:
     kind, code = _origins.get(type(perturbation), (perturbation.name, ""))
     version = {CODE: code} if code else {}
     return {"kind": kind, **dataclasses.asdict(perturbation), **version}
+
+
+def identified(perturbation: Perturbation) -> dict[str, Any]:
+    """Return what a perturbation adds to the key of a stage: its description and revision."""
+    found = described(perturbation)
+    if isinstance(perturbation, Chain | Around):
+        return found | {"parts": [identified(part) for part in perturbation.parts]}
+    return found | ({"revision": perturbation.revision} if perturbation.revision else {})

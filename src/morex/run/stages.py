@@ -12,7 +12,7 @@ import torch
 from morex.evaluation.settings import Settings
 from morex.models.named_model import NamedModel
 from morex.recipe import Recipe, slug
-from morex.recipe.components import described
+from morex.recipe.components import identified
 from morex.recipe.illustrated import illustrated, in_pictures
 from morex.recipe.keys import key_part
 from morex.recipe.kind import Setting
@@ -194,7 +194,7 @@ def _setting(recipe: Recipe, fingerprint: str, opened: Opener) -> Setting:
         },
         network=key_part(recipe.network),
         gate=key_part(recipe.gate or recipe.network),
-        perturbations={name: described(p) for name, p in recipe.perturbations.items()},
+        perturbations={name: identified(p) for name, p in recipe.perturbations.items()},
         identity=lambda model: opened(model).identity,
     )
 
@@ -250,7 +250,8 @@ def _evaluation(
 ) -> dict[str, Any]:
     """Return what decides the evaluations with the rows of a suite, besides the model."""
     attacked = {
-        key: row.model_dump() | {"perturbation": described(attacks.perturbations[row.perturbation])}
+        key: row.model_dump()
+        | {"perturbation": identified(attacks.perturbations[row.perturbation])}
         for key, row in attacks.rows.items()
     }
     precision = settings.search_precision
@@ -270,7 +271,7 @@ def _illustration_stage(
     recipe: Recipe, name: str, evaluation: Mapping[str, Any], code: list[Any]
 ) -> Stage:
     assert recipe.report is not None
-    perturbations = {key: described(p) for key, p in recipe.attacked().items()}
+    perturbations = {key: identified(p) for key, p in recipe.attacked().items()}
     decided_by = {
         **evaluation,
         "curves": perturbations,
