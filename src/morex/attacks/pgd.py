@@ -3,7 +3,7 @@
     x_0 drawn in the ball;  x_{k+1} = P(x_k + step(grad_x L(f(x_k), y)))
 
 P projects on ball and box. ``step`` is the steepest step of the ball's norm (Madry et al. 2018), in
-l_1 a denser one (``Ball.search_step``). Over several balls this is MSD (Maini et al. 2020,
+l_1 that of l_2 (``Ball.search_step``). Over several balls this is MSD (Maini et al. 2020,
 Algorithm 1): each ball proposes a projected step, and every example takes the proposal with the
 largest loss.
 
