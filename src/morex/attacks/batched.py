@@ -5,9 +5,9 @@ same too, they are run as one PGD in a ball of slices, with one call of the mode
 of them. For small slices that is faster than one call for each.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -43,27 +43,24 @@ class _Slices(Ball):
 
     def norm(self, delta: Tensor) -> Tensor:
         """Return the norm of every image, in radii of its ball."""
-        parts = zip(self.balls, _parts(delta, self.sizes), strict=True)
-        return torch.cat([ball.norm(part) / ball.eps for ball, part in parts])
+        return torch.cat([ball.norm(part) / ball.eps for ball, part in self._each(delta)])
 
     def dual_norm(self, gradient: Tensor) -> Tensor:
         """Return the dual norm of every image, in radii of its ball."""
-        parts = zip(self.balls, _parts(gradient, self.sizes), strict=True)
-        return torch.cat([ball.dual_norm(part) * ball.eps for ball, part in parts])
+        return torch.cat([ball.dual_norm(part) * ball.eps for ball, part in self._each(gradient)])
 
     def project(self, moved: Tensor, x: Tensor) -> Tensor:
         """Project every image on its own ball."""
-        parts = zip(self.balls, _parts(moved, self.sizes), _parts(x, self.sizes), strict=True)
-        return torch.cat([ball.project(part, centre) for ball, part, centre in parts])
+        return torch.cat([ball.project(part, at) for ball, part, at in self._each(moved, x)])
 
     def steepest_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
         """Return the steepest step of every image's ball, ``size`` radii long."""
-        parts = zip(self.balls, _parts(gradient, self.sizes), _parts(at, self.sizes), strict=True)
+        parts = self._each(gradient, at)
         return torch.cat([ball.steepest_step(g, size * ball.eps, z) for ball, g, z in parts])
 
     def search_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
         """Return the step of a search in every image's ball, ``size`` radii long."""
-        parts = zip(self.balls, _parts(gradient, self.sizes), _parts(at, self.sizes), strict=True)
+        parts = self._each(gradient, at)
         return torch.cat([ball.search_step(g, size * ball.eps, z) for ball, g, z in parts])
 
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -73,6 +70,10 @@ class _Slices(Ball):
             with of_shard(shard), drawn_for_all(len(part)):
                 starts.append(ball.random_start(part, generator))
         return torch.cat(starts)
+
+    def _each(self, *ts: Tensor) -> Iterator[tuple[Any, ...]]:
+        """Yield each ball with its slices of the tensors."""
+        return zip(self.balls, *(_parts(t, self.sizes) for t in ts), strict=True)
 
 
 def _parts(t: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
