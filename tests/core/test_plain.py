@@ -38,6 +38,17 @@ def test_objects_become_their_parts() -> None:
     assert plain({"b", "a"}) == ["a", "b"]
 
 
+def test_a_class_that_computes_something_else_is_another_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = plain(Outer(Inner(0.5)))
+    monkeypatch.setattr(Inner, "revision", 2, raising=False)
+    kinds = "Inner", "Inner (revision 2)"
+    found = first_difference(before, plain(Outer(Inner(0.5))))
+    assert found is not None
+    assert tuple(part["kind"] for part in found[1:]) == kinds
+
+
 def test_every_process_says_the_same() -> None:
     code = (
         "import json; from morex.attacks import *; from morex.perturbations import *; "

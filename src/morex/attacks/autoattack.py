@@ -133,7 +133,7 @@ class AutoAttack(Attack):
         """Return targeted attacks of ours, for fewer classes than the library's can take."""
         if not isinstance(self.perturbation, L1):
             return [APGD(self.perturbation, self.steps, restarts=0, targets=classes - 1)]
-        pgd = PGD(self.perturbation, self.steps, stop_when_fooled=True)
+        pgd = PGD(self.perturbation, self.steps, relative_step=10, stop_when_fooled=True)
         return [Targeted(pgd, rank) for rank in range(1, classes)]
 
     def _perturb(

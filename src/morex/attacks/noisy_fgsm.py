@@ -4,9 +4,10 @@
 
 The noise is uniform in a ball of k times the radius, the step has the length eps (P_z projects on
 ball and box around z: in l_1 the step of a search, ``Ball.search_step``, is longer), and x' is not
-projected on the ball of x (de Jorge et al. 2022, "Make Some Noise", Algorithm 1). So x' may
-be outside of the ball: train on it, but never evaluate with it. One step costs one forward and one
-backward pass, where PGD-10 costs ten of each. It may fail suddenly: in *catastrophic overfitting* a
+projected on the ball of x (de Jorge et al. 2022, "Make Some Noise", Algorithm 1; their network
+searches in training mode, here in evaluation mode). So x' may be outside of the ball: train on it,
+but never evaluate with it. One step costs one forward and one backward pass, where PGD-10 costs ten
+of each. It may fail suddenly: in *catastrophic overfitting* a
 network learns to resist the step and nothing else. So a training with it is validated with PGD.
 """
 
@@ -26,7 +27,7 @@ from morex.perturbations import Ball
 
 @dataclass(frozen=True)
 class NoisyFGSM(Attack):
-    """One steepest step of length eps from a noisy image; only for training.
+    """One step of length eps from a noisy image; only for training.
 
     Args:
         perturbation: the ball; the method was studied for Linf.

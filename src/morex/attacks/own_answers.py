@@ -6,7 +6,7 @@ Labels have no part in it. The divergence has its minimum at x, where its gradie
 search starts beside it, as in the code of Zhang et al. 2019 ("Theoretically Principled Trade-off
 between Robustness and Accuracy", equation 5 and Algorithm 1):
 
-    x_0 = clip(x + 0.001 n, 0, 1),   n ~ N(0, I)
+    x_0 = P(x + 0.001 n),   n ~ N(0, I)
 
 A search of parameters, such as those of weather, starts as PGD does.
 """
@@ -96,7 +96,8 @@ class AwayFromOwnAnswers(Attack):
             return pgd.search(model, x, y, generator)
         with drawn_for_all(len(x)):
             noise = torch.empty_like(x).normal_(generator=generator)
-        return pgd.go_on(model, x, y, (x + _BESIDE * noise).clamp(0, 1), generator)
+        start = pgd.balls[0].project(x + _BESIDE * noise, x)
+        return pgd.go_on(model, x, y, start, generator)
 
 
 class _FromAnswers(PerExample):

@@ -49,7 +49,8 @@ class PGD(Attack):
         steps: gradient steps per restart.
         relative_step: the length of all steps of a restart together, in radii: each step has the
             length ``relative_step * eps / steps``. With 2.5 an iterate can cross the ball (Madry et
-            al. 2018). The box of parameters has a radius of 1.
+            al. 2018); in l_1, where the best images are sparse, 10 come closer to them. The box of
+            parameters has a radius of 1.
         restarts: number of runs, each from a new start.
         random_start: start from a uniform draw in the ball; otherwise from x, or from the middle
             of the box.

@@ -14,7 +14,8 @@ def plain(value: Any, depth: int = 0) -> Any:
     """Return what an object is made of as JSON values, to compare it with another one.
 
     Numbers and texts stay; a dataclass becomes its fields, a function its name, and any other
-    object its class and attributes. No address in memory is in it, as in ``repr``.
+    object its class and attributes. A class with a ``revision`` computes something else than before
+    with the same fields. No address in memory is in it, as in ``repr``.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -37,7 +38,8 @@ def _object(value: Any, depth: int) -> Any:
     if isinstance(value, partial):
         given = {"kind": value.func, "args": value.args, **value.keywords}
         return plain(given, depth)
-    kind = type(value).__qualname__
+    revision = getattr(type(value), "revision", 0)
+    kind = type(value).__qualname__ + (f" (revision {revision})" if revision else "")
     if is_dataclass(value):
         return {"kind": kind} | {
             f.name: plain(getattr(value, f.name), depth) for f in fields(value)

@@ -173,9 +173,9 @@ class L1(Ball):
     def search_step(self, gradient: Tensor, size: float, at: Tensor) -> Tensor:
         """Return the steepest step in l_2, size / sqrt(eps) * g / ||g||_2 (eps < 1: size).
 
-        In l_2 the farthest points of ball and box are sqrt(eps) from x, or eps if that is less, so
-        a step as long as the radius is as long as the way to them. It moves all pixels; what the
-        projection leaves is sparse where the gradient is. The steepest step in l_1 moves few
+        In l_2 the farthest points of ball and box are sqrt(eps) from x, or eps if that is less: so
+        long is a step of one radius. It moves all pixels; what the projection leaves is sparse
+        where the gradient is, and after long steps. The steepest step in l_1 moves few
         pixels, to the edge of the box. A network that is trained on such steps resists them and
         nothing else in the ball (Jiang et al. 2023, "Towards Stable and Efficient Adversarial
         Training against l1 Bounded Adversarial Attacks").

@@ -13,7 +13,7 @@ class PerturbedWeights:
 
     Args:
         gamma: the length of the perturbation of each matrix and kernel, relative to its own; 0.005
-            in the paper.
+            in the paper with TRADES, 0.01 in its code with PGD.
         warm_up: epochs without it at the beginning.
 
     Raises:
