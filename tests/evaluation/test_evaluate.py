@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from noise import Noise
 from torch import Tensor, nn
 
 from morex.artifacts.statistics import BoolArray
-from morex.attacks import PGD, Attack, DeepFool, Model, Passes, RayS, WorstOfDraws
+from morex.attacks import PGD, Attack, AutoAttack, DeepFool, Model, Passes, RayS, WorstOfDraws
 from morex.data import ImageSet
 from morex.evaluation.evaluate import evaluate
 from morex.evaluation.feasibility import InfeasibleError
@@ -389,3 +390,12 @@ def test_table1_has_the_rows_and_strengths_of_the_paper() -> None:
     few = {row.name: row.examples for row in table1(rays_examples=50)}
     assert {name for name, n in few.items() if n == 50} == {"rays-l2", "rays-linf"}
     assert set(few.values()) == {50, None}
+
+
+def test_a_missing_package_is_said_before_the_first_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyautoattack.autoattack", None)
+    kept = list[str]()
+    suite = (Row("clean", CLEAN), Row("apgd", AutoAttack(Linf(0.1))))
+    with pytest.raises(ImportError, match=r"pip install 'morex\[autoattack\]'"):
+        evaluate(model, DATA, suite, keep=lambda name, _: kept.append(name))
+    assert not kept

@@ -1,13 +1,15 @@
 """Further suites of a recipe."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import FEW, changed, raw_recipe, rerun
+from tiny import CPU, FEW, Spy, changed, raw_recipe, rerun
 
 from morex.recipe import parse_recipe
 from morex.report import make_table, read_results, to_text
+from morex.run import run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,6 +35,17 @@ def test_a_recipe_may_use_a_suite_from_a_file(out: Path, tmp_path: Path) -> None
     file.write_text("name: mine\nrows: {'steer-*': {attack: steering, over: linf, steps: 1}}")
     rerun(out, with_suites(mine={"examples": 5, "file": str(file)}))
     assert [*read_results(out, "mine").file.rows] == ["steer-linf"]
+
+
+def test_a_missing_package_is_said_before_the_first_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyautoattack.autoattack", None)
+    spy = Spy()
+    recipe = parse_recipe(with_suites(autoattack={"examples": 5}))
+    with pytest.raises(ImportError, match=r"pip install 'morex\[autoattack\]'"):
+        run(recipe, tmp_path, device=CPU, observer=spy)
+    assert not spy.started
 
 
 OWN = """

@@ -96,6 +96,10 @@ class AutoAttack(Attack):
         """True: its published figures are those of float32, and FAB measures small distances."""
         return True
 
+    def check_installed(self) -> None:
+        """Raise ``ImportError`` if ``pyautoattack`` cannot be used."""
+        _library()
+
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image."""
         if not len(x):

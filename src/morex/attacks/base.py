@@ -77,6 +77,10 @@ class Attack(ABC):
         """Whether it takes one gradient step, to which a training may overfit."""
         return False
 
+    def check_installed(self) -> None:
+        """Do nothing; raise ``ImportError`` if the attack needs a package that is not installed."""
+        return
+
     def by_loss(self) -> "Attack":
         """Return the attack that maximises the loss, whether the decision is wrong or not."""
         return self

@@ -90,6 +90,7 @@ def evaluate(
             logits of two or more classes, a label is not among them, an attack cannot run on it,
             there is no row, two rows have the same name, ``Outcomes`` does not accept a name, or
             ``done`` holds more examples of a row than it has.
+        ImportError: if an attack needs a package that is not installed.
         InfeasibleError: if an attack returns an image outside its ball or [0, 1].
     """
     suite = table1() if suite is None else suite
@@ -175,8 +176,10 @@ def _check(suite: Suite, batch_size: int) -> None:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if len({row.name for row in suite}) < len(suite):
         raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
-    # bad names raise here, before any work
+    # bad names and missing packages raise here, before any work
     Outcomes({row.name: np.ones(1, np.bool_) for row in suite})
+    for row in suite:
+        row.attack.check_installed()
 
 
 def _origins(data: ImageSet, suite: Suite, settings: Settings) -> dict[str, Origin]:

@@ -77,7 +77,8 @@ def run(
         DataError: if the data is missing or wrong.
         NotFiniteError: if a training diverges; finished stages and its checkpoint stay.
         ValueError: if ``jobs`` is below 1, or it or ``ray`` is given with a group.
-        ImportError: if ``ray`` is given and Ray is not installed, or the library for a URL is not.
+        ImportError: if ``ray`` is given and Ray is not installed, or the library for a URL or an
+            attack is not.
         StorageError: if the store of a URL cannot be reached.
     """
     device = device or default_device()
@@ -170,6 +171,7 @@ class _Execution:
             names = ", ".join(unused)
             self.runner.observer(Noticed(f"not trained, because no column needs them: {names}"))
         self.waiting = self._skip_finished()
+        self._check_attacks()
         self._write_summaries()
         while self.waiting or self.queue or self.workers.busy:
             while self.workers.free and self._begin_next():
@@ -201,6 +203,13 @@ class _Execution:
                 waiting[stage.id] = stage
         directory.damaged.clear()  # reported when the stage is done again
         return waiting
+
+    def _check_attacks(self) -> None:
+        """Raise before the first training if an attack needs a package that is not installed."""
+        for stage in self.waiting.values():
+            if stage.kind == "evaluate":
+                for row in self.runner.builder.suite(stage.suite):
+                    row.attack.check_installed()
 
     def _finished(self, stage: Stage) -> StageRecord | None:
         """Return the record of a stage if it is finished and up to date."""
