@@ -12,6 +12,9 @@ from morex.attacks.gate_losses import (
     TowardsExpert,
     check_choices,
 )
+from morex.models.mixture import Mixture
+from morex.models.network import NetworkConfig
+from morex.models.resnet import ResNet
 
 WEIGHTS = torch.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
 LOGITS = torch.tensor([[1.0, -1.0], [0.0, 2.0]])
@@ -54,6 +57,20 @@ def test_towards_an_expert_is_the_cross_entropy_and_a_push(push):
     expected = [first + push * log(0.25), second + push * LEAST]  # a weight of 0 stays finite
     check(TowardsExpert(2, push), expected, LOGITS, ["experts", "logits"])
     check(TowardsExpert(0, push), [first + push * log(0.5), second], LOGITS, ["experts", "logits"])
+
+
+def test_an_expert_that_the_gate_hides_keeps_its_gradient():
+    torch.manual_seed(0)
+    config = NetworkConfig("resnet10", 4, 2)
+    mixture = Mixture({"a": ResNet(config), "b": ResNet(config)}, ResNet(config)).eval()
+    with torch.no_grad():
+        [*mixture.gate.parameters()][-1].copy_(torch.tensor([200.0, 0.0]))
+    x = torch.rand(4, 3, 8, 8, requires_grad=True)
+    _, values = TowardsExpert(1, fool=False)(mixture, x, torch.zeros(4, dtype=torch.int64))
+    torch.testing.assert_close(values, mixture.scores(x).log_softmax(1)[:, 1])
+    assert values.max() < -150
+    (gradient,) = torch.autograd.grad(values.sum(), x)
+    assert gradient.flatten(1).abs().amax(1).min() > 0
 
 
 def test_without_fool_it_is_only_the_push():

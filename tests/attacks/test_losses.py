@@ -1,5 +1,6 @@
 """What attacks maximise, by hand."""
 
+from functools import partial
 from math import exp, log
 
 import pytest
@@ -27,6 +28,17 @@ def test_the_cross_entropy_is_minus_the_logarithm_of_the_softmax():
         for row, label in zip(LOGITS.tolist(), Y.tolist(), strict=True)
     ]
     assert cross_entropy(LOGITS, Y).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, scale_free_cross_entropy])
+def test_answers_that_are_nearly_sure_can_be_told_apart(loss):
+    odds = torch.tensor([6.0, 12, 17, 20, 40, 79])
+    logits = torch.stack([odds, torch.zeros(6)], 1).requires_grad_()
+    values = loss(logits, torch.zeros(6, dtype=torch.int64))
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=0)
+    close(values, (-odds.double()).exp().log1p().float())
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    close(gradient[:, 1], odds.neg().sigmoid())
 
 
 def test_usual_and_unusual_examples_of_a_batch_get_what_each_gets_alone():

@@ -173,6 +173,13 @@ def test_one_step_from_the_middle_is_the_step_of_the_sign() -> None:
     torch.testing.assert_close(search(by_brightness, x, y), x + 0.3 * 0.5)
 
 
+def test_snow_does_not_start_from_the_middle_where_no_flake_is() -> None:
+    x = images(2).float()
+    assert torch.equal(AdversarialSnow(0.6).apply(x, torch.zeros(2, 2 * x[0, 0].numel() + 1)), x)
+    with pytest.raises(ValueError, match="has no middle to start from"):
+        PGD(AdversarialSnow(0.6), random_start=False)
+
+
 @every
 def test_early_stop_by_halves_finds_the_same_decisions(kind: Parametric) -> None:
     x, model = images(8), Smooth()

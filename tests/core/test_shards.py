@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from morex.core.seeding import generator_for
-from morex.core.shards import Shard, drawn_for_all, of_shard
+from morex.core.shards import Shard, drawn_for_all, images_at, of_shard
 
 WHOLE = 7
 SHARDS = (Shard(range(4), WHOLE), Shard(range(4, 7), WHOLE))
@@ -38,6 +38,18 @@ def test_scattered_rows() -> None:
     whole = drawn(shard=Shard(range(WHOLE), WHOLE))
     assert torch.equal(scattered[0], whole[0][[1, 2, 6]])
     assert torch.equal(scattered[5], whole[5][[1, 2, 6]])
+
+
+def test_the_dimension_of_the_images_may_be_named() -> None:
+    def both(shard: Shard) -> tuple[Tensor, ...]:
+        n, generator = len(shard.rows), generator_for(0)
+        with of_shard(shard), drawn_for_all(n), images_at(1):
+            made = torch.rand((4, n), generator=generator)
+            return made, torch.empty(4, n).normal_(generator=generator)
+
+    whole = both(Shard(range(WHOLE), WHOLE))
+    for expected, *parts in zip(whole, *map(both, SHARDS), strict=True):
+        assert torch.equal(torch.cat(parts, 1), expected)
 
 
 def test_without_a_shard_nothing_changes() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from morex.attacks import PGD, AwayFromOwnAnswers, NoisyFGSM
+from morex.attacks import APGD, PGD, Attack, AwayFromOwnAnswers, Model, NoisyFGSM, RandomNoise
+from morex.attacks.gate_steering import DrawnSteering
 from morex.core.seeding import generator_for
 from morex.core.shards import Shard, of_shard
 from morex.perturbations import (
@@ -36,9 +37,9 @@ TRANSFORMS: list[Transform] = [
 ]
 
 
-def in_shards(search: object) -> Tensor:
+def in_shards(search: object, first: int = 7) -> Tensor:
     parts = []
-    for rows in (range(7), range(7, IMAGES)):
+    for rows in (range(first), range(first, IMAGES)):
         with of_shard(Shard(rows, IMAGES)):
             parts.append(search(X[rows.start : rows.stop]))
     return torch.cat(parts)
@@ -51,6 +52,36 @@ def test_transforms(transform: Transform) -> None:
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("images", range(1, 7))
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
+def test_other_numbers_may_be_as_large_as_that_of_the_images(
+    transform: Transform, images: int
+) -> None:
+    whole = draw(transform, X, generator_for(1))
+    parts = in_shards(lambda x: draw(transform, x, generator_for(1)), images)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+
+
+class Gated:
+    """Gives every pixel of the first row an expert, and every image the same answer."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x * 0).flatten(1)[:, :2]
+
+    def gate_weights(self, x: Tensor) -> Tensor:
+        return torch.softmax(x[:, 0, 0], 1)
+
+
+@pytest.mark.parametrize("images", [3, 7])
+def test_experts_to_push_to(images: int) -> None:
+    y, attack = torch.zeros(IMAGES, dtype=torch.int64), DrawnSteering(Linf(0.1), steps=1)
+
+    def search(x: Tensor) -> Tensor:
+        return attack.search(Gated(), x, y[: len(x)], generator_for(1))
+
+    assert torch.equal(search(X), in_shards(search, images))
+
+
 @pytest.mark.parametrize("ball", [Linf(0.1), L2(0.5), L1(3.0)])
 def test_starts(ball: object) -> None:
     y = torch.zeros(IMAGES, dtype=torch.int64)
@@ -58,14 +89,19 @@ def test_starts(ball: object) -> None:
     def flat(x: Tensor) -> Tensor:
         return (x * 0).flatten(1)[:, :2]
 
-    for attack in (
-        PGD(ball, steps=1),
-        PGD((Linf(0.1), L2(0.5)), steps=1),
-        NoisyFGSM(ball),
-        AwayFromOwnAnswers(PGD(ball, steps=1)),
+    def wrong(x: Tensor) -> Tensor:
+        return flat(x) + torch.tensor([0.0, 1.0])
+
+    for attack, model in (
+        (PGD(ball, steps=1), flat),
+        (PGD((Linf(0.1), L2(0.5)), steps=1), flat),
+        (NoisyFGSM(ball), flat),
+        (AwayFromOwnAnswers(PGD(ball, steps=1)), flat),
+        (RandomNoise(ball, draws=2), wrong),
+        *([] if isinstance(ball, L1) else [(APGD(ball, steps=1, targets=0), flat)]),
     ):
-        found = [
-            attack.search(flat, X, y, generator_for(1)),
-            in_shards(lambda x, a=attack: a.search(flat, x, y[: len(x)], generator_for(1))),
-        ]
-        assert torch.equal(*found)
+
+        def search(x: Tensor, attack: Attack = attack, model: Model = model) -> Tensor:
+            return attack.search(model, x, y[: len(x)], generator_for(1))
+
+        assert torch.equal(search(X), in_shards(search)), attack

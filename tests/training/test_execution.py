@@ -215,6 +215,30 @@ def test_a_network_may_change_its_images_in_place(data: TrainingData) -> None:
         check_same_as_called(data, objective, InPlace, turns=1)
 
 
+class OnACopy(Small):
+    """The same network, which leaves its images alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - 0.3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"awp": PerturbedWeights(0.05)}, {"gradient_projection": 0.5, "average": None}],
+    ids=["plain", "awp", "projection"],
+)
+def test_such_a_network_learns_what_it_would_on_copies(
+    data: TrainingData, changes: dict[str, Any]
+) -> None:
+    works = [begun(None, data, Single((CLEAN,)), kind, **changes) for kind in (InPlace, OnACopy)]
+    for work in works:
+        for _ in range(3):
+            work.advance()
+    assert same(*(state(work.model) for work in works))
+    copies = [work.state.natural.model for work in works if work.state.natural]
+    assert not copies or same(*map(state, copies))
+
+
 def test_captured_steps_train_as_those_of_a_cpu(data: TrainingData) -> None:
     """Numbers in tensors and fused optimizers change rounding only."""
     for changes in (AVERAGED, {"nesterov": True}, ADAM | AVERAGED):

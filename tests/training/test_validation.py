@@ -26,9 +26,12 @@ from morex.attacks import (
     Model,
     NoisyFGSM,
     SearchAround,
+    Targeted,
     WorstOfDraws,
 )
 from morex.attacks.base import frozen
+from morex.attacks.gate_steering import DrawnSteering
+from morex.attacks.sequence import InTurn
 from morex.core.seeding import generator_for
 from morex.perturbations import L2, AdversarialFog, Around, Fog, Linf
 from morex.recipe.fields import InnerSearch, SingleStep
@@ -181,6 +184,9 @@ ONE = PGD(BALL, steps=1)
         NoisyFGSM(BALL, judged_by=ONE),
         AwayFromOwnAnswers(ONE),
         SearchAround(Around(Fog(0.1, 0.6), BALL), ONE),
+        DrawnSteering(BALL, steps=1),
+        Targeted(ONE),
+        InTurn((ONE, Targeted(ONE))),
         InnerSearch(single_step=SingleStep()).attack(BALL),
         InnerSearch(steps=1, single_step=SingleStep()).attack(BALL),
         InnerSearch(single_step=SingleStep()).attack(FOG),

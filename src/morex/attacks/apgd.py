@@ -22,6 +22,7 @@ from morex.attacks.sequence import Search, first_that_fools
 from morex.attacks.standing import Standing
 from morex.attacks.targeted import TowardsTargets
 from morex.core.number_checks import check_numbers
+from morex.core.shards import drawn_for_all
 from morex.perturbations import L2, Ball, Linf
 
 _MOMENTUM = 0.25
@@ -97,7 +98,8 @@ class APGD(Attack):
                 targets = most_likely_wrong(model(x), y, rank)[:, -1]
             loss = TowardsTargets(targets, scaled=True)
         found, standing = x.clone(), Standing(x)
-        at = self.perturbation.random_start(x, generator)
+        with drawn_for_all(len(x)):
+            at = self.perturbation.random_start(x, generator)
         state = _State.start(x, at, 2 * self.perturbation.eps)
         checks = _checks(self.steps)
         for step in range(self.steps + 1):

@@ -21,6 +21,7 @@ from morex.attacks.best import Best, Goal, check_goal
 from morex.attacks.losses import cross_entropy
 from morex.attacks.sequence import Search, first_that_fools
 from morex.core.number_checks import check_numbers
+from morex.core.shards import drawn_for_all
 from morex.perturbations import Ball, Spatial, Transform, draw
 
 
@@ -221,7 +222,8 @@ class RandomNoise(Attack):
         """Return the last fooling draw of every example, or the image itself."""
         found = x
         for _ in range(self.draws):
-            moved = self.perturbation.random_start(x, generator)
+            with drawn_for_all(len(x)):
+                moved = self.perturbation.random_start(x, generator)
             wrong = fooled(model(moved), y)
             found = torch.where(wrong.view(-1, 1, 1, 1), moved, found)
         return found

@@ -53,8 +53,8 @@ class TowardsExpert:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits, and CE + push * log w_j per example."""
-        weights = _weights(model, x)
-        logits, value = model(x), self.push * _log(weights[:, self.expert])
+        towards = _log_weights(model, x)[:, self.expert]
+        logits, value = model(x), self.push * towards
         return logits, value + cross_entropy(logits, y) if self.fool else value
 
 
@@ -72,8 +72,8 @@ class TowardsEach(PerExample):
 
     def __call__(self, model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits, and the loss per example."""
-        weights = _weights(model, x)
-        logits, towards = model(x), _log(weights.gather(1, self.experts[:, None])[:, 0])
+        towards = _log_weights(model, x).gather(1, self.experts[:, None])[:, 0]
+        logits = model(x)
         return logits, cross_entropy(logits, y) + self.pushes * towards
 
     def rows(self, rows: Tensor) -> "TowardsEach":
@@ -138,12 +138,21 @@ def check_choices(right: Iterable[Collection[int]], count: int) -> None:
         )
 
 
-def _weights(model: Model, x: Tensor) -> Tensor:
+def _log_weights(model: Model, x: Tensor) -> Tensor:
+    """Return the logarithm of every weight, (N, m).
+
+    That of a tiny one is taken from the scores of a mixture's gate. So it keeps its gradient,
+    without which an expert that the gate hides could not be found.
+    """
     if not isinstance(model, Gated):
         raise TypeError(
             f"{type(model).__name__} has no gate_weights; this loss needs a mixture with a gate"
         )
-    return model.gate_weights(x)
+    if not isinstance(model, Mixture):
+        return _log(model.gate_weights(x))
+    scores = model.scores(x)
+    weights = torch.softmax(scores, dim=1)
+    return torch.where(weights < _LEAST, scores.log_softmax(1), _log(weights))
 
 
 def _log(weights: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from morex.attacks.gate_losses import Gated, TowardsEach, TowardsExpert
 from morex.attacks.pgd import PGD, Searched
 from morex.attacks.sequence import Search, first_that_fools
 from morex.core.number_checks import check_numbers
+from morex.core.shards import drawn_for_all
 from morex.perturbations import Ball
 
 
@@ -62,6 +63,17 @@ class DrawnSteering(Attack):
     def _plain(self) -> PGD:
         return PGD(self.perturbation, self.steps, self.relative_step, goal=self.goal)
 
+    @property
+    def takes_single_step(self) -> bool:
+        """Whether the PGD does."""
+        return self._plain().takes_single_step
+
+    @property
+    def judge(self) -> "DrawnSteering":
+        """Itself; for a single step, the same with those of PGD's judge."""
+        judge = self._plain().judge
+        return replace(self, steps=judge.steps, relative_step=judge.relative_step)
+
     def by_loss(self) -> "DrawnSteering":
         """Return the same search for the largest loss."""
         return replace(self, goal="loss")
@@ -72,7 +84,8 @@ class DrawnSteering(Attack):
             return self._plain().search(model, x, y, generator)
         with torch.no_grad():
             experts = model.gate_weights(x[:1]).shape[1]
-        drawn = torch.randint(experts + 1, (len(x),), generator=generator, device=x.device)
+        with drawn_for_all(len(x)):
+            drawn = torch.randint(experts + 1, (len(x),), generator=generator, device=x.device)
         pushes = self.push * (drawn < experts)
         loss = TowardsEach(drawn.clamp(max=experts - 1), pushes)
         return replace(self._plain(), loss=loss).search(model, x, y, generator)

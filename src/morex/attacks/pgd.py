@@ -86,6 +86,12 @@ class PGD(Attack):
                 "PGD searches balls, or a perturbation with parameters such as adversarial-fog, "
                 f"got {self.perturbation}"
             )
+        parametric = self.perturbation if isinstance(self.perturbation, Parametric) else None
+        if parametric and not (self.random_start or parametric.has_middle):
+            raise ValueError(
+                f"{parametric} has no middle to start from, because nothing happens there; use "
+                "random_start=True"
+            )
         if self.steps < 1 or self.restarts < 1 or self.relative_step <= 0:
             raise ValueError(
                 "PGD needs steps >= 1, restarts >= 1 and relative_step > 0, got "

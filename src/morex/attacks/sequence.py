@@ -80,6 +80,16 @@ class InTurn(Attack):
         """Whether one of the attacks needs float32."""
         return any(attack.needs_float32 for attack in self.attacks)
 
+    @property
+    def takes_single_step(self) -> bool:
+        """Whether every attack does."""
+        return all(attack.takes_single_step for attack in self.attacks)
+
+    @property
+    def judge(self) -> "InTurn":
+        """The judges of all attacks."""
+        return InTurn(tuple(attack.judge for attack in self.attacks))
+
     def by_loss(self) -> "InTurn":
         """Return the same for every attack."""
         return InTurn(tuple(attack.by_loss() for attack in self.attacks))

@@ -75,6 +75,16 @@ class Targeted(Attack):
         return self.attack.perturbation
 
     @property
+    def takes_single_step(self) -> bool:
+        """Whether the PGD does."""
+        return self.attack.takes_single_step
+
+    @property
+    def judge(self) -> "Targeted":
+        """The same with PGD's judge."""
+        return replace(self, attack=self.attack.judge)
+
+    @property
     def passes(self) -> Passes:
         """The cost of the PGD, and a forward pass to choose the targets."""
         return self.attack.passes + Passes(forward=1)

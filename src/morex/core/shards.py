@@ -52,6 +52,22 @@ def of_shard(shard: Shard | None) -> Iterator[None]:
         _SHARD.reset(token)
 
 
+_IMAGES_AT: ContextVar[int | None] = ContextVar("images_at", default=None)
+
+
+@contextmanager
+def images_at(dimension: int) -> Iterator[None]:
+    """Within the block, this dimension of a draw stands for the images, whatever others are like.
+
+    A draw needs it if a dimension before that of the images is a fixed number.
+    """
+    token = _IMAGES_AT.set(dimension)
+    try:
+        yield
+    finally:
+        _IMAGES_AT.reset(token)
+
+
 def drawn_for_all(images: int) -> AbstractContextManager[object]:
     """Within the block, draw for the whole batch whenever a draw is for each of some images.
 
@@ -67,9 +83,9 @@ class _DrawnForAll(TorchFunctionMode):
     """Changes what functions of PyTorch do that draw from a generator.
 
     A draw with a dimension for the images is made for the whole batch; the first dimension of the
-    right length counts as that. One without such a dimension is for all images together, and so the
-    same in all processes. What a Poisson process or a permutation draws has no rows that could be
-    taken: each process draws it by itself.
+    right length counts as that, unless ``images_at`` names another. One without such a dimension is
+    for all images together, and so the same in all processes. What a Poisson process or a
+    permutation draws has no rows that could be taken: each process draws it by itself.
     """
 
     def __init__(self, shard: Shard, images: int) -> None:
@@ -100,9 +116,9 @@ class _DrawnForAll(TorchFunctionMode):
     ) -> Tensor:
         """Return a new tensor of draws."""
         before, size = _split(args, options, whole=func is not torch.randint)
-        if self.images not in size:
+        where = self._where(size)
+        if where is None:
             return func(*before, size, **options)
-        where = size.index(self.images)
         size[where] = self.shard.of
         return self._rows(func(*before, size, **options), where)
 
@@ -111,15 +127,22 @@ class _DrawnForAll(TorchFunctionMode):
     ) -> Tensor:
         """Fill a tensor with draws."""
         tensor: Tensor = args[0]
-        if self.images not in tensor.shape:
-            return func(*args, **options)
-        where = tensor.shape.index(self.images)
         size = [*tensor.shape]
+        where = self._where(size)
+        if where is None:
+            return func(*args, **options)
         size[where] = self.shard.of
         whole = torch.empty(size, dtype=tensor.dtype, device=tensor.device)
         if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
             whole = whole.to(memory_format=torch.channels_last)  # draws fill memory in its order
         return tensor.copy_(self._rows(func(whole, *args[1:], **options), where))
+
+    def _where(self, size: list[int]) -> int | None:
+        """Return the dimension of the images, if there is one."""
+        named = _IMAGES_AT.get()
+        if named is not None:
+            return named
+        return size.index(self.images) if self.images in size else None
 
     def _rows(self, whole: Tensor, where: int) -> Tensor:
         rows = self.shard.rows

@@ -57,14 +57,14 @@ def _seen(signs: Mapping[str, bool]) -> list[str]:
 
 
 def without_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Return which images get no gradient of the cross-entropy, (N,)."""
+    """Return which images get no gradient of the cross-entropy, or none that is a number, (N,)."""
     leaf = x.clone().requires_grad_()
     with torch.enable_grad():
         loss = cross_entropy(model(leaf), y).sum()
         if not loss.requires_grad:
             return torch.ones_like(y, dtype=torch.bool)
         (gradient,) = torch.autograd.grad(loss, leaf, materialize_grads=True, allow_unused=True)
-    return gradient.flatten(1).abs().amax(1) == 0
+    return gradient.flatten(1).nan_to_num(nan=0).abs().amax(1) == 0
 
 
 @torch.no_grad()

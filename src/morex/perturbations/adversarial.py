@@ -75,6 +75,7 @@ class AdversarialSnow(Parametric):
     """
 
     name: ClassVar[str] = "adversarial-snow"
+    has_middle: ClassVar[bool] = False  # no flakes there
 
     brightness: float
     flakes: float = 0.1

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from morex.core.number_checks import check_numbers
+from morex.core.shards import images_at
 from morex.perturbations.base import Transform
 
 _REFERENCE = 32 * 32
@@ -68,9 +69,10 @@ class Rain(Transform):
         """
         n, _, height, width = x.shape
         count = round(self.drops * height * width / _REFERENCE)
-        top, left = torch.rand(
-            (2, n, count), generator=generator, device=x.device, dtype=torch.float32
-        )
+        with images_at(1):
+            top, left = torch.rand(
+                (2, n, count), generator=generator, device=x.device, dtype=torch.float32
+            )
         slant = torch.randint(-1, 1, (n, 1), generator=generator, device=x.device)
         below = torch.arange(self.length, device=x.device)
         rows = (top * height).long()[..., None] + below
@@ -118,7 +120,9 @@ class Occlusion(Transform):
             generator: on the device of ``x``; five uniform numbers are drawn per image.
         """
         n, _, height, width = x.shape
-        drawn = torch.rand((5, n, 1, 1), generator=generator, device=x.device, dtype=torch.float32)
+        size = (5, n, 1, 1)
+        with images_at(1):
+            drawn = torch.rand(size, generator=generator, device=x.device, dtype=torch.float32)
         if self.share == 0:
             return x
         middle_row, middle_column = drawn[0] * height, drawn[1] * width

@@ -7,6 +7,7 @@ A transform may be one as well: it draws what an attack on it chooses.
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,8 +20,11 @@ class Parametric(Perturbation):
     """A perturbation whose images are those of the points of a box.
 
     PGD ascends in p: each step moves all coordinates by the same length, in the direction of the
-    signs of the gradient, and p stays in the box.
+    signs of the gradient, and p stays in the box. ``has_middle`` says whether a search may start
+    from p = 0; it may not where coordinates without a gradient decide whether anything happens.
     """
+
+    has_middle: ClassVar[bool] = True
 
     @abstractmethod
     def random_point(self, x: Tensor, generator: torch.Generator) -> Tensor:

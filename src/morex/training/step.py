@@ -7,6 +7,7 @@ GPU can repeat the step as a graph (``execution``).
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from morex.attacks import Freezer
 from morex.core.precision import Precision, autocast
 from morex.core.shards import of_shard
+from morex.models.in_place import images_for
 from morex.training.awp import WeightPerturbation
 from morex.training.criteria import Criterion
 from morex.training.natural import NaturalTraining
@@ -66,10 +68,11 @@ class TrainingStep:
     def __call__(self, x: Tensor, y: Tensor, variant: int, generator: torch.Generator) -> None:
         """Take the step on images x and labels y; ``variant`` is one that ``variant`` returns."""
         turn, perturbed = divmod(variant, 2) if self.awp else (variant, 0)
+        clean = images_for(self.model, x) if self.state.natural else x  # x' may be x
         batch = self.inner_maximisation(x, y, turn, generator)
         self.descend(batch, self.awp if perturbed else None)
         if self.state.natural:
-            self.descend_naturally(self.state.natural, x, y)
+            self.descend_naturally(self.state.natural, clean, y)
 
     def inner_maximisation(
         self, x: Tensor, y: Tensor, turn: int, generator: torch.Generator
@@ -114,6 +117,8 @@ class TrainingStep:
         optimizer.step()
 
     def _loss(self, batch: Batch) -> Tensor:
+        if self.awp:  # needs the images twice
+            batch = replace(batch, x=images_for(self.model, batch.x))
         with self._autocast(batch.x):
             return self.world.weighted(self.criterion.loss(self.model, batch), self.images)
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from morex.core.shards import images_at
 from morex.perturbations.corruptions.base import Corruption
 from morex.perturbations.corruptions.blur import magnified, streaked, zoomed_side
 from morex.perturbations.corruptions.plasma import plasma, plasma_side
@@ -137,7 +138,8 @@ class Frost(Corruption):
         """Add the ice with three uniform numbers per image: photograph, row and column."""
         n, channels, height, width = x.shape
         kept, ice = _FROST[self.severity - 1]
-        drawn = torch.rand((3, n), device=x.device, dtype=torch.float64, generator=generator)
+        with images_at(1):
+            drawn = torch.rand((3, n), device=x.device, dtype=torch.float64, generator=generator)
         pictures, sizes = _frost(max(height, width, 32), x.device, x.dtype)
         which = (drawn[0] * len(_PICTURES)).long()
         room = sizes[which] - torch.stack([torch.full_like(which, s) for s in (height, width)], 1)
