@@ -1,6 +1,7 @@
 """Settings for all tests: one core per process, and the CPU unless a test names a GPU."""
 
 import os
+import signal
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests start
@@ -39,3 +40,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """Hear SIGHUP, as processes that are started do, even if the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

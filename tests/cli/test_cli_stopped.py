@@ -43,6 +43,7 @@ def recipe(tmp_path: Path) -> Path:
     return tmp_path / "long.yaml"
 
 
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize(
     ("jobs", "number", "code"), [(1, signal.SIGTERM, 143), (2, signal.SIGHUP, 129)]
 )

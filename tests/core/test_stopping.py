@@ -22,6 +22,7 @@ def ask(number: int = signal.SIGTERM) -> None:
     time.sleep(0.01)  # Python sees the signal
 
 
+@pytest.mark.usefixtures("hangups")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_an_interruption(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt, match=number.name), stopped_by_signals():
@@ -66,6 +67,7 @@ def test_work_that_is_never_kept_ends_with_its_block() -> None:
     assert reached == ["in the block"]
 
 
+@pytest.mark.usefixtures("hangups")
 def test_a_second_signal_does_not_wait() -> None:
     def work() -> None:
         with kept_first():
