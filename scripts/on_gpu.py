@@ -11,8 +11,8 @@ The machine needs Python with PyTorch, and no network. ``--wheels`` is a folder 
 that it lacks; they are installed into FOLDER/site, and nothing else changes. Make it on a machine
 with a network:
 
-    grep -iE '^(annotated-types|pydantic|pydantic_core|rich|typer|typing-inspection)==' \\
-        requirements.lock > missing.txt
+    names='annotated-types|pyautoattack|pydantic|pydantic_core|rich|typer|typing-inspection'
+    cat requirements.lock requirements-dev.lock | grep -iE "^($names)==" | sort -u > missing.txt
     pip download --no-deps --only-binary=:all: --python-version 3.12 \\
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \\
         --platform manylinux2014_x86_64 -d wheels -r missing.txt
@@ -41,7 +41,8 @@ HOME = Path(__file__).parents[1]
 CODE = ("src", "tests", "benchmarks", "scripts")
 NEEDED = (
     *("filelock", "huggingface-hub", "jinja2", "markupsafe", "numpy", "pillow", "pyarrow"),
-    *("pydantic", "pyyaml", "rich", "safetensors", "scikit-learn", "torch", "typer", "pytest"),
+    *("pyautoattack", "pydantic", "pyyaml", "rich", "safetensors", "scikit-learn", "torch"),
+    *("typer", "pytest"),
 )
 ADAPTIVE = ("MAX (all)", "AVG (all)", "MoRE (all)", "MoRE+ (all)")
 AUDITED = ("MoRE+ (all)", "MoRE (all)", "MAX (all)")
