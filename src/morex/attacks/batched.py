@@ -65,8 +65,8 @@ class _Slices(Ball):
 
     def random_start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a start for every image in its own ball."""
-        starts, parts = [], zip(self.balls, _parts(x, self.sizes), self.shards, strict=True)
-        for ball, part, shard in parts:
+        starts = []
+        for (ball, part), shard in zip(self._each(x), self.shards, strict=True):
             with of_shard(shard), drawn_for_all(len(part)):
                 starts.append(ball.random_start(part, generator))
         return torch.cat(starts)

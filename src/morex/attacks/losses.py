@@ -49,21 +49,25 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     It is exact where it is small, too. PyTorch's is 0 from log-odds of 17 on, so that the best of
     several images could not be told; its gradient is right.
     """
-    wide = logits.float()
-    with naming_bad_labels(logits, y):
-        value = F.cross_entropy(wide, y, reduction="none")
-    exact = F.softplus(_odds_of_others(wide.detach(), y))
-    return torch.where(value.detach() < _SMALL, exact + (value - value.detach()), value)
+    return _with_odds(logits.float(), y)[0]
 
 
 _SMALL = 1e-3
 """Cross-entropies below this are computed from the log-odds of the other classes."""
 
 
-def _odds_of_others(logits: Tensor, y: Tensor) -> Tensor:
-    """Return z = log(1 / p_y - 1), the log-odds of a wrong answer: CE = log(1 + exp(z))."""
-    others = logits.scatter(1, y[:, None], -torch.inf).logsumexp(1)
-    return others - logits.gather(1, y[:, None])[:, 0]
+def _with_odds(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy, and without a gradient the log-odds z of a wrong answer.
+
+    CE = log(1 + exp(z)), so z has the order of CE.
+    """
+    with naming_bad_labels(logits, y):
+        value = F.cross_entropy(logits, y, reduction="none")
+    fixed = logits.detach()
+    others = fixed.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+    odds = others - fixed.gather(1, y[:, None])[:, 0]
+    exact = F.softplus(odds) + (value - value.detach())
+    return torch.where(value.detach() < _SMALL, exact, value), odds
 
 
 _ORDINARY = (0.1, 100.0)
@@ -90,7 +94,7 @@ def scale_free_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         is usual it is the cross-entropy, to the last bit, and so is its gradient.
     """
     wide = logits.float()
-    plain = cross_entropy(wide, y)
+    plain, odds = _with_odds(wide, y)
     least, most = _ORDINARY
     spread = _spread(wide)[:, 0]
     usual = (spread >= least) & (spread <= most)
@@ -98,14 +102,8 @@ def scale_free_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         return plain  # the rest would change no bit; on an accelerator the check costs more
     unit = wide / wide.detach().abs().amax(1, keepdim=True).clamp_min(1e-30)  # cannot overflow
     scaled = cross_entropy(unit * (_GOOD / _spread(unit).clamp_min(1e-6)), y)
-    value = _comparable(wide.detach(), y, plain.detach()) + (scaled - scaled.detach())
-    return torch.where(usual, plain, value)
-
-
-def _comparable(logits: Tensor, y: Tensor, plain: Tensor) -> Tensor:
-    """Return the cross-entropy, or a negative number in its order where it underflows to 0."""
-    odds = _odds_of_others(logits, y)
-    return torch.where(odds < _ALMOST_SURE, odds - _ALMOST_SURE, plain)
+    comparable = torch.where(odds < _ALMOST_SURE, odds - _ALMOST_SURE, plain.detach())
+    return torch.where(usual, plain, comparable + (scaled - scaled.detach()))
 
 
 def _spread(logits: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ ball and box around z: in l_1 the step of a search, ``Ball.search_step``, is lon
 projected on the ball of x (de Jorge et al. 2022, "Make Some Noise", Algorithm 1; their network
 searches in training mode, here in evaluation mode). So x' may be outside of the ball: train on it,
 but never evaluate with it. One step costs one forward and one backward pass, where PGD-10 costs ten
-of each. It may fail suddenly: in *catastrophic overfitting* a
-network learns to resist the step and nothing else. So a training with it is validated with PGD.
+of each. It may fail suddenly: in *catastrophic overfitting* a network learns to resist the step and
+nothing else. So a training with it is validated with PGD.
 """
 
 from dataclasses import dataclass
