@@ -20,11 +20,11 @@ The names below are imported when they are first used, so that what needs no PyT
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
-    __version__: str
     from morex import attacks, data, perturbations, report
     from morex.evaluation.evaluate import evaluate
     from morex.evaluation.suite import table1
@@ -84,8 +84,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
-    if name == "__version__":
-        return version("morex")
     if name not in _HOME:
         raise AttributeError(f"module 'morex' has no attribute {name!r}")
     module, attribute = _HOME[name]

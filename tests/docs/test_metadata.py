@@ -8,6 +8,7 @@ import typer.main
 import yaml
 from pages import ROOT, check_command
 
+import morex
 from morex.cli.main import app
 
 _CLASS = re.compile(r"^([A-Z][a-z]+[A-Z]\w*|Builder|Event|Mixture)(?=$|\.)")
@@ -16,13 +17,13 @@ CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 
 
 def test_the_citation_is_that_of_the_package() -> None:
-    assert CITATION["version"] == PROJECT["version"]
+    assert CITATION["version"] == morex.__version__
     # the package also holds photographs, under a license of their own
     assert PROJECT["license"].split(" AND ")[0] == CITATION["license"]
     assert CITATION["title"].startswith(f"{PROJECT['name']}:")
     assert CITATION["references"][0]["url"] == PROJECT["urls"]["Paper"]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == PROJECT["version"]
+    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == morex.__version__
 
 
 def test_classifiers_name_the_supported_pythons() -> None:

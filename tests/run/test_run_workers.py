@@ -2,13 +2,19 @@
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from tiny import FEW, TWO, Spy, assert_same_bits, changed, raw_recipe, rerun, results_of, tiny
 
+import morex
 import morex.run.execute
 from morex.recipe import parse_recipe
 from morex.run import Event, Progressed, RunError, Stage, Started, run
@@ -141,3 +147,31 @@ def test_a_run_sets_its_threads_and_gives_them_back(tmp_path: Path) -> None:
     run(parse_recipe(changed(raw_recipe("clean"), "threads", 2)), tmp_path, observer=look, jobs=1)
     assert seen == [2, 2]
     assert torch.get_num_threads() == 1
+
+
+def test_a_checkout_that_is_not_installed_runs(tmp_path: Path) -> None:
+    """As on a machine without registries, where only the folder is put on Python's path."""
+    hide = """
+        from importlib.metadata import Distribution, PackageNotFoundError
+        found = Distribution.from_name
+        def hidden(name):
+            if name == "morex":
+                raise PackageNotFoundError(name)
+            return found(name)
+        Distribution.from_name = hidden
+    """
+    (tmp_path / "sitecustomize.py").write_text(dedent(hide))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw_recipe("clean", "Mfog")))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "morex.cli", "run", "recipe.yaml", "--out", "run"]
+    done = subprocess.run(
+        [*command, "--jobs", "2"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    versions = json.loads((tmp_path / "run/results.json").read_text())["provenance"]["versions"]
+    assert versions["morex"] == morex.__version__

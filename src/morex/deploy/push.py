@@ -3,10 +3,10 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import morex
 from morex.artifacts.model_sets import NAME as SET
 from morex.core.files import write_atomically
 from morex.deploy.publication import Publication
@@ -93,7 +93,7 @@ def push(made: Publication, repository: str) -> Pushed:
     """
     from huggingface_hub import HfApi
 
-    api = HfApi(library_name="morex", library_version=version("morex"))
+    api = HfApi(library_name="morex", library_version=morex.__version__)
     try:
         return _push(api, made, repository)
     except HubError:

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
+import morex
 from morex.artifacts.provenance import Provenance
 from morex.core.threads import cores
 
-_PACKAGES = ("morex", "torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
+_PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
 
 
 def provenance(device: torch.device, processes: int = 1) -> Provenance:
@@ -75,7 +76,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 @cache
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"morex": morex.__version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from multiprocessing.connection import Connection
 from os import _exit as end_process
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+import morex
 from morex.artifacts.records import StageRecord
 from morex.core.determinism import deterministic
 from morex.core.stopping import Stopped, kept_first, no_exit, stopped_by_signals
@@ -74,7 +74,7 @@ class Job:
 
 
 def _versions() -> dict[str, str]:
-    return {"morex": version("morex"), "torch": torch.__version__}
+    return {"morex": morex.__version__, "torch": torch.__version__}
 
 
 @dataclass(frozen=True)
