@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
+from importlib import import_module
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -52,17 +53,23 @@ def attack_rates(setup: Setup, ends: float) -> Iterator[AttackRate]:
 def _theirs(
     model: nn.Module, ball: Ball, x: Tensor, y: Tensor
 ) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield the attacks of the libraries that are installed."""
-    if find_spec("foolbox"):
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox looks for git
-        import foolbox
-
+    """Yield the attacks of the libraries that are installed, with all that they need."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox looks for git
+    if foolbox := _library("foolbox"):
         kind = {Linf: foolbox.attacks.LinfPGD, L2: foolbox.attacks.L2PGD}[type(ball)]
         wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=x.device)
         attack = kind(steps=STEPS, rel_stepsize=2.5 / STEPS)
         yield "foolbox, PGD", lambda: attack(wrapped, x, y, epsilons=ball.eps)
-    if find_spec("pyautoattack"):
+    if _library("pyautoattack"):
         yield "pyautoattack, APGD", partial(_apgd, model, ball, x, y)
+
+
+def _library(name: str) -> Any:
+    """Return a package, or None if it or something that it imports is not installed."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
 
 
 def _apgd(model: nn.Module, ball: Ball, x: Tensor, y: Tensor) -> object:

@@ -83,17 +83,22 @@ class Setup:
         return ImageSet(x, y, tuple("0123456789")).to(self.device)
 
     def seconds(self, step: Callable[[], object]) -> float:
-        """Return the median time of a step, after two that do not count."""
+        """Return the time of a step: the median of some rounds, after two steps that do not count.
+
+        A GPU is waited for after a round of ten steps. A training does not wait for it after every
+        step: while one is computed, the host prepares the next.
+        """
         for _ in range(2):
             step()
-        times = list[float]()
-        while len(times) < 2 or (sum(times) < self.timed and len(times) < 200):
+        steps, rounds = 10 if self.device.type == "cuda" else 1, list[float]()
+        while len(rounds) < 2 or (sum(rounds) < self.timed and len(rounds) < 200):
             self._wait()
             started = time.perf_counter()
-            step()
+            for _ in range(steps):
+                step()
             self._wait()
-            times.append(time.perf_counter() - started)
-        return statistics.median(times)
+            rounds.append(time.perf_counter() - started)
+        return statistics.median(rounds) / steps
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -90,7 +90,8 @@ class Found:
 def main() -> None:
     """Measure all cells and write the table after each batch."""
     options = _options()
-    options.work.mkdir(parents=True, exist_ok=True)
+    for folder in (options.work, options.out):
+        folder.mkdir(parents=True, exist_ok=True)
     device = default_device()
     images = Builder.open(load_recipe(SET), device).test_data
     found: dict[Cell, dict[str, Found]] = {}

@@ -11,7 +11,8 @@ The machine needs Python with PyTorch, and no network. ``--wheels`` is a folder 
 that it lacks; they are installed into FOLDER/site, and nothing else changes. Make it on a machine
 with a network:
 
-    names='annotated-types|pyautoattack|pydantic|pydantic_core|rich|typer|typing-inspection'
+    names='annotated-types|eagerpy|foolbox|gitdb|gitpython|pyautoattack|pydantic|pydantic_core'
+    names="$names|rich|smmap|typer|typing-inspection"
     cat requirements.lock requirements-dev.lock | grep -iE "^($names)==" | sort -u > missing.txt
     pip download --no-deps --only-binary=:all: --python-version 3.12 \\
         --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \\

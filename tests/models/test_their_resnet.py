@@ -3,11 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-import foolbox
-import pyautoattack
 import pytest
 import torch
-from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from morex.attacks import AutoAttack
@@ -16,6 +13,10 @@ from morex.evaluation import Row, evaluate
 from morex.models.network import NetworkConfig
 from morex.models.published import load_published
 from morex.perturbations import Linf
+
+foolbox = pytest.importorskip("foolbox", exc_type=ImportError)
+pyautoattack = pytest.importorskip("pyautoattack")
+APGDAttack = pytest.importorskip("pyautoattack.autopgd_base").APGDAttack
 
 EXAMPLES = Path(pyautoattack.__file__).parent / "examples"
 WEAK, STEPS, ROW, N = 1 / 255, 3, "apgd-ce", 6

@@ -19,4 +19,4 @@ class Noise(Transform):
         return self
 
     def __call__(self, x: Tensor, *, generator: torch.Generator) -> Tensor:
-        return torch.rand(x.shape, generator=generator)
+        return torch.rand(x.shape, generator=generator, device=x.device)
