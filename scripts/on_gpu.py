@@ -146,11 +146,11 @@ def _parts(options: argparse.Namespace, out: Path) -> Iterator[Part]:
     if not (columns := _columns(out)):
         return
     yield Part("table", 1, (*morex, "table", run, "--format", "markdown"), output="table.md")
-    chosen = [name for name in ADAPTIVE if name in columns]
-    use = json.dumps({"examples": options.images, "columns": chosen})
-    more = (f"evaluation.suites.adaptive={use}", *data, "--out", run, *device)
-    # a call without the suites that comes after one with them would drop their results
-    yield Part("suite", 12, (*morex, "run", options.recipe, *more), needs="run")
+    if chosen := [name for name in ADAPTIVE if name in columns]:
+        use = json.dumps({"examples": options.images, "columns": chosen})
+        more = (f"evaluation.suites.adaptive={use}", *data, "--out", run, *device)
+        # a call without the suites that comes after one with them would drop their results
+        yield Part("suite", 12, (*morex, "run", options.recipe, *more), needs="run")
     for name in (name for name in AUDITED if name in columns):
         slug = columns[name]
         command = (*morex, "audit", f"{run}/models/{slug}", *data, *device)

@@ -1,5 +1,6 @@
 """The script for a GPU: limits, resuming, and the archive, with commands that take no time."""
 
+import argparse
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import on_gpu
 import pytest
-from on_gpu import HOME, Part, State, _do
+from on_gpu import HOME, Part, State, _do, _parts
 from on_gpu_archive import write_archive, write_summary
 
 FAR = float("inf")
@@ -122,6 +123,17 @@ def test_a_stop_ends_the_part_and_leaves_an_archive(asked: int, out: Path) -> No
     assert "stopped: SIG" in said
     with tarfile.open(out / "o/on_gpu.tar.gz") as archive:
         assert "logs/plan.log" in archive.getnames()
+
+
+def test_a_recipe_without_the_columns_of_the_suite_has_no_suite(out: Path) -> None:
+    options = argparse.Namespace(
+        recipe="cifar10-union", data=out, device="cpu", tiny=True, images=200, tests=["tests"]
+    )
+    (out / "run").mkdir()
+    for column, has in (("MAX (all)", True), ("MAX", False)):
+        found = {"columns": {column: {"outcomes": "outcomes/max.npz"}}}
+        (out / "run/results.json").write_text(json.dumps(found))
+        assert ("suite" in [part.name for part in _parts(options, out)]) is has
 
 
 def test_a_machine_without_a_gpu_is_refused(out: Path) -> None:
