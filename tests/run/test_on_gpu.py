@@ -127,13 +127,28 @@ def test_a_stop_ends_the_part_and_leaves_an_archive(asked: int, out: Path) -> No
 
 def test_a_recipe_without_the_columns_of_the_suite_has_no_suite(out: Path) -> None:
     options = argparse.Namespace(
-        recipe="cifar10-union", data=out, device="cpu", tiny=True, images=200, tests=["tests"]
+        **{"recipe": "cifar10-union", "data": out, "device": "cpu", "tiny": True},
+        **{"images": 200, "tests": ["tests"], "only": []},
     )
     (out / "run").mkdir()
     for column, has in (("MAX (all)", True), ("MAX", False)):
         found = {"columns": {column: {"outcomes": "outcomes/max.npz"}}}
         (out / "run/results.json").write_text(json.dumps(found))
         assert ("suite" in [part.name for part in _parts(options, out)]) is has
+
+
+def test_paths_start_where_the_command_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts are started in the folder of the checkout."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("name: mine\n")
+    monkeypatch.setattr(
+        sys, "argv", ["on_gpu.py", "--data", "d", "--out", "o", "--recipe", "mine.yaml"]
+    )
+    options = on_gpu._options()
+    assert options.data == tmp_path / "d"
+    assert options.recipe == str(tmp_path / "mine.yaml")
 
 
 def test_a_machine_without_a_gpu_is_refused(out: Path) -> None:

@@ -17,7 +17,7 @@ _LIKE_TRAINING = 0.01
 A training compiles few shapes and captures its step. An evaluation captures nothing, so compiling
 makes it only 1.3 times as fast (H200, batches of 512). It needs about 16 variants of a network:
 four sizes of batches, two number formats, with and without gradients. That pays from about 2e17
-operations in one call, such as RayS with 10,000 queries on 10,000 images at the paper's width.
+operations in one call, such as RayS with 20,000 queries on 10,000 images at the paper's width.
 """
 
 _USUAL = 0.45
