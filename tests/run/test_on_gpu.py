@@ -127,8 +127,13 @@ def test_a_stop_ends_the_part_and_leaves_an_archive(asked: int, out: Path) -> No
 
 def test_a_recipe_without_the_columns_of_the_suite_has_no_suite(out: Path) -> None:
     options = argparse.Namespace(
-        **{"recipe": "cifar10-union", "data": out, "device": "cpu", "tiny": True},
-        **{"images": 200, "tests": ["tests"], "only": []},
+        recipe="cifar10-union",
+        data=out,
+        device="cpu",
+        tiny=True,
+        images=200,
+        tests=["tests"],
+        only=[],
     )
     (out / "run").mkdir()
     for column, has in (("MAX (all)", True), ("MAX", False)):
