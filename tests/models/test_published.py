@@ -34,6 +34,7 @@ LITERATURE: dict[str, tuple[int | None, Logits]] = {
         4,
         lambda w, x: lit.preact_resnet(w, x, 4, F.relu, raw=True, last_bn=False),
     ),
+    "preactresnet18-croce": (4, lambda w, x: lit.preact_resnet(w, x, 4, F.relu, last_act=F.relu)),
     "preactresnet18-deepmind": (4, lambda w, x: lit.deepmind_preact_resnet(w, x, 4, F.relu)),
     "wrn-10-1": (None, lambda w, x: lit.trades_wide_resnet(w, x, 10, 1, F.relu)),
     "wrn-16-2": (None, lambda w, x: lit.trades_wide_resnet(w, x, 16, 2, F.relu)),
@@ -97,6 +98,8 @@ def test_activations_are_in_every_place(
     for name, logits in {
         "resnet10": partial(lit.resnet, width=4, depths=(1, 1, 1, 1), act=function),
         "wrn-10-1": partial(lit.trades_wide_resnet, depth=10, factor=1, act=function),
+        "preactresnet18": partial(lit.preact_resnet, width=4, act=function),
+        "preactresnet18-croce": partial(lit.preact_resnet, width=4, act=function, last_act=F.relu),
     }.items():
         weights = lit.Weights()
         expected = logits(weights, normalised(images()))

@@ -73,7 +73,14 @@ def resnet(w: Weights, x: Tensor, width: int, depths: tuple[int, ...], act: Act)
 
 
 def preact_resnet(
-    w: Weights, x: Tensor, width: int, act: Act, *, raw: bool = False, last_bn: bool = True
+    w: Weights,
+    x: Tensor,
+    width: int,
+    act: Act,
+    *,
+    raw: bool = False,
+    last_bn: bool = True,
+    last_act: Act | None = None,
 ) -> Tensor:
     """Return the logits of a PreAct-ResNet-18.
 
@@ -84,6 +91,7 @@ def preact_resnet(
         act: the activation.
         raw: whether convolutions on shortcuts take raw images (Wong et al. 2020).
         last_bn: whether there is BatchNorm at the end (Rice et al. 2020).
+        last_act: the activation after it, if it is another one (Croce & Hein 2022).
     """
     x = w.conv("conv1", x, width)
     for stage in range(4):
@@ -95,7 +103,7 @@ def preact_resnet(
                 x = w.conv(n + "shortcut.0", x if raw else z, planes, 1, stride)
             z = w.conv(n + "conv1", z, planes, stride=stride)
             x = x + w.conv(n + "conv2", act(w.bn(n + "bn2", z)), planes)
-    x = act(w.bn("bn", x)) if last_bn else x
+    x = (last_act or act)(w.bn("bn", x)) if last_bn else x
     return w.linear("linear", x.mean((2, 3)), 10)
 
 

@@ -239,6 +239,16 @@ def test_such_a_network_learns_what_it_would_on_copies(
     assert not copies or same(*map(state, copies))
 
 
+def test_such_a_network_learns_trades_with_awp_as_on_copies(data: TrainingData) -> None:
+    """AWP needs x and x' twice."""
+    away, awp = Single((AwayFromOwnAnswers(LINF),)), PerturbedWeights(0.05)
+    one, other = (begun(None, data, away, k, Trades(), awp=awp) for k in (InPlace, OnACopy))
+    for work in (one, other):
+        for _ in range(3):
+            work.advance()
+    assert same(state(one.model), state(other.model))
+
+
 def test_captured_steps_train_as_those_of_a_cpu(data: TrainingData) -> None:
     """Numbers in tensors and fused optimizers change rounding only."""
     for changes in (AVERAGED, {"nesterov": True}, ADAM | AVERAGED):

@@ -51,6 +51,7 @@ class PreActivation:
         shortcut_kernel: the side of its kernel.
         pads_end: whether a 3x3 convolution with stride 2 pads only the right and the lower edge, as
             TensorFlow and JAX do, and not all four.
+        relu_at_end: whether the last activation is ReLU, whatever that of the blocks is.
     """
 
     depths: tuple[int, ...]
@@ -59,6 +60,7 @@ class PreActivation:
     shortcut: Literal["activated", "raw"] = "activated"
     shortcut_kernel: int = 1
     pads_end: bool = False
+    relu_at_end: bool = False
 
 
 RESNETS = {
@@ -76,6 +78,8 @@ PREACT_RESNETS = {
     "preactresnet18-kuangliu": replace(_PREACT_18, last_norm=False),
     # Wong et al. (2020), Fast is better than free
     "preactresnet18-wong": replace(_PREACT_18, last_norm=False, shortcut="raw"),
+    # Croce & Hein (2022), E-AT, and Jiang & Singh (2024), RAMP: softplus, but for the end
+    "preactresnet18-croce": replace(_PREACT_18, relu_at_end=True),
     # DeepMind's adversarial_robustness, and what continues it
     "preactresnet18-deepmind": replace(
         _PREACT_18, shortcut="raw", shortcut_kernel=3, pads_end=True

@@ -32,6 +32,7 @@ class PreActResNet(Network):
                 "morex.make_network(config)"
             )
         self.act = ACTIVATIONS[config.activation]
+        self.last_act = ACTIVATIONS["relu"] if shape.relu_at_end else self.act
         inputs = _STEM_OF_WIDE if shape.factor else config.channels
         self.stem = convolution(len(config.mean), inputs, 3, config.stem_stride)
         blocks: list[nn.Module] = []
@@ -50,7 +51,7 @@ class PreActResNet(Network):
         """Return the logits of normalised images."""
         features = self.body(self.stem(x))
         if isinstance(self.norm, nn.BatchNorm2d):
-            features = self.act(self.norm(features))
+            features = self.last_act(self.norm(features))
         logits: Tensor = self.head(features.mean((2, 3)))
         return logits
 

@@ -75,7 +75,7 @@ class SingleStep(Strict):
 
 
 class TradesLoss(Strict):
-    """Training with TRADES (``training.trades``) instead of the cross-entropy on x'.
+    """Training with TRADES (``Trades``) instead of the cross-entropy on x'.
 
     Args:
         beta: the weight of the divergence.
