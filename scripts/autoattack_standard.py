@@ -7,8 +7,9 @@ Every model is attacked twice in the ball Linf 8/255, on the same images, in the
 from the same seed: by the suite ``autoattack`` of morex, and by ``pyautoattack.AutoAttack(model,
 version="standard").run_standard_evaluation``. The ResNet-18 that pyautoattack ships is not robust
 there, so it is attacked in a small ball too, on a tenth of the images; morex reads its weights into
-a network of its own. The figures go to ``results/cifar10-small``. After every batch the work is
-kept, and a run that was stopped continues there if ``--work`` is the same.
+a network of its own. On as many images Minf is attacked in L2 and L1. The figures go to
+``results/cifar10-small``. After every batch the work is kept, and a run that was stopped continues
+there if ``--work`` is the same. ``--only`` attacks some models; the table has all that are known.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from morex.core.threads import threads
 from morex.data import ImageSet
 from morex.evaluation import Row, evaluate
 from morex.models import NetworkConfig, load_model, load_published
-from morex.perturbations import Linf
+from morex.perturbations import L1, L2, Ball, Linf
 from morex.recipe import load_recipe
 from morex.run import Builder
 from morex.run.provenance import provenance
@@ -55,18 +56,28 @@ class Cell:
         folder: its name in the shipped set; empty for the network of pyautoattack.
         eps: the radius, as a fraction.
         share: on how large a part of the images.
+        ball: the kind of ball.
     """
 
     model: str
     folder: str
     eps: str = "8/255"
     share: float = 1.0
+    ball: type[Ball] = Linf
+
+    def files(self, folder: Path, batch: int) -> dict[str, Path]:
+        """Return the files with what is known of both sides."""
+        ball = "" if self.ball is Linf else f"-{self.ball.name}"
+        name = f"{self.folder or 'resnet18'}{ball}-{self.eps.replace('/', '-')}-{batch}"
+        return {side: folder / f"{name}-{side}.json" for side in SIDES}
 
 
 CELLS = (
     Cell("ResNet-18 of pyautoattack", ""),
     Cell("Minf", "minf"),
     Cell("ResNet-18 of pyautoattack", "", "1/510", 0.1),
+    Cell("Minf", "minf", "0.5", 0.1, L2),
+    Cell("Minf", "minf", "12", 0.1, L1),
     Cell("MoRE+ (all)", "more+-all"),
 )
 
@@ -96,12 +107,17 @@ def main() -> None:
     images = Builder.open(load_recipe(SET), device).test_data
     found: dict[Cell, dict[str, Found]] = {}
     with threads(options.threads):
-        for cell in (c for c in CELLS if options.only in c.model):
+        for cell in CELLS:
             n = max(2, round(cell.share * options.examples))
+            if options.only not in cell.model:
+                files = cell.files(options.work, options.batch)
+                pair = {side: _first(read(file), n) for side, file in files.items()}
+                if all(len(one.right) == n for one in pair.values()):
+                    found[cell] = pair
+                continue
             for pair in measured(cell, images.first(n), options.batch, options.work):
                 found[cell] = pair
-                if options.out:
-                    write(found, options, device)
+                write(found, options, device)
 
 
 def _options() -> argparse.Namespace:
@@ -120,8 +136,8 @@ def _options() -> argparse.Namespace:
 def measured(cell: Cell, images: ImageSet, batch: int, work: Path) -> Iterator[dict[str, Found]]:
     """Yield what is known of a cell, after every batch; what ``work`` holds is not done again."""
     models = {side: load(cell, side, images.device) for side in SIDES}
-    name = f"{cell.folder or 'resnet18'}-{cell.eps.replace('/', '-')}"
-    pair = {side: read(work / f"{name}-{batch}-{side}.json") for side in SIDES}
+    files = cell.files(work, batch)
+    pair = {side: read(file) for side, file in files.items()}
     for start in range(0, len(images), batch):
         rows = slice(start, min(start + batch, len(images)))
         for side, attack in (("morex", ours), ("pyautoattack", theirs)):
@@ -129,8 +145,9 @@ def measured(cell: Cell, images: ImageSet, batch: int, work: Path) -> Iterator[d
             if len(so_far.right) < rows.stop:
                 add(so_far, models[side], images, rows, cell, attack)
                 text = json.dumps(asdict(so_far)).encode()
-                write_atomically(work / f"{name}-{batch}-{side}.json", text)
-        print(f"{cell.model} {cell.eps}: {rows.stop} of {len(images)}", flush=True)
+                write_atomically(files[side], text)
+        name = f"{cell.model} {cell.ball.__name__} {cell.eps}"
+        print(f"{name}: {rows.stop} of {len(images)}", flush=True)
         yield {side: _first(pair[side], rows.stop) for side in SIDES}
 
 
@@ -160,7 +177,7 @@ def _first(found: Found, n: int) -> Found:
     return Found(found.clean[:n], found.right[:n], found.cpu, found.wall)
 
 
-Attack = Callable[[nn.Module, Tensor, Tensor, float, int], Tensor]
+Attack = Callable[[nn.Module, Tensor, Tensor, Ball, int], Tensor]
 
 
 def add(
@@ -171,27 +188,27 @@ def add(
     with torch.no_grad():
         clean = model(x).argmax(1) == y
     wall, cpu = time.perf_counter(), time.process_time()
-    right = attack(model, x, y, float(Fraction(cell.eps)), SEED + rows.start)
+    right = attack(model, x, y, cell.ball(float(Fraction(cell.eps))), SEED + rows.start)
     found.cpu += time.process_time() - cpu
     found.wall += time.perf_counter() - wall
     found.clean += clean.tolist()
     found.right += right.tolist()
 
 
-def ours(model: nn.Module, x: Tensor, y: Tensor, eps: float, seed: int) -> Tensor:
+def ours(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seed: int) -> Tensor:
     """Return where a model is right under the attack of morex."""
-    suite = (Row(ROW, AutoAttack(Linf(eps))),)
+    suite = (Row(ROW, AutoAttack(ball)),)
     outcomes = evaluate(model, (x, y), suite, seed=seed, batch_size=len(x))
     return torch.from_numpy(outcomes.right[ROW])
 
 
-def theirs(model: nn.Module, x: Tensor, y: Tensor, eps: float, seed: int) -> Tensor:
+def theirs(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seed: int) -> Tensor:
     """Return where a model is right under the call that its authors publish."""
     draws = generator_for(seed, "evaluation", ROW, 0, device=x.device)
     attack = pyautoattack.AutoAttack(
         model,
-        norm="Linf",
-        eps=eps,
+        norm=type(ball).__name__,
+        eps=ball.eps,
         version="standard",
         device=x.device,
         seed=int(torch.randint(2**31, (), generator=draws, device=x.device)),
@@ -209,7 +226,7 @@ def compared(cell: Cell, pair: dict[str, Found]) -> dict[str, Any]:
     n = len(a.right)
     return {
         "model": cell.model,
-        "eps": cell.eps,
+        "ball": f"{cell.ball.__name__} {cell.eps}",
         "n": n,
         "clean": {side: percent(found.clean) for side, found in pair.items()},
         "accuracy": {side: percent(found.right) for side, found in pair.items()},
@@ -240,11 +257,11 @@ def write(
     hardware = ", ".join(f"{key} {value}" for key, value in made_by["hardware"].items())
     lines = [
         "# AutoAttack's standard version, by morex and by pyautoattack\n",
-        f"Linf, seed {SEED}, batches of {options.batch}, {options.threads} thread; {hardware}; "
+        f"Seed {SEED}, batches of {options.batch}, {options.threads} thread; {hardware}; "
         f"commit {made_by['commit']}.\nBoth sides attack the same images in the same batches from "
         "the same seeds. Accuracies are in percent, with a\n95% interval. Points: the accuracy by "
         "morex less that by pyautoattack.\nWritten by `scripts/autoattack_standard.py`.\n",
-        "| model | eps | n | clean | morex | pyautoattack | points | broken by morex alone, by "
+        "| model | ball | n | clean | morex | pyautoattack | points | broken by morex alone, by "
         "pyautoattack alone | CPU s morex | pyautoattack | ratio |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         *map(line, cells),
@@ -258,7 +275,7 @@ def line(cell: dict[str, Any]) -> str:
     low, high = cell["interval"]
     parts = [
         cell["model"],
-        cell["eps"],
+        cell["ball"],
         cell["n"],
         f"{cell['clean']['morex']:.1f}",
         f"{accuracy['morex']:.1f} ({low:.1f} to {high:.1f})",

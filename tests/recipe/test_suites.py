@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from morex.attacks import PGD, AutoAttack, GateSteering, WorstOfDraws
+from morex.attacks import PGD, AutoAttack, ExpertTransfer, GateSteering, WorstOfDraws
 from morex.evaluation.suite import table1
-from morex.perturbations import L1, L2, Clean, Flow, Fog, Linf, Perturbation, Rain, Snow
+from morex.perturbations import L1, L2, Ball, Clean, Flow, Fog, Linf, Perturbation, Rain, Snow
 from morex.recipe import RecipeError, load_suite, shipped_suites
 
 WEATHER = ("unforeseen", "worst_weather")
+FIXED = ("union", "union_adaptive", "robustbench_linf", "robustbench_l2")
 KNOWN = {
     "clean": Clean(),
     "l2": L2(1.0),
@@ -22,7 +23,7 @@ def test_table1_is_that_of_the_paper() -> None:
     assert rows == {row.name: row.attack for row in table1()}
 
 
-@pytest.mark.parametrize("name", sorted({*shipped_suites()} - {"union", *WEATHER}))
+@pytest.mark.parametrize("name", sorted({*shipped_suites()} - {*FIXED, *WEATHER}))
 def test_shipped_suites_fit_any_perturbations(name: str) -> None:
     rows = load_suite(name, KNOWN).rows
     assert {row.perturbation for row in rows.values()} == {*KNOWN}
@@ -56,6 +57,25 @@ def test_the_union_is_that_of_the_field_whatever_a_model_was_trained_on(
         "apgd-linf": AutoAttack(Linf(8 / 255), standard),
         "apgd-l2": AutoAttack(L2(0.5), standard),
         "apgd-l1": AutoAttack(L1(12.0), standard),
+    }
+
+
+def test_the_adaptive_union_adds_attacks_to_the_union() -> None:
+    union, more = (load_suite(name, KNOWN) for name in ("union", "union_adaptive"))
+    assert more.perturbations == union.perturbations
+    assert {name: more.rows[name] for name in union.rows} == union.rows
+    added = {name: row.build(more.perturbations) for name, row in more.rows.items()}
+    for ball in ("linf", "l2", "l1"):
+        assert isinstance(added[f"steering-{ball}"], GateSteering)
+        assert isinstance(added[f"transfer-{ball}"], ExpertTransfer)
+
+
+@pytest.mark.parametrize(("name", "ball"), [("linf", Linf(8 / 255)), ("l2", L2(0.5))])
+def test_the_suites_of_robustbench_have_one_attack(name: str, ball: Ball) -> None:
+    attacks = load_suite(f"robustbench_{name}", KNOWN)
+    assert {key: row.build(attacks.perturbations) for key, row in attacks.rows.items()} == {
+        "clean": WorstOfDraws(Clean()),
+        f"autoattack-{name}": AutoAttack(ball),
     }
 
 
@@ -129,6 +149,6 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
 
 def test_an_unknown_suite_is_told_what_there_is() -> None:
     with pytest.raises(
-        RecipeError, match="shipped suites adaptive, adaptive_fast, autoattack, quick, table1"
+        RecipeError, match="shipped suites adaptive, adaptive_fast, autoattack, quick, .*table1"
     ):
         load_suite("tabel1", KNOWN)

@@ -14,6 +14,7 @@ from tiny import changed, raw_recipe
 
 import morex
 from morex.recipe import parse_recipe
+from morex.report import make_table, read_results, to_markdown
 from morex.run import run
 from morex.run.failures import StageError
 
@@ -108,6 +109,8 @@ def test_a_mixture_over_robust_networks_of_others(
     theirs = torch.load(tmp_path / "weights" / f"{DEEPMIND}.pt")
     assert torch.equal(weights["stem.weight"], theirs["module.init_conv.weight"])
     assert mixture.experts[1].config.activation == "silu"
+    said = to_markdown(make_table(read_results(tmp_path / "run")))
+    assert "trained elsewhere, and counted nowhere: wide, deepmind" in said
 
 
 def test_data_with_other_classes_is_refused(

@@ -108,6 +108,7 @@ class StageEntry(Schema):
         kind: ``gate``, ``train``, ``evaluate`` or ``illustrate``.
         model: name of the model.
         against: names of the perturbations that the stage trains or trained against.
+        saved: whether the stage copied a saved model, whose training is in no cost.
         peak_memory_bytes: largest resident memory of the process.
         peak_gpu_memory_bytes: largest memory allocated on a GPU, if one was used.
         seconds: time it took.
@@ -118,6 +119,7 @@ class StageEntry(Schema):
     kind: str
     model: str
     against: tuple[str, ...] = ()
+    saved: bool = False
     peak_memory_bytes: int | None = None
     peak_gpu_memory_bytes: int | None = None
     seconds: float = 0.0

@@ -32,8 +32,9 @@ SuiteName = Annotated[
     str | None,
     typer.Option(
         metavar="SUITE",
-        help="The attacks: table1, quick, autoattack, adaptive, union, unforeseen, worst_weather, "
-        "or a YAML file; by default those of the recipe.",
+        help="The attacks: table1, quick, autoattack, adaptive, adaptive_fast, union, "
+        "union_adaptive, robustbench_linf, robustbench_l2, unforeseen, worst_weather, or a YAML "
+        "file; by default those of the recipe.",
     ),
 ]
 Corrupted = Annotated[

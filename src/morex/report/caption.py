@@ -95,6 +95,8 @@ def _legend(table: Table, *, costs: bool) -> Iterator[str]:
             "itself was trained; passes in all: including the training of every model that it is "
             "built from or started from"
         )
+        if saved := [stage.model for stage in table.source.stages.values() if stage.saved]:
+            yield f"trained elsewhere, and counted nowhere: {', '.join(saved)}"
     if table.paper:
         yield "in parentheses: the paper's Table 1 (MoRE, CIFAR-10, ResNet-18)"
 

@@ -20,6 +20,7 @@ from morex.core.files import digest_of_all
 from morex.models.folder import WEIGHTS
 from morex.perturbations import Perturbation
 from morex.recipe.components import AttackSpec, described
+from morex.recipe.models import SavedModel
 from morex.recipe.phases import phase_of
 from morex.run.builder import Builder
 from morex.run.directory import RunDirectory
@@ -165,6 +166,8 @@ class ResultsFiles:
             trained = phase or recipe.trained.get(stage.model)
             against = trained.against if trained else ()
             measured = record.model_dump(include=_OF_RECORD, exclude_unset=True)
+            if stage.kind == "train" and isinstance(recipe.models[stage.model], SavedModel):
+                measured["saved"] = True
             self._entries[stage.id] = StageEntry(
                 kind=stage.kind, model=stage.model, against=against, **measured
             )
