@@ -149,6 +149,6 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
 
 def test_an_unknown_suite_is_told_what_there_is() -> None:
     with pytest.raises(
-        RecipeError, match="shipped suites adaptive, adaptive_fast, autoattack, quick, .*table1"
+        RecipeError, match=r"shipped suites adaptive, adaptive_fast, autoattack, quick, .*table1"
     ):
         load_suite("tabel1", KNOWN)
