@@ -73,6 +73,16 @@ def test_models_lists_what_ships() -> None:
         assert f"  {name}/{found.default}  (also: {name})\n" in out
 
 
+def test_models_are_found_by_a_word() -> None:
+    code, out, _ = call("models", "L2/Rice")
+    assert (code, out) == (0, "robustbench://cifar10/L2/Rice2020Overfitting  preactresnet18\n")
+    assert len(call("models", "robustbench")[1].splitlines()) == 128
+    assert call("models", "MINF")[1].split() == ["cifar10-small/minf", "tiny-imagenet-small/minf"]
+    code, _, error = call("models", "nobody")
+    assert code == 2
+    assert "no model has 'nobody' in its name" in error
+
+
 def imported_by(arguments: Sequence[object], modules: Sequence[str]) -> list[str]:
     """Return which of ``modules`` a call of the command line in a new process imports."""
     code = (
