@@ -22,7 +22,9 @@ The names below are imported when they are first used, so that what needs no PyT
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from morex.core.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from morex import attacks, data, perturbations, report

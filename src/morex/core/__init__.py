@@ -17,6 +17,7 @@
 ``source_files``   the Python files of which code of the user consists
 ``snapshots``      imports of these files as they were read
 ``user_code``      imports what the user names as file.py:name or package.module:name
+``version``        the version of the package, installed or not
 ``units``          numbers and words as people read them
 ``strict_json``    JSON that a stranger may have written
 ``trust``          which code may run

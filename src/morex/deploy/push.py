@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import morex
 from morex.artifacts.model_sets import NAME as SET
 from morex.core.files import write_atomically
+from morex.core.version import VERSION
 from morex.deploy.publication import Publication
 from morex.models.folder import DESCRIPTION, WEIGHTS
 from morex.models.hub import Address, HubError, hub_problem
@@ -93,7 +93,7 @@ def push(made: Publication, repository: str) -> Pushed:
     """
     from huggingface_hub import HfApi
 
-    api = HfApi(library_name="morex", library_version=morex.__version__)
+    api = HfApi(library_name="morex", library_version=VERSION)
     try:
         return _push(api, made, repository)
     except HubError:

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-import morex
 from morex.artifacts.provenance import Provenance
 from morex.core.threads import cores
+from morex.core.version import VERSION
 
 _PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn", "pyarrow", "pillow")
 
@@ -76,7 +76,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 @cache
 def _versions() -> dict[str, str]:
-    found = {"morex": morex.__version__}
+    found = {"morex": VERSION}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

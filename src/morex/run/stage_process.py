@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-import morex
 from morex.artifacts.records import StageRecord
 from morex.core.determinism import deterministic
 from morex.core.stopping import Stopped, kept_first, no_exit, stopped_by_signals
+from morex.core.version import VERSION
 from morex.recipe import parse_recipe
 from morex.run.directory import RunDirectory, RunError
 from morex.run.events import Event
@@ -74,7 +74,7 @@ class Job:
 
 
 def _versions() -> dict[str, str]:
-    return {"morex": morex.__version__, "torch": torch.__version__}
+    return {"morex": VERSION, "torch": torch.__version__}
 
 
 @dataclass(frozen=True)
