@@ -109,7 +109,7 @@ def _step_rate(setup: Setup, kind: str, width: int) -> StepRate:
     def rate(name: str, make: Callable[[], AbstractContextManager[Step]]) -> float:
         try:
             with make() as step:
-                return batch / setup.seconds(step)
+                return batch / setup.seconds(step, together=10)
         except Exception as error:  # one figure that fails does not end the table
             failed.append(f"{name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
             return 0.0

@@ -82,15 +82,18 @@ class Setup:
         y = torch.randint(10, (count,), generator=generator)
         return ImageSet(x, y, tuple("0123456789")).to(self.device)
 
-    def seconds(self, step: Callable[[], object]) -> float:
+    def seconds(self, step: Callable[[], object], together: int = 1) -> float:
         """Return the time of a step: the median of some rounds, after two steps that do not count.
 
-        A GPU is waited for after a round of ten steps. A training does not wait for it after every
-        step: while one is computed, the host prepares the next.
+        Args:
+            step: what is timed.
+            together: how many steps a round has on a GPU, which is waited for after a round. A
+                training does not wait after every step: while one is computed, the host prepares
+                the next.
         """
         for _ in range(2):
             step()
-        steps, rounds = 10 if self.device.type == "cuda" else 1, list[float]()
+        steps, rounds = together if self.device.type == "cuda" else 1, list[float]()
         while len(rounds) < 2 or (sum(rounds) < self.timed and len(rounds) < 200):
             self._wait()
             started = time.perf_counter()
