@@ -31,7 +31,7 @@ def models(
     `morex evaluate`, `morex predict --model` and `morex.load` take these names. With a word the
     models of RobustBench are searched as well.
 
-    Example: `morex models robustbench://cifar10/L2`
+    Example: `morex models robustbench`
     """
     from morex.artifacts.model_sets import shipped_sets
 
