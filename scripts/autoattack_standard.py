@@ -118,6 +118,7 @@ def main() -> None:
             for pair in measured(cell, images.first(n), options.batch, options.work):
                 found[cell] = pair
                 write(found, options, device)
+        write(found, options, device)  # with the cells after the last one that was attacked
 
 
 def _options() -> argparse.Namespace:
