@@ -105,20 +105,18 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     device = default_device()
     images = Builder.open(load_recipe(SET), device).test_data
-    found: dict[Cell, dict[str, Found]] = {}
+    counts = {cell: max(2, round(cell.share * options.examples)) for cell in CELLS}
+    found = dict[Cell, dict[str, Found]]()
+    for cell, n in counts.items():
+        pair = {s: _first(f, n) for s, f in known(cell, options.batch, options.work).items()}
+        if all(len(one.right) == n for one in pair.values()):
+            found[cell] = pair
     with threads(options.threads):
-        for cell in CELLS:
-            n = max(2, round(cell.share * options.examples))
-            if options.only not in cell.model:
-                files = cell.files(options.work, options.batch)
-                pair = {side: _first(read(file), n) for side, file in files.items()}
-                if all(len(one.right) == n for one in pair.values()):
-                    found[cell] = pair
-                continue
-            for pair in measured(cell, images.first(n), options.batch, options.work):
+        for cell in (cell for cell in CELLS if options.only in cell.model):
+            few = images.first(counts[cell])
+            for pair in measured(cell, few, options.batch, options.work):
                 found[cell] = pair
                 write(found, options, device)
-        write(found, options, device)  # with the cells after the last one that was attacked
 
 
 def _options() -> argparse.Namespace:
@@ -137,8 +135,7 @@ def _options() -> argparse.Namespace:
 def measured(cell: Cell, images: ImageSet, batch: int, work: Path) -> Iterator[dict[str, Found]]:
     """Yield what is known of a cell, after every batch; what ``work`` holds is not done again."""
     models = {side: load(cell, side, images.device) for side in SIDES}
-    files = cell.files(work, batch)
-    pair = {side: read(file) for side, file in files.items()}
+    files, pair = cell.files(work, batch), known(cell, batch, work)
     for start in range(0, len(images), batch):
         rows = slice(start, min(start + batch, len(images)))
         for side, attack in (("morex", ours), ("pyautoattack", theirs)):
@@ -167,6 +164,11 @@ def load(cell: Cell, side: str, device: torch.device) -> nn.Module:
     network: nn.Module = module.ResNet18()
     network.load_state_dict(torch.load(THEIR_WEIGHTS, map_location="cpu", weights_only=True))
     return network.to(device).eval()
+
+
+def known(cell: Cell, batch: int, work: Path) -> dict[str, Found]:
+    """Return what the files of a cell hold, for each side."""
+    return {side: read(file) for side, file in cell.files(work, batch).items()}
 
 
 def read(path: Path) -> Found:
@@ -250,7 +252,7 @@ def write(
 ) -> None:
     """Write the figures as JSON and as a table."""
     made_by = provenance(device).content()
-    cells = [compared(cell, pair) for cell, pair in found.items()]
+    cells = [compared(cell, found[cell]) for cell in CELLS if cell in found]
     settings = {"seed": SEED, "batch_size": options.batch, "threads": options.threads}
     content = {"set": SET, **settings, "cells": cells, "provenance": made_by}
     text = json.dumps(content, indent=1) + "\n"

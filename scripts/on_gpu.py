@@ -161,22 +161,7 @@ def _all_parts(options: argparse.Namespace, out: Path) -> Iterator[Part]:
     found = (*bench, "--out", str(out / "bench.json"))
     yield Part("bench", 9, found, good=(0, 1), output="bench.md")  # 1: a goal is missed
     if columns := _columns(out):
-        yield from _after_the_run(options, out, columns)
-    every = (*tests, "--continue-on-collection-errors", *options.tests)
-    if _is_installed("pytest-xdist"):
-        workers = str(min(8, os.cpu_count() or 1))
-        every += ("-n", workers, "--dist", "loadfile", "--no-loadscope-reorder")
-    yield Part("tests", 15, every)
-
-
-def _after_the_run(
-    options: argparse.Namespace, out: Path, columns: dict[str, str]
-) -> Iterator[Part]:
-    """Yield what is done with the models of the run."""
-    python, run = sys.executable, str(out / "run")
-    morex = (python, "-m", "morex.cli")
-    data, device = ("--data", str(options.data)), ("--device", options.device)
-    yield Part("table", 1, (*morex, "table", run, "--format", "markdown"), output="table.md")
+        yield Part("table", 1, (*morex, "table", run, "--format", "markdown"), output="table.md")
     if chosen := [name for name in ADAPTIVE if name in columns]:
         use = json.dumps({"examples": options.images, "columns": chosen})
         more = (f"evaluation.suites.adaptive={use}", *data, "--out", run, *device)
@@ -187,6 +172,11 @@ def _after_the_run(
         command = (*morex, "audit", f"{run}/models/{slug}", *data, *device)
         found = ("--examples", str(options.images), "--out", f"{run}/audits/{slug}.json")
         yield Part(f"audit-{slug}", 5, (*command, *found), good=(0, 1))
+    every = (*tests, "--continue-on-collection-errors", *options.tests)
+    if _is_installed("pytest-xdist"):
+        workers = str(min(8, os.cpu_count() or 1))
+        every += ("-n", workers, "--dist", "loadfile", "--no-loadscope-reorder")
+    yield Part("tests", 15, every)
 
 
 def _columns(out: Path) -> dict[str, str]:

@@ -118,8 +118,8 @@ class TrainingStep:
 
     def _loss(self, batch: Batch) -> Tensor:
         if self.awp:  # needs all images twice
-            copies = {"x": batch.x} | ({} if batch.clean is None else {"clean": batch.clean})
-            batch = replace(batch, **{k: images_for(self.model, x) for k, x in copies.items()})
+            clean = None if batch.clean is None else images_for(self.model, batch.clean)
+            batch = replace(batch, x=images_for(self.model, batch.x), clean=clean)
         with self._autocast(batch.x):
             return self.world.weighted(self.criterion.loss(self.model, batch), self.images)
 
