@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import morex
 from morex.artifacts.model_sets import shipped_sets
 from morex.cli.main import app
+from morex.recipe import shipped_suites
 
 ORDER = [
     *("demo", "run", "watch", "plan", "extend", "shrink", "sparse", "recipes", "models", "table"),
@@ -54,6 +55,11 @@ def test_help_ends_with_an_example_that_parses(name: str) -> None:
 def test_an_example_with_a_wrong_option_would_be_seen() -> None:
     with pytest.raises(Exception, match="No such option"):
         COMMANDS["table"].make_context("table", ["runs/digits", "--colour", "red"])
+
+
+def test_the_help_of_evaluate_names_every_suite() -> None:
+    [suite] = [p for p in COMMANDS["evaluate"].params if p.name == "suite"]
+    assert {*re.findall(r"\w+", suite.help)} >= {*shipped_suites()}
 
 
 def test_recipes_lists_what_ships() -> None:
