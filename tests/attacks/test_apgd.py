@@ -4,11 +4,13 @@ import pytest
 import torch
 from digits_net import trained_net, unseen
 from linear import Counting, random_linear, right, robust_gap
+from torch import Tensor
 
 from morex.attacks import APGD, PGD, AutoAttack, Targeted
 from morex.attacks.apgd import _checks
 from morex.attacks.standing import ByHalves, leaving
 from morex.attacks.targeted import TowardsTargets
+from morex.core.seeding import generator_for
 from morex.evaluation.feasibility import check_feasible
 from morex.perturbations import L1, L2, Ball, Linf
 
@@ -41,6 +43,37 @@ def test_as_strong_as_the_library_example_by_example(
     assert 0 < theirs.double().mean() < 0.9
     assert (ours & ~theirs).sum() <= 1  # another start
     assert ours.sum() <= theirs.sum() + 1
+
+
+def wavy(z: Tensor) -> Tensor:
+    """Return the logits of a bumpy network in double precision, which always answers 0."""
+    draws = generator_for(7, "wavy")
+    first, last = (torch.randn(s, generator=draws, dtype=z.dtype) for s in ((48, 40), (40, 5)))
+    bumps = 1.4 * torch.sin(3 * z.flatten(1) @ first) @ (last / last.abs().sum(0))
+    return bumps + torch.tensor([3.0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("ball", "steps"),
+    [*((Linf(0.05), steps) for steps in (2, 3, 12, 22)), *((L2(0.3), steps) for steps in (3, 12))],
+)
+def test_the_iterates_are_those_of_the_library(
+    ball: Ball, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = pytest.importorskip("pyautoattack.autopgd_base")
+    x = torch.rand(40, 3, 4, 4, generator=generator_for(7), dtype=torch.float64)
+    x, y = 0.3 + 0.4 * x, torch.zeros(40, dtype=torch.int64)  # away from the edges of the box
+    start = ball.random_start(x, generator_for(0))
+    monkeypatch.setattr(type(ball), "random_start", lambda self, x, generator: start)
+    norm = type(ball).__name__
+    search = library.APGDAttack(wavy, n_iter=steps, norm=norm, eps=ball.eps, device="cpu")
+    search.init_hyperparam(x)
+    theirs, stands, _, _ = search.attack_single_run(x, y, x_init=start)
+    ours = APGD(ball, steps, targets=0)(wavy, x, y)
+    assert stands.all()
+    # at its first check the library takes the first step for a rise, whatever it did
+    same = (ours - theirs).abs().amax((1, 2, 3)) < 1e-6
+    assert same.double().mean() > 0.8
 
 
 def test_fooled_examples_leave_the_search() -> None:

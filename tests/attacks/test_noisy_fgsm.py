@@ -5,7 +5,7 @@ import torch
 from linear import Counting, random_linear
 from torch import Tensor
 
-from morex.attacks import PGD, NoisyFGSM, Passes, SearchAround, frozen
+from morex.attacks import PGD, JudgedBy, NoisyFGSM, Passes, SearchAround, frozen
 from morex.attacks.losses import CROSS_ENTROPY
 from morex.core.seeding import generator_for
 from morex.perturbations import L1, L2, Around, Ball, Fog, Linf, compose
@@ -39,9 +39,10 @@ def test_a_step_of_eps_from_noise_that_is_not_projected(noise: float) -> None:
 @pytest.mark.parametrize("ball", [Linf(EPS), L2(0.5), L1(1.0)], ids=str)
 def test_it_stays_in_the_box_and_raises_the_loss(ball: Ball) -> None:
     model, x, y = random_linear(4, 2, margin=0.0)
-    x, moved = found(NoisyFGSM(ball), seed=2)
+    x, noisy = found(NoisyFGSM(ball), seed=2)
     moved = NoisyFGSM(ball, noise=1e-6)(model, x, y)
-    assert 0 <= moved.amin() <= moved.amax() <= 1
+    for images in (noisy, moved):
+        assert 0 <= images.amin() <= images.amax() <= 1
     before, after = (CROSS_ENTROPY(model, images, y)[1] for images in (x, moved))
     assert (after >= before - 1e-6).all()
     assert after.sum() > before.sum() + 1
@@ -58,7 +59,7 @@ def test_it_costs_what_it_declares() -> None:
 def test_a_training_with_it_is_validated_with_pgd() -> None:
     assert NoisyFGSM(Linf(EPS)).judge == PGD(Linf(EPS), steps=10).by_loss()
     three = PGD(Linf(EPS), steps=3)
-    attack = NoisyFGSM(Linf(EPS), judged_by=three)
+    attack = JudgedBy(NoisyFGSM(Linf(EPS)), three)
     assert attack.judge == three.by_loss()
     around = compose(Fog(0.15, 0.6), Linf(EPS))
     assert isinstance(around, Around)
@@ -73,4 +74,4 @@ def test_bad_settings_raise() -> None:
     with pytest.raises(ValueError, match="takes a step in a ball, got Fog"):
         NoisyFGSM(Fog(0.1, 0.6))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"judged_by searches L2\(eps=1\), expected Linf"):
-        NoisyFGSM(Linf(EPS), judged_by=PGD(L2(1.0)))
+        JudgedBy(NoisyFGSM(Linf(EPS)), PGD(L2(1.0)))

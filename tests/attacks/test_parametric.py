@@ -68,6 +68,15 @@ def losses(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(model(x), y, reduction="none")
 
 
+@every
+def test_no_strength_changes_nothing(kind: Parametric) -> None:
+    x, none = images(), kind.scaled(0)
+    point = none.random_point(x, generator_for(2))
+    found = PGD(none, steps=2)(Smooth(), x, torch.arange(4))
+    for moved in (none.apply(x, point), found):
+        torch.testing.assert_close(moved, x, rtol=0, atol=1e-6)
+
+
 @dataclass(frozen=True)
 class Brighter(Parametric):
     """x' = x + eps (p_0 + p_1 / 2) / 1.5, for a search with a known answer."""

@@ -164,6 +164,15 @@ def test_every_level_of_the_schedule_covers_each_pixel_once(pixels: int) -> None
         assert torch.equal(level[1:, 0], level[:-1, 1])
 
 
+def test_after_the_schedule_the_finest_level_is_repeated() -> None:
+    x = torch.full((1, 1, 2, 2), 0.5)
+    rays, asked = _Rays(Linf(0.1), x, 1e-3), list[int]()
+    for _ in range(2 * len(rays.blocks)):
+        asked.append(int(rays.block))
+        rays.learn(rays.ask(), torch.tensor([False]))
+    assert asked == [*range(8), *[4, 5, 6, 7] * 2]
+
+
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 10_000), radius=st.floats(0.01, 6.0), binary=st.booleans())
 def test_an_l2_stride_reaches_its_radius_and_no_further(

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from morex import evaluate, train
 from morex.attacks import PGD, RandomNoise, WorstOfDraws
@@ -58,6 +68,14 @@ SAME: dict[str, Any] = {
     "a dataset with labels that are numbers": Pairs(BYTES, LABELS.tolist()),
     "a dataset of arrays": Pairs(PIXELS.numpy(), LABELS.tolist()),
     "a stream": Stream(),
+    "a loader that drops nothing": loader(PIXELS, LABELS, size=5, drop_last=True),
+    "a loader with batches of its own": DataLoader(
+        Pairs(PIXELS, LABELS),
+        batch_sampler=BatchSampler(SequentialSampler(LABELS), 3, drop_last=False),
+    ),
+    "a loader without batches": DataLoader(
+        Pairs(PIXELS[:, None], LABELS[:, None]), batch_size=None
+    ),
     "a loader": loader(PIXELS, LABELS),
     "a loader of bytes": loader(BYTES, LABELS.tolist()),
     "channels last": (PIXELS.to(memory_format=torch.channels_last), LABELS),
@@ -112,6 +130,25 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "nothing": (None, "got a NoneType"),
     "a path": ("data", "got a str"),
     "a loader that shuffles": (loader(PIXELS, LABELS, shuffle=True), "shuffle=False"),
+    "a loader that draws some": (
+        loader(PIXELS, LABELS, sampler=SubsetRandomSampler(range(8))),
+        "the DataLoader shuffles",
+    ),
+    "a loader that draws with replacement": (
+        loader(PIXELS, LABELS, sampler=WeightedRandomSampler([1.0] * 10, 10)),
+        "the DataLoader shuffles",
+    ),
+    "a loader with batches that are drawn": (
+        DataLoader(
+            Pairs(PIXELS, LABELS),
+            batch_sampler=BatchSampler(RandomSampler(Pairs(PIXELS, LABELS)), 4, drop_last=False),
+        ),
+        "the DataLoader shuffles",
+    ),
+    "a loader that drops": (
+        loader(PIXELS, LABELS, drop_last=True),
+        "drops the last 2 images; make it with drop_last=False",
+    ),
     "a loader without images": (loader(PIXELS[:0], LABELS[:0]), "at least one image"),
     "a loader of dicts": (
         DataLoader([{"image": i} for i in PIXELS]),  # type: ignore[arg-type]

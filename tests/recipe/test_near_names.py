@@ -138,6 +138,22 @@ def test_overrides_may_make_names_that_the_recipe_uses() -> None:
     assert "both" in recipe.evaluation.rows
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        "models.user={kind: distilled, teacher: new, against: clean}",
+        "models.user={kind: sparse, of: new, threshold: 0.1}",
+        "models.user={kind: mean-of-experts, experts: [new, M2]}",
+    ],
+)
+def test_overrides_may_make_a_model_that_another_is_made_from(use: str) -> None:
+    new = (
+        "{kind: mixture, experts: [clean, M2], against: clean}" if "of:" in use else "{against: l2}"
+    )
+    recipe = load_recipe("digits", [f"models.new={new}", use, "columns=[clean, user]"])
+    assert "new" in recipe.models["user"].parents
+
+
 def test_overrides_may_add_keys_of_the_schema() -> None:
     recipe = load_recipe("digits", ["evaluation.suites.adaptive={}", "training.clip_norm=4"])
     assert [*recipe.evaluation.suites] == ["adaptive"]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import changed, raw_recipe, tiny
 
-from morex.attacks import PGD, NoisyFGSM
-from morex.perturbations import L2, Fog, Linf
+from morex.attacks import PGD, JudgedBy, NoisyFGSM
+from morex.perturbations import L2, AdversarialFog, Fog, Linf
 from morex.recipe import RecipeError, load_recipe, parse_recipe, shipped_recipes, slug
 from morex.recipe.fields import InnerSearch
 from morex.recipe.keys import as_json, key_part
@@ -558,8 +558,11 @@ def test_a_single_step_trains_and_the_pgd_beside_it_validates() -> None:
     raw = changed(raw_recipe(), "models.Minf.inner", {"steps": 7, "single_step": {"noise": 1.5}})
     inner = parse_recipe(raw).models["Minf"].inner  # type: ignore[union-attr]
     pgd = PGD(Linf(0.1), steps=7)
-    assert inner.attack(Linf(0.1)) == NoisyFGSM(Linf(0.1), 1.5, pgd)
+    assert inner.attack(Linf(0.1)) == JudgedBy(NoisyFGSM(Linf(0.1), 1.5), pgd)
     assert inner.attack(Linf(0.1)).judge == pgd.by_loss()
+    weather = AdversarialFog(1.0)
+    assert inner.attack(weather).passes.backward == 1
+    assert inner.attack(weather).judge == PGD(weather, steps=7).by_loss()
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,15 @@ def test_mistakes_are_named(model: str, change: dict[str, Any], problem: str) ->
         parse_recipe(raw)
 
 
+def test_trades_is_not_for_compositions() -> None:
+    raw = raw_recipe()
+    raw["perturbations"]["both"] = {"kind": "compose", "parts": ["fog", "linf"]}
+    raw["models"]["MAX"] |= {"trades": {}, "against": ["fog", "both"]}
+    said = "models.MAX.trades compares x' with the unchanged image, and the composition both"
+    with pytest.raises(RecipeError, match=said):
+        parse_recipe(raw)
+
+
 def test_warm_ups_do_not_inherit_what_needs_labels() -> None:
     raw = raw_recipe()
     raw["training"] |= {"gradient_projection": 0.5, "average": None, "clip_norm": 1.0}

@@ -1,6 +1,8 @@
 """Extra images have their share of each batch, and come back only after all the others."""
 
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 from small_training import CLEAN, Memory, Small, config, same, state
 from torch import Tensor
 
-from morex.data import ImageSet
+from morex.data import Augment, ImageSet
 from morex.training import Extra, Single, TrainingData, train
 from morex.training.batches import Batches
 
@@ -51,11 +53,19 @@ def test_a_batch_may_have_more_extra_images_than_there_are() -> None:
     assert sorted(Counter(colours(x)[3:]).values()) == [2, 2, 3]
 
 
-def test_a_step_has_the_same_images_whatever_came_before() -> None:
-    through, jumped = (Batches(data(), 10, seed=1, name="n") for _ in range(2))
-    for step in range(9):
-        through.draw(step)
-    assert colours(through.draw(9)[0]) == colours(jumped.draw(9)[0])
+def test_extra_images_are_augmented_like_the_others() -> None:
+    moved = replace(data(), augment=Augment(crop=4))
+    black = Batches(moved, 10, seed=1, name="n").draw(0)[0] == 0
+    assert black[:3].any()
+    assert black[3:].flatten(1).any(1).sum() > 4
+
+
+@pytest.mark.parametrize("before", [range(9), [0], [11, 3]], ids=str)
+def test_a_step_has_the_same_images_whatever_came_before(before: Iterable[int]) -> None:
+    after, alone = (Batches(data(), 10, seed=1, name="n") for _ in range(2))
+    for step in before:
+        after.draw(step)
+    assert colours(after.draw(9)[0]) == colours(alone.draw(9)[0])
 
 
 def test_a_resumed_training_ends_with_the_same_bits() -> None:

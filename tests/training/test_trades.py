@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from small_training import Small
 
-from morex.attacks import PGD, AwayFromOwnAnswers, frozen
+from morex.attacks import PGD, AwayFromOwnAnswers, SearchAround, frozen
 from morex.core.seeding import generator_for
-from morex.perturbations import Linf
+from morex.perturbations import Around, Fog, Linf, compose
 from morex.training import Average, Batch, Max, Objective, SideBySide, Single, Trades
 
 
@@ -44,6 +44,12 @@ def test_labels_are_smoothed_for_the_unchanged_images_only() -> None:
     assert (smooth - plain).item() == pytest.approx((0.2 * (uniform - named)).item(), rel=1e-4)
     with pytest.raises(ValueError, match=r"beta of TRADES must be positive, got 0\.0"):
         Trades(0.0)
+    around = compose(Fog(0.1, 0.6), Linf(0.1))
+    assert isinstance(around, Around)
+    search = SearchAround(around, AwayFromOwnAnswers(PGD(Linf(0.1), 2)))
+    with pytest.raises(ValueError, match="a composition searches around a transformed one"):
+        Trades().check(Single((search,)))
+    Trades().check(Single((search.attack,)))
     with pytest.raises(ValueError, match="clean=None"):
         Trades().loss(model, Batch(x, y, y))
 

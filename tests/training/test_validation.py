@@ -23,6 +23,7 @@ from morex.attacks import (
     PGD,
     Attack,
     AwayFromOwnAnswers,
+    JudgedBy,
     Model,
     NoisyFGSM,
     SearchAround,
@@ -31,7 +32,6 @@ from morex.attacks import (
 )
 from morex.attacks.base import frozen
 from morex.attacks.gate_steering import DrawnSteering
-from morex.attacks.sequence import InTurn
 from morex.core.seeding import generator_for
 from morex.perturbations import L2, AdversarialFog, Around, Fog, Linf
 from morex.recipe.fields import InnerSearch, SingleStep
@@ -144,7 +144,7 @@ def test_single_steps_are_validated_with_pgd_and_both_are_in_the_history(
     pgd = PGD(ball, steps=5)
     model, data = Small(), TrainingData(digits.train.sample(200, 0), digits.validation)
     settings = config(epochs=2, learning_rate=0.05)
-    fit = train(model, Single((NoisyFGSM(ball, judged_by=pgd),)), data, settings, name="n")
+    fit = train(model, Single((JudgedBy(NoisyFGSM(ball), pgd),)), data, settings, name="n")
     scores = [entry["score"] for entry in fit.history]
     x, y = data.validation.pixels(slice(None)), data.validation.labels
 
@@ -181,12 +181,11 @@ ONE = PGD(BALL, steps=1)
         PGD((BALL, L2(0.5)), steps=1, restarts=2),
         PGD(FOG, steps=1, keep="last"),
         NoisyFGSM(BALL),
-        NoisyFGSM(BALL, judged_by=ONE),
+        JudgedBy(NoisyFGSM(BALL), ONE),
         AwayFromOwnAnswers(ONE),
         SearchAround(Around(Fog(0.1, 0.6), BALL), ONE),
         DrawnSteering(BALL, steps=1),
         Targeted(ONE),
-        InTurn((ONE, Targeted(ONE))),
         InnerSearch(single_step=SingleStep()).attack(BALL),
         InnerSearch(steps=1, single_step=SingleStep()).attack(BALL),
         InnerSearch(single_step=SingleStep()).attack(FOG),

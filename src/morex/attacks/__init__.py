@@ -8,6 +8,7 @@
 ``losses``         what PGD maximises
 ``gradients``      finite gradients, and how many were not
 ``noisy_fgsm``     one step from a noisy image, for fast training
+``judged``         an attack of a training beside the one that validates it
 ``own_answers``    away from the answers to the unchanged images, for TRADES
 ``targeted``       PGD towards one wrong class
 ``apgd``           PGD with the step lengths of AutoAttack
@@ -35,6 +36,7 @@ from morex.attacks.draws import GridSearch, RandomNoise, WorstOfDraws, WorstOfSt
 from morex.attacks.eot import EoT, OverDraws
 from morex.attacks.gate_losses import AwayFromChoices
 from morex.attacks.gate_steering import DrawnSteering, GateSteering
+from morex.attacks.judged import JudgedBy
 from morex.attacks.losses import Loss, OfLogits, PerExample, cross_entropy
 from morex.attacks.noisy_fgsm import NoisyFGSM
 from morex.attacks.own_answers import AwayFromOwnAnswers, divergence
@@ -59,6 +61,7 @@ __all__ = [
     "GateSteering",
     "GridSearch",
     "InTurn",
+    "JudgedBy",
     "Keep",
     "Loss",
     "Model",

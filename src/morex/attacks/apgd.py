@@ -4,7 +4,10 @@
 
 At some steps, farther apart at first, an example whose loss rose too rarely since the one before
 goes back to its best iterate, and its step is halved. The schedule is that of AutoAttack. Unlike
-there, an example leaves the search as soon as it is fooled, and few classes are enough.
+there, an example leaves the search as soon as it is fooled, few classes are enough, and a search
+starts at a uniform draw in the ball (there, at a draw that is stretched to its edge). The first
+check counts whether the first step raised the loss; in AutoAttack's code it always counts as a rise
+of the cross-entropy, and never as one of the targeted loss.
 """
 
 from collections.abc import Iterator
@@ -71,6 +74,11 @@ class APGD(Attack):
         """One forward and backward pass per step, one more per run, and a decision after each."""
         run = Passes(self.steps + 2, self.steps + 1)
         return run * sum(self._runs) + Passes(forward=1)
+
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: it leaves an image alone once the model is wrong about it."""
+        return True
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image, or the best one of its last run."""

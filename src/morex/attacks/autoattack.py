@@ -96,6 +96,11 @@ class AutoAttack(Attack):
         """True: its published figures are those of float32, and FAB measures small distances."""
         return True
 
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: it leaves an image alone once the model is wrong about it."""
+        return True
+
     def check_installed(self) -> None:
         """Raise ``ImportError`` if ``pyautoattack`` cannot be used."""
         _library()

@@ -81,8 +81,19 @@ class Attack(ABC):
         """Do nothing; raise ``ImportError`` if the attack needs a package that is not installed."""
         return
 
+    @property
+    def only_for_evaluation(self) -> bool:
+        """Whether it looks for a wrong answer and no further, so that no training can use it.
+
+        A training needs the largest loss, also on the images that the model gets wrong anyway.
+        """
+        return False
+
     def by_loss(self) -> "Attack":
-        """Return the attack that maximises the loss, whether the decision is wrong or not."""
+        """Return the attack as a training uses it: what fools is not preferred to a larger loss.
+
+        An attack without such a preference returns itself.
+        """
         return self
 
     @abstractmethod

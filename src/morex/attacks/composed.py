@@ -52,6 +52,11 @@ class SearchAround(Attack):
         return self.attack.takes_single_step
 
     @property
+    def only_for_evaluation(self) -> bool:
+        """Whether the search of the ball is."""
+        return self.attack.only_for_evaluation
+
+    @property
     def judge(self) -> "SearchAround":
         """The same with the judge of the search of the ball."""
         judge = self.attack.judge

@@ -72,6 +72,11 @@ class DeepFool(Attack):
         """True: its walk ends near the boundary, where rounded answers lead it astray."""
         return True
 
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: images that are misclassified come back unchanged."""
+        return True
+
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return the end of the walk projected on the ball; nothing is random."""
         return self.perturbation.project(self.nearest(model, x, y), x)

@@ -122,6 +122,11 @@ class WorstOfStrengths(Attack):
         """One decision on the image itself and one on every draw."""
         return Passes(forward=1 + self.draws * len(self.strengths))
 
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: it leaves an image alone once the model is wrong about it."""
+        return True
+
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first draw that fools, or the last one."""
@@ -171,6 +176,11 @@ class GridSearch(Attack):
         """One decision on the image itself and one on every point of the grid."""
         return Passes(forward=1 + self.points**self.perturbation.parameters)
 
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: it leaves an image alone once the model is wrong about it."""
+        return True
+
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first point that fools, or the last point of the grid."""
@@ -195,7 +205,7 @@ class RandomNoise(Attack):
         draws: number of draws.
 
     Raises:
-        ValueError: if ``draws`` is below 1.
+        ValueError: if ``draws`` is below 1, or the perturbation is not a ball.
     """
 
     perturbation: Ball
@@ -204,6 +214,8 @@ class RandomNoise(Attack):
     def __post_init__(self) -> None:
         """Check the budget."""
         check_numbers(self)
+        if not isinstance(self.perturbation, Ball):
+            raise ValueError(f"RandomNoise draws in a ball, got {self.perturbation}")
         if self.draws < 1:
             raise ValueError(f"RandomNoise needs draws >= 1, got {self.draws}")
 
@@ -216,6 +228,11 @@ class RandomNoise(Attack):
     def passes(self) -> Passes:
         """One forward pass per draw."""
         return Passes(forward=self.draws)
+
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: a draw that does not fool is dropped."""
+        return True
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:

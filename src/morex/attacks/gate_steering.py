@@ -128,6 +128,11 @@ class GateSteering(Attack):
     def _plain(self) -> PGD:
         return PGD(self.perturbation, self.steps, self.relative_step, stop_when_fooled=True)
 
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: it leaves an image alone once the model is wrong about it."""
+        return True
+
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image."""
         if not isinstance(model, Gated):

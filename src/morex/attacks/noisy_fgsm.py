@@ -32,29 +32,21 @@ class NoisyFGSM(Attack):
     Args:
         perturbation: the ball; the method was studied for Linf.
         noise: the radius k of the noise, in radii of the ball.
-        judged_by: the search of the same ball that validates the training; PGD-10 by default.
 
     Raises:
-        ValueError: if ``noise`` is not positive, the perturbation is no ball, or ``judged_by``
-            searches another one.
+        ValueError: if ``noise`` is not positive, or the perturbation is no ball.
     """
 
     perturbation: Ball
     noise: float = 2.0
-    judged_by: PGD | None = None
 
     def __post_init__(self) -> None:
-        """Check the noise and the judge."""
+        """Check ball and noise."""
         check_numbers(self)
         if not isinstance(self.perturbation, Ball):
             raise ValueError(f"NoisyFGSM takes a step in a ball, got {self.perturbation}")
         if not self.noise > 0:
             raise ValueError(f"NoisyFGSM needs noise > 0, got {self.noise}")
-        if self.judged_by and self.judged_by.perturbation != self.perturbation:
-            raise ValueError(
-                f"NoisyFGSM: judged_by searches {self.judged_by.perturbation}, expected "
-                f"{self.perturbation}"
-            )
 
     @property
     def passes(self) -> Passes:
@@ -68,8 +60,8 @@ class NoisyFGSM(Attack):
 
     @property
     def judge(self) -> Attack:
-        """The search that validates the training."""
-        return (self.judged_by or PGD(self.perturbation, steps=10)).judge.by_loss()
+        """PGD-10; ``JudgedBy`` puts another one beside it."""
+        return PGD(self.perturbation, steps=10).by_loss()
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return the images after the step, which may be outside of the ball of ``x``."""

@@ -135,9 +135,9 @@ class PGD(Attack):
         return replace(self, steps=10, relative_step=2.5) if self.takes_single_step else self
 
     def by_loss(self) -> "PGD":
-        """Return the same search for the largest loss, by default of the plain cross-entropy."""
+        """Return the whole search for the largest loss, by default of the plain cross-entropy."""
         loss = CROSS_ENTROPY if self.loss == SCALE_FREE else self.loss
-        return replace(self, goal="loss", loss=loss)
+        return replace(self, goal="loss", loss=loss, stop_when_fooled=False)
 
     @property
     def _judges(self) -> bool:

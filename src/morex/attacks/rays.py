@@ -63,6 +63,11 @@ class RayS(Attack):
         """One forward pass per decision."""
         return Passes(forward=self.queries)
 
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: it leaves an image alone once the model is wrong about it."""
+        return True
+
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return an image in the ball for every example, a fooling one where it is found."""

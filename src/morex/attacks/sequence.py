@@ -81,18 +81,9 @@ class InTurn(Attack):
         return any(attack.needs_float32 for attack in self.attacks)
 
     @property
-    def takes_single_step(self) -> bool:
-        """Whether every attack does."""
-        return all(attack.takes_single_step for attack in self.attacks)
-
-    @property
-    def judge(self) -> "InTurn":
-        """The judges of all attacks."""
-        return InTurn(tuple(attack.judge for attack in self.attacks))
-
-    def by_loss(self) -> "InTurn":
-        """Return the same for every attack."""
-        return InTurn(tuple(attack.by_loss() for attack in self.attacks))
+    def only_for_evaluation(self) -> bool:
+        """True: it leaves an image alone once the model is wrong about it."""
+        return True
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image."""

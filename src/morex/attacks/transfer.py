@@ -64,6 +64,11 @@ class ExpertTransfer(Attack):
         """
         return self._attack().passes * 2
 
+    @property
+    def only_for_evaluation(self) -> bool:
+        """True: it leaves an image alone once the model is wrong about it."""
+        return True
+
     def _attack(self) -> PGD:
         return PGD(self.perturbation, self.steps, self.relative_step)
 

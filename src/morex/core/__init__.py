@@ -4,6 +4,7 @@
 ``files``          files that are either complete or absent; checksums
 ``object_store``   objects under a URL that fsspec knows
 ``file_errors``    why a file cannot be read or written, in words
+``checksums``      checksums of tensors
 ``seeding``        random generators, derived from a seed and a place in the work
 ``shards``         the part of a batch that a process has, and draws for the whole of it
 ``stopping``       signals that ask a process to end

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from morex.core.precision import default_settings
 from morex.data.images import ImageSet
@@ -33,7 +33,8 @@ def as_image_set(data: Given, device: torch.device | str | None = None) -> Image
         device: where to put the images; by default they stay where they are.
 
     Raises:
-        ValueError: if images or labels are not as above, or a ``DataLoader`` shuffles.
+        ValueError: if images or labels are not as above, or a ``DataLoader`` shuffles or drops
+            its last images.
     """
     if isinstance(data, ImageSet):
         return data if device is None else data.to(device)
@@ -54,11 +55,7 @@ def images_for(model: object, data: Given) -> ImageSet:
 def _parts(data: Given) -> tuple[Any, Any, Sequence[str] | None]:
     """Return images, labels and class names."""
     if isinstance(data, DataLoader):
-        if isinstance(data.sampler, RandomSampler):
-            raise ValueError(
-                "the DataLoader shuffles, so its images have another order every time and outcomes "
-                "cannot be compared image by image; make it with shuffle=False"
-            )
+        _check_order(data)
         return *_joined(data), None
     if isinstance(data, Dataset):
         return *_joined(_batches(data)), None
@@ -66,6 +63,27 @@ def _parts(data: Given) -> tuple[Any, Any, Sequence[str] | None]:
         images, labels, *classes = data
         return images, labels, classes[0] if classes else None
     raise ValueError(f"data: expected {_FORMS}, got {_kind(data)}")
+
+
+def _check_order(loader: DataLoader[Any]) -> None:
+    """Raise ``ValueError`` if a loader draws its images, or drops the last ones."""
+    if isinstance(loader.dataset, IterableDataset):
+        return
+    order: Any = loader.batch_sampler or loader.sampler
+    torch.manual_seed(0)
+    first = [*order]
+    torch.manual_seed(1)
+    if [*order] != first:
+        raise ValueError(
+            "the DataLoader shuffles, so its images have another order every time and outcomes "
+            "cannot be compared image by image; make it with shuffle=False, or with a sampler that "
+            "draws nothing"
+        )
+    if getattr(order, "drop_last", False) and sum(map(len, first)) < len(order.sampler):
+        raise ValueError(
+            f"the DataLoader drops the last {len(order.sampler) - sum(map(len, first))} images; "
+            "make it with drop_last=False"
+        )
 
 
 def _batches(data: Dataset[Any]) -> DataLoader[Any]:

@@ -22,7 +22,7 @@ from morex.evaluation.audit_attacks import (
     radii,
     radius_name,
 )
-from morex.evaluation.audit_basis import Audited, percent
+from morex.evaluation.audit_basis import Audited, in_percent
 from morex.perturbations import Ball
 
 
@@ -93,7 +93,7 @@ def _eps(attack: Attack) -> float:
 def effort(searched: Searched) -> Finding:
     """Point 1: many steps beat one, and doubling the effort changes almost nothing."""
     right, limits = searched.under(1), searched.limits
-    single, usual, most = (percent(right[name]) for name in (ONE, STRONG, MORE))
+    single, usual, most = (in_percent(right[name]) for name in (ONE, STRONG, MORE))
     evidence = {
         ONE: single,
         _budget(searched, STRONG): usual,
@@ -117,7 +117,7 @@ def sizes(searched: Searched) -> Finding:
     """Point 2: accuracy falls with the radius, down to nothing where no model can be right."""
     limits = searched.limits
     sizes = radii(searched.ball, searched.pixels)
-    shares = [percent(_standing_at(searched, radius)) for radius in sizes]
+    shares = [in_percent(_standing_at(searched, radius)) for radius in sizes]
     evidence = {f"eps {fraction(r)}": share for r, share in zip(sizes, shares, strict=True)}
     problems = []
     if any(later > sooner + limits.missed for sooner, later in pairwise(shares)):
@@ -137,7 +137,7 @@ def per_example(searched: Searched) -> Finding:
     """Point 3: every example that an attack without gradients fools falls to PGD as well."""
     fallen = {name: ~right & searched.strong for name, right in searched.under(3).items()}
     fallen["any of them"] = torch.stack([*fallen.values()]).any(0)
-    evidence = {name: percent(which) for name, which in fallen.items()}
+    evidence = {name: in_percent(which) for name, which in fallen.items()}
     missed = evidence["any of them"] > searched.limits.missed
     problems = ["attacks without gradients fool what PGD does not"] if missed else []
     return searched.verdict(3, evidence, problems, _left_out(searched))
@@ -145,10 +145,10 @@ def per_example(searched: Searched) -> Finding:
 
 def decisions(searched: Searched) -> Finding:
     """Point 4: attacks on scores and decisions do not lower the accuracy that PGD leaves."""
-    evidence = {"PGD": percent(searched.strong)}
+    evidence = {"PGD": in_percent(searched.strong)}
     for name, right in searched.under(3).items():
         if name != "noise":
-            evidence[f"PGD and {name}"] = percent(searched.strong & right)
+            evidence[f"PGD and {name}"] = in_percent(searched.strong & right)
     lower = min(evidence.values()) < evidence["PGD"] - searched.limits.missed
     problems = ["an attack without gradients lowers accuracy"] if lower else []
     return searched.verdict(4, evidence, problems, _left_out(searched))
@@ -162,7 +162,7 @@ def losses(searched: Searched) -> Finding:
     """Point 6: the margin and fixed targets find no more than the cross-entropy does."""
     right = {"cross-entropy": searched.strong, **searched.under(6)}
     right["all"] = torch.stack([*right.values()]).all(0)
-    evidence = {name: percent(which) for name, which in right.items()}
+    evidence = {name: in_percent(which) for name, which in right.items()}
     lower = evidence["all"] < evidence["cross-entropy"] - searched.limits.loss
     problems = ["another loss finds much that the cross-entropy does not"] if lower else []
     return searched.verdict(6, evidence, problems)
@@ -174,9 +174,9 @@ def parts(searched: Searched) -> Finding:
         reason = "the model shows no gate or experts"
         n = len(searched.audited.x)
         return Finding.of(7, str(searched.ball), "does not apply", {}, reason, n)
-    evidence, problems = {"PGD": percent(searched.strong)}, []
+    evidence, problems = {"PGD": in_percent(searched.strong)}, []
     for name, right in searched.under(7).items():
-        left = percent(searched.strong & right)
+        left = in_percent(searched.strong & right)
         evidence[f"PGD and {name}"] = left
         if left < evidence["PGD"] - searched.limits.gate:
             problems.append(f"{name} lowers accuracy: plain PGD overrates the model")

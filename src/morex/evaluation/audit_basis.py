@@ -109,6 +109,6 @@ class Audited:
         return Finding.of(point, str(ball) if ball else None, sign, evidence, reason, n)
 
 
-def percent(which: Tensor) -> float:
+def in_percent(which: Tensor) -> float:
     """Return the percentage of true entries, to two decimals."""
     return round(100 * float(which.double().mean()), 2)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from morex.artifacts.findings import Finding
 from morex.attacks import cross_entropy
 from morex.attacks.gate_losses import Gated
-from morex.evaluation.audit_basis import Audited, percent
+from morex.evaluation.audit_basis import Audited, in_percent
 from morex.models.mixture import Mixture
 
 _PATHS, _POINTS, _HALVINGS = 32, 33, 12
@@ -33,9 +33,9 @@ def outputs(audited: Audited) -> Finding:
         again, alone = model(x).float(), model(x[:1]).float()
     scale = float((logits.amax(1) - logits.amin(1)).mean()) or 1.0
     evidence = {
-        "no gradient": percent(without_gradient(model, x, audited.y)),
+        "no gradient": in_percent(without_gradient(model, x, audited.y)),
         "spread of the logits": round(scale, 3),
-        "jumps": percent(jumps(model, x, _JUMP * scale)),
+        "jumps": in_percent(jumps(model, x, _JUMP * scale)),
         "difference of two answers": round(100 * float((logits - again).abs().max()) / scale, 4),
     }
     shares = {
@@ -69,7 +69,7 @@ def without_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def jumps(model: nn.Module, x: Tensor, least: float) -> Tensor:
-    """Return on which straight paths from an image to the next one the logits jump, (n,).
+    """Return on which straight paths from an image to the one before it the logits jump, (n,).
 
     The interval with the largest change is halved repeatedly, each time keeping the half that
     changes more. A continuous function changes less and less.

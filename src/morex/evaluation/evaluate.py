@@ -151,10 +151,8 @@ def evaluate_part(
     data = images_for(model, data)
     _check(suite, batch_size)
     _check_done(done or {}, suite, len(data))
-    settings, started = (
-        Settings(seed, batch_size, resolved(search_precision, data.device)),
-        time.monotonic(),
-    )
+    settings = Settings(seed, batch_size, resolved(search_precision, data.device))
+    started = time.monotonic()
     with _ready(model, data, suite, settings) as clean:
         label = digest_of_batches(clean, settings)
         found, others = Pieces.joined(label, [begun] if begun else []), Pieces.joined(label, known)

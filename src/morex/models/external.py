@@ -6,7 +6,6 @@ Attacks work on pixels in [0, 1]. Classifiers that expect another range, or norm
 wrapped here. Whether the declared range is the right one is checked by trying the others.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from morex.core.checksums import digest_of_tensors
 from morex.core.near import hint
 from morex.core.number_checks import check_numbers
 from morex.core.object_store import is_url
@@ -148,11 +148,7 @@ class Foreign(Rescaled):
 
     def digest(self) -> str:
         """Return a checksum of the weights."""
-        found = hashlib.sha256()
-        for name, tensor in self.state_dict().items():
-            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return found.hexdigest()
+        return digest_of_tensors(self.state_dict().items())
 
 
 def is_factory(name: str) -> bool:

@@ -94,9 +94,14 @@ class Fog(Transform, Parametric):
         return uniform_points(x, 1, generator)
 
     def apply(self, x: Tensor, point: Tensor) -> Tensor:
-        """Return the images in haze of the weight (p + 1) / 2 w, differentiable in p."""
+        """Return the images in haze of the weight (p + 1) / 2 w, differentiable in p.
+
+        Values are truncated to 8 bits, unless there is no haze (w = 0).
+        """
         haze = self.haze * (point[:, :, None, None] + 1) / 2
         foggy = (1 - haze) * x + haze * self.light
+        if self.haze == 0:
+            return straight_through(x, foggy)
         return straight_through((foggy * 255 + _GUARD).floor() / 255, foggy)
 
 
@@ -165,7 +170,8 @@ class Snow(Transform, Parametric):
         """Return the images in snow, with the snow point 85 + 127.5 (p_0 + 1) / 2.
 
         The factor on the lightness is 1 + (darkness - 1) (p_1 + 1) / 2. The gradient is that of a
-        smooth edge at the snow point, and of more light in all channels.
+        smooth edge at the snow point, and of more light in all channels. With darkness 1 the images
+        stay as they are.
 
         Raises:
             ValueError: if ``x`` does not have three channels.
@@ -174,8 +180,10 @@ class Snow(Transform, Parametric):
         place, strength = ((point + 1) / 2)[:, :, None, None].unbind(1)
         edge, factor = place * _SNOW_POINTS + _LOWEST_SNOW_POINT, 1 + (self.darkness - 1) * strength
         with torch.no_grad():
-            exact = torch.empty_like(x)
-            _snow(x, edge.float(), factor.double(), exact)
+            exact = x
+            if self.darkness != 1:
+                exact = torch.empty_like(x)
+                _snow(x, edge.float(), factor.double(), exact)
         lightness = (x.amax(1) + x.amin(1)) * (255 / 2)
         brighter = (lightness * factor).clamp(max=255) - lightness
         covered = torch.sigmoid((edge - lightness) / _SOFT)

@@ -10,7 +10,7 @@ from morex.artifacts.results import COMPUTED_ROWS
 from morex.artifacts.schema import LONGEST_NAME
 from morex.core.near import hint, not_among
 from morex.core.units import with_article
-from morex.perturbations import Ball
+from morex.perturbations import Around, Ball
 from morex.recipe.errors import RecipeError
 from morex.recipe.fields import InnerSearch
 from morex.recipe.lineage import joined_experts, known_and_new, right_choices, warm_start
@@ -104,6 +104,12 @@ def _wrong_training(recipe: Recipe, key: str, model: TrainedModel) -> list[str]:
         problems.append(f"models.{key}: msd takes balls only, got {model.against}")
     if model.objective == "msd" and model.inner.single_step:
         problems.append(f"models.{key}: msd takes steps of PGD; remove inner.single_step")
+    around = [name for name, m in zip(model.against, members, strict=True) if isinstance(m, Around)]
+    if isinstance(model, NetworkModel) and model.trades and around:
+        problems.append(
+            f"models.{key}.trades compares x' with the unchanged image, and the composition "
+            f"{around[0]} searches around a transformed one; leave it out of against"
+        )
     return problems + (_wrong_shares(key, model) if model.shares else [])
 
 

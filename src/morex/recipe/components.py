@@ -124,8 +124,9 @@ ATTACKS: dict[str, type[Attack]] = {
     "grid": GridSearch,
 }
 COMPOSITION = "compose"
-_MOST_PARTS = 100
 """The kind of a sequence of perturbations, whose parts are named or written out."""
+
+_MOST_PARTS = 100
 
 _NOT_WRITTEN = {"perturbation", "loss", "stop_when_fooled", "keep", "goal"}
 """Fields of an attack that a row does not set. A row always keeps the best image, and what fools

@@ -15,7 +15,15 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from morex.attacks import PGD, Attack, AwayFromOwnAnswers, DrawnSteering, Keep, NoisyFGSM
+from morex.attacks import (
+    PGD,
+    Attack,
+    AwayFromOwnAnswers,
+    DrawnSteering,
+    JudgedBy,
+    Keep,
+    NoisyFGSM,
+)
 from morex.perturbations import Ball, Parametric
 from morex.recipe.keys import InKey
 from morex.recipe.numbers_as_text import with_strict_numbers
@@ -131,9 +139,10 @@ class InnerSearch(Strict):
         pgd = PGD(ball, **self.budget)
         if not self.single_step:
             return pgd
+        step: Attack = replace(pgd, steps=1, relative_step=1.25, keep="last", restarts=1)
         if isinstance(ball, Ball):
-            return NoisyFGSM(ball, self.single_step.noise, pgd)
-        return replace(pgd, steps=1, relative_step=1.25, keep="last", restarts=1)
+            step = NoisyFGSM(ball, self.single_step.noise)
+        return JudgedBy(step, pgd)
 
     def away_from_own_answers(self, searched: Ball | Parametric | tuple[Ball, ...]) -> Attack:
         """Return the search of TRADES in a ball, in a union of balls, or of parameters."""

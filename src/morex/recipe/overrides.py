@@ -8,7 +8,7 @@ from morex.core.near import did_you_mean
 from morex.recipe.errors import RecipeError
 from morex.recipe.read_yaml import parse_yaml
 
-_PARENTS = ("experts", "warm_start")
+_PARENTS = ("experts", "warm_start", "teacher", "of")
 """The keys of a model that name other models."""
 
 
@@ -69,7 +69,7 @@ def _section(raw: Mapping[str, Any], path: str) -> Mapping[str, Any]:
 
 
 def _models_used(raw: Mapping[str, Any]) -> Iterator[str]:
-    """Give the names of columns, experts and warm starts."""
+    """Give the names of columns and of all models that others are made from."""
     yield from _names(raw.get("columns"))
     for name, model in _section(raw, "models").items():
         for key in _PARENTS if isinstance(model, dict) else ():

@@ -112,8 +112,7 @@ class Batches:
                 "lower batch_size"
             )
         self._generator = torch.Generator(self.device)
-        self._order = torch.empty(0, dtype=torch.int64)
-        self._extra_order = -1, self._order
+        self._order = self._extra_order = -1, torch.empty(0, dtype=torch.int64)
 
     def draw(self, step: int) -> tuple[Tensor, Tensor, torch.Generator]:
         """Return the images and labels of a step, and a generator for its other random draws.
@@ -121,9 +120,9 @@ class Batches:
         The generator is always the same object, seeded for the step: a captured step knows it.
         """
         epoch, position = divmod(step, self.per_epoch)
-        if position == 0 or not len(self._order):
-            self._order = self._shuffled(epoch)
-        rows = self._order[position * self.own :][: self.own]
+        if self._order[0] != epoch:
+            self._order = epoch, self._shuffled(epoch)
+        rows = self._order[1][position * self.own :][: self.own]
         generator = self._generator
         generator.manual_seed(derived_seed(self.seed, self.name, "step", step))
         x, y = self.data.train.pixels(rows), self.data.train.labels[rows]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from morex.attacks import fooled, is_wrong
+from morex.attacks import divergence, fooled, is_wrong
 from morex.attacks.gate_losses import check_choices
 from morex.core.units import with_article
 from morex.models.gates import ExtendedGate
@@ -27,9 +27,9 @@ class Criterion(ABC):
     A criterion of your own may compare the images of a batch, so it has to say so itself.
     """
 
-    @abstractmethod
     def parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return the parameters that learn."""
+        """Return the parameters that learn: by default all that are not frozen."""
+        return [p for p in model.parameters() if p.requires_grad]
 
     @abstractmethod
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -80,10 +80,6 @@ class ClassOfImage(Criterion):
     divisible: ClassVar[bool] = True
 
     label_smoothing: float = 0.0
-
-    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return all parameters that are not frozen."""
-        return [p for p in model.parameters() if p.requires_grad]
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the model's logits and the labels."""
@@ -139,10 +135,6 @@ class LogitPairing(Criterion):
                 f"{type(objective).__name__} over {len(objective.members)}"
             )
 
-    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return all parameters that are not frozen."""
-        return ClassOfImage().parameters(model)
-
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the model's logits and the labels."""
         return model(batch.x), batch.y
@@ -155,11 +147,9 @@ class LogitPairing(Criterion):
         )
         first, second = logits.view(2, -1, logits.shape[1])
         right = ~is_wrong(first, batch.y[: len(first)])
-        apart = F.kl_div(
-            second.log_softmax(1), first.log_softmax(1), reduction="none", log_target=True
-        )
+        apart = divergence(first.log_softmax(1), second)
         answered = fair_count(right.sum(), len(right))
-        paired = (apart.sum(1) * right).sum() / answered
+        paired = (apart * right).sum() / answered
         return losses.view(2, -1).amax(0).mean() + self.weight * paired
 
     def smoothed(self, share: float) -> "LogitPairing":

@@ -61,7 +61,7 @@ class Objective(ABC):
     evaluation does, here prefers the largest loss.
 
     Raises:
-        ValueError: if there is no member.
+        ValueError: if there is no member, or one is only for evaluation.
     """
 
     divisible: ClassVar[bool] = False
@@ -76,6 +76,13 @@ class Objective(ABC):
         """Check the members, and let them maximise the loss."""
         if not self.members:
             raise ValueError(f"{type(self).__name__} needs at least one member, got none")
+        for member in self.members:
+            if member.only_for_evaluation:
+                raise ValueError(
+                    f"{type(self).__name__}: {type(member).__name__} is only for evaluation: it "
+                    "looks for wrong answers, and a training needs the largest loss; use PGD, or "
+                    "WorstOfDraws for transforms"
+                )
         members = tuple(member.by_loss() for member in self.members)
         object.__setattr__(self, "members", members)
 

@@ -1,12 +1,11 @@
 """Whether a saved state is one of this training, checked before anything of it is used."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from morex.core.checksums import digest_of_tensors
 from morex.core.plain import first_difference, plain
 from morex.training.batches import TrainingData
 from morex.training.config import TrainingConfig
@@ -47,13 +46,9 @@ def fingerprint(
 
 def _digest_of_fixed(model: nn.Module, criterion: Criterion) -> str:
     learning = {id(p) for p in criterion.parameters(model)}
-    digest = hashlib.sha256()
-    for name, p in model.named_parameters():
-        if id(p) not in learning:
-            digest.update(f"{name} {p.dtype} {tuple(p.shape)}".encode())
-            whole = p.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            digest.update(whole.numpy().data)
-    return digest.hexdigest()
+    return digest_of_tensors(
+        (name, p) for name, p in model.named_parameters() if id(p) not in learning
+    )
 
 
 def check_resumable(

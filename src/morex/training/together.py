@@ -1,11 +1,9 @@
 """What holds for a training on several processes: what they cannot divide, agree on, or write."""
 
-import hashlib
 import json
 import signal
 
-import torch
-
+from morex.core.checksums import digest_of_tensors
 from morex.core.stopping import Stopped, asked_to_stop
 from morex.training.criteria import Criterion
 from morex.training.objectives import Objective
@@ -49,7 +47,7 @@ def check_alike(world: World, state: Snapshot) -> None:
     Weights drift apart if processors of different kinds round differently.
     """
     settings = json.dumps(state.values.get("training"), sort_keys=True)
-    digests = world.from_all((settings, _digest(state)))
+    digests = world.from_all((settings, digest_of_tensors(sorted(state.part("model").items()))))
     for rank, (its_settings, its_weights) in enumerate(digests):
         if its_settings != settings or its_weights != digests[0][1]:
             what = "weights" if its_settings == settings else "data or settings"
@@ -57,14 +55,6 @@ def check_alike(world: World, state: Snapshot) -> None:
                 f"processes 0 and {rank} have different {what}; use the same files, versions and "
                 "kind of processor in all processes"
             )
-
-
-def _digest(state: Snapshot) -> str:
-    found = hashlib.sha256()
-    for name, tensor in sorted(state.part("model").items()):
-        whole = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        found.update(name.encode() + bytes(whole.numpy().data))
-    return found.hexdigest()
 
 
 class SharedCheckpoint:

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from morex.attacks import divergence
-from morex.training.criteria import ClassOfImage, Criterion
-from morex.training.objectives import Batch
+from morex.attacks import SearchAround, divergence
+from morex.training.criteria import Criterion
+from morex.training.objectives import Batch, Objective
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Trades(Criterion):
         label_smoothing: as for ``ClassOfImage``, in L.
 
     Raises:
-        ValueError: if beta is not positive.
+        ValueError: if beta is not positive; in ``check``, if a member searches a composition.
     """
 
     divisible: ClassVar[bool] = True
@@ -46,9 +46,13 @@ class Trades(Criterion):
         """Two: x and x'."""
         return 2
 
-    def parameters(self, model: nn.Module) -> list[nn.Parameter]:
-        """Return all parameters that are not frozen."""
-        return ClassOfImage().parameters(model)
+    def check(self, objective: Objective) -> None:
+        """Raise ``ValueError`` if x' of a member has another centre than x."""
+        if any(isinstance(member, SearchAround) for member in objective.members):
+            raise ValueError(
+                "TRADES compares x' with the unchanged image, and a composition searches around a "
+                "transformed one; use a ball or the transform alone"
+            )
 
     def answers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the model's logits for x' and the labels."""
