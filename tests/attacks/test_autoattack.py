@@ -1,5 +1,6 @@
 """The wrapper around AutoAttack: the same result as the library's, and none of its side effects."""
 
+import warnings
 from copy import deepcopy
 from typing import Any
 
@@ -11,6 +12,7 @@ from pyautoattack import AutoAttack as Theirs
 from torch import Tensor, nn
 
 from morex.attacks import PGD, AutoAttack
+from morex.attacks.gradients import watched
 from morex.evaluation.feasibility import check_feasible
 from morex.perturbations import L1, L2, Ball, Fog, Linf
 
@@ -50,6 +52,27 @@ def test_the_result_is_the_library_s() -> None:
     ours = AutoAttack(ball, attacks=("apgd-ce",), steps=20)(net, x, y)
     gap = right(net, ours, y).sum() - right(net, moved, y).sum()
     assert abs(int(gap)) <= 1  # another seed
+
+
+def test_blind_searches_are_counted_and_not_only_warned_of() -> None:
+    weights = torch.randn(48, 5, generator=torch.Generator().manual_seed(0))
+
+    def steps(x: Tensor) -> Tensor:  # no gradient anywhere where the first pixel is dark
+        seen = torch.where(x[:, :1, :1, :1] > 0.5, x, (8 * x).round() / 8)
+        return seen.flatten(1) @ weights
+
+    x = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    blind = x[:, 0, 0, 0] < 0.5
+    x[:, 0, 0, 0] = torch.where(blind, 0.3, 0.7)
+    y = steps(x).argmax(1)
+    y[:3] = (y[:3] + 1) % 5  # not searched at all
+    for names in (("apgd-ce",), ("apgd-t",)):
+        with watched(x) as watch, warnings.catch_warnings():
+            warnings.simplefilter("error")
+            AutoAttack(Linf(0.01), names, steps=3)(steps, x, y)
+        expected = blind.clone()
+        expected[:3] = False
+        assert torch.equal(watch.zero, expected)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])

@@ -36,6 +36,7 @@ from morex.cli.main import with_plain_errors
         (["run", "digits", "--device", "abacus"], "--device abacus"),
         (["run", "digits", "--device", "cuda:99"], "--device cuda:99"),
         (["run", "digits", "--device", "meta"], "--device meta: expected a device of this machine"),
+        (["evaluate", "net.py"], "named by its function, net.py:FUNCTION; "),
         (["run", "digits", "--device", ""], "--device : expected a device of this machine"),
         (["run", "digits", "--suite-examples", "3"], "give --suite as well"),
         (["evaluate", "cifar10-small", "--severity", "3"], "give --corrupted as well"),

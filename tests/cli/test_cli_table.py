@@ -118,6 +118,20 @@ def test_compare_two_models(finished: FinishedRun, tmp_path: Path) -> None:
     assert "share no row" in err
 
 
+def test_a_union_of_shared_rows_says_so(tmp_path: Path) -> None:
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    rows = {"clean": np.ones(4, np.bool_), "pgd": np.array([True, True, False, False])}
+    Outcomes(rows).save(files[0])
+    Outcomes({"clean": rows["clean"]}).save(files[1])
+    said = f"remark: only {files[0]} has pgd; the union is that of the shared rows"
+    assert said in call("compare", *files)[1]
+    found = json.loads(call("compare", *files, "--json")[1])
+    assert found["rows"]["union"]["first"] == 1.0
+    assert any(said in remark for remark in found["remarks"])
+    same = json.loads(call("compare", files[0], files[0], "--json")[1])
+    assert not any("shared rows" in remark for remark in same["remarks"])
+
+
 def test_a_small_p_is_not_printed_as_zero(tmp_path: Path) -> None:
     files = [tmp_path / "a.npz", tmp_path / "b.npz"]
     for file, right in zip(files, (True, False), strict=True):

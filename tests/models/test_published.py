@@ -153,6 +153,14 @@ class _Trap:
         return print, ("executed",)
 
 
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>", b"PK\x03\x04 cut off", b""])
+def test_a_download_that_is_no_file_of_weights_is_known(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "theirs.pt"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"no file of torch\.save \(\d+ bytes .*; download"):
+        load_published(path, config("wrn-10-1"))
+
+
 def test_nothing_in_a_file_is_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights, _ = published("wrn-10-1")
     path = saved({"state_dict": weights, "args": _Trap()}, tmp_path)

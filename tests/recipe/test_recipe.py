@@ -551,6 +551,18 @@ def test_a_part_of_a_list_that_is_missing_is_named(pair: list[Any]) -> None:
         parse_recipe(raw)
 
 
+# --- pixels in [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["linf", "compose"])
+def test_a_ball_in_levels_of_255_is_refused(kind: str) -> None:
+    raw = raw_recipe()
+    levels = {"kind": "linf", "eps": 8}
+    raw["perturbations"]["big"] = levels if kind == "linf" else {"kind": kind, "parts": [levels]}
+    with pytest.raises(RecipeError, match=r"for pixels in \[0, 1\], got 8; write 8/255"):
+        parse_recipe(raw)
+
+
 # --- single steps
 
 

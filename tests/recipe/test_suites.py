@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import pytest
+import torch
+from tiny import changed, raw_recipe
 
 from morex.attacks import PGD, AutoAttack, ExpertTransfer, GateSteering, WorstOfDraws
+from morex.evaluation import evaluate
 from morex.evaluation.suite import table1
 from morex.perturbations import L1, L2, Ball, Clean, Flow, Fog, Linf, Perturbation, Rain, Snow
-from morex.recipe import RecipeError, load_suite, shipped_suites
+from morex.recipe import RecipeError, load_suite, parse_recipe, shipped_suites
 
 WEATHER = ("unforeseen", "worst_weather")
 FIXED = ("union", "union_adaptive", "robustbench_linf", "robustbench_l2")
@@ -136,7 +139,7 @@ rows:
         ("name: a\nrows: {a: {attack: magic, over: balls}}", r"rows.a: .*magic"),
         ("name: a\nrows: {'*': {attack: pgd, over: balls, stepz: 2}}", r"stepz"),
         ("name: a\nrows: {a: {attack: pgd, over: balls}}", r"'a' is there already"),
-        ("name: a\nrows: {a: {attack: pgd, over: l1}}", r"none of its rows goes over clean, l2"),
+        ("name: a\nrows: {a: {attack: pgd, over: l1}}", r"none of its attacks goes over clean, l2"),
         ("name: [", "mine.yaml is not valid YAML: line 1"),
         ("- a", "mine.yaml: expected a mapping of keys to values, got a list"),
         ("", "mine.yaml: expected a mapping of keys to values, it is empty"),
@@ -145,6 +148,39 @@ rows:
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_suite(write(tmp_path, text), KNOWN)
+
+
+def test_what_a_suite_goes_over_in_vain_is_said() -> None:
+    assert load_suite("table1", KNOWN).missing == ()
+    few = {"clean": Clean(), "linf": Linf(8 / 255), "rain": Rain()}
+    assert load_suite("table1", few).missing == ("l2",)
+    assert load_suite("adaptive", {"linf": Linf(8 / 255)}).missing == ("clean", "transforms")
+    for name in ("worst_weather", "adaptive"):  # a table of clean images alone would flatter
+        with pytest.raises(RecipeError, match=f"{name}: none of its attacks goes over clean"):
+            load_suite(name, {"clean": Clean()})
+
+
+def test_rows_of_a_suite_are_for_evaluate() -> None:
+    union = load_suite("union").suite()
+    assert [row.name for row in union] == ["clean", "apgd-linf", "apgd-l2", "apgd-l1"]
+    assert union[3].attack == AutoAttack(L1(12.0), ("apgd-ce", "apgd-t"))
+    with pytest.raises(RecipeError, match="none of its attacks goes over no perturbation"):
+        load_suite("adaptive")
+    data = torch.rand(2, 3, 4, 4), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match=r"expected rows, such as .*load_suite.*, got 'union'"):
+        evaluate(lambda x: x.flatten(1)[:, :2], data, "union")  # type: ignore[arg-type]
+
+
+def test_a_suite_is_about_all_kinds_of_a_recipe_and_the_strengths_of_its_rows() -> None:
+    raw = raw_recipe()
+    raw["perturbations"] |= {"weak": {"kind": "linf", "eps": "1/255"}, "rain": {"kind": "rain"}}
+    recipe = parse_recipe(changed(raw, "evaluation.suites", {"quick": {}}))
+    assert {*recipe.attacked()} == {"clean", "linf", "l2", "fog"}
+    assert {*recipe.measured()} == {"clean", "linf", "l2", "fog", "rain"}
+    only = changed(raw, "evaluation.rows", {"clean": {"attack": "draws", "perturbation": "clean"}})
+    only["evaluation"]["suites"] = {"quick": {}}
+    rows = parse_recipe(only).attacks("quick").rows.values()
+    assert {row.perturbation for row in rows} == {"clean", "linf", "l2", "fog", "weak", "rain"}
 
 
 def test_an_unknown_suite_is_told_what_there_is() -> None:

@@ -87,7 +87,7 @@ def test_trades_has_its_loss_and_its_search() -> None:
         (
             "Minf",
             {"training": {"awp": {"gamma": -1}}},
-            "awp needs gamma above 0 and warm_up of at least 0 epochs, got -1",
+            "awp needs gamma in (0, 1] and warm_up of at least 0 epochs, got -1",
         ),
         ("Minf", {"training": {"awp": {"beta": 1}}}, "awp.beta: unknown key"),
     ],

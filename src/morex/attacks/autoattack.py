@@ -5,6 +5,7 @@ few classes are allowed, that random states and gradients are restored, and that
 ball and box before it is judged.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -236,7 +237,11 @@ def _library() -> Any:
 
 @contextmanager
 def _isolated(device: torch.device) -> Iterator[None]:
-    """Restore the global random states on exit: the library reseeds them."""
+    """Restore the global random states on exit: the library reseeds them.
+
+    Its warnings of zero gradients, which name no image and no row, are left out: they are counted.
+    """
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*points with zero gradient")
         yield

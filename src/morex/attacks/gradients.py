@@ -142,7 +142,7 @@ _MODERATE = 1e15
 def with_finite_gradients(x: Tensor) -> Tensor:
     """Return the same images; gradients that flow back through them are made finite and moderate.
 
-    This is for libraries, whose norms of gradients overflow.
+    This is for libraries, whose norms of gradients overflow. Whoever watches is told of zeros.
     """
     if not x.requires_grad:
         return x
@@ -152,4 +152,7 @@ def with_finite_gradients(x: Tensor) -> Tensor:
 
 
 def _moderate(gradient: Tensor) -> Tensor:
+    watch = _WATCH.get()
+    if watch and len(gradient) == len(watch.rows):  # otherwise it is not known whose they are
+        note_zeros(gradient, torch.arange(len(gradient), device=gradient.device))
     return finite(gradient).clamp(-_MODERATE, _MODERATE)

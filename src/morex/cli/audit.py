@@ -124,7 +124,7 @@ def do_audit(
     from morex.perturbations import L2, Linf
 
     network, builder, identity = open_for_evaluation(request, say)
-    balls = [b for b in builder.recipe.attacked().values() if isinstance(b, Linf | L2)]
+    balls = [b for b in builder.recipe.measured().values() if isinstance(b, Linf | L2)]
     count, data = min(examples, len(builder.test_data)), builder.data.name
     say(f"{count} test images of {data}, seed {request.seed}, on {request.device}")
     say("n: how many of them the model gets right; the others are left out; %: of these n images")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from morex.cli.output import AsJson, print_json, say
-from morex.core.units import p_value
+from morex.core.units import listed, p_value
 
 if TYPE_CHECKING:
     from morex.artifacts.outcomes import Outcomes
@@ -69,7 +69,7 @@ def comparisons(first: Path, second: Path) -> "tuple[dict[str, Comparison], list
     _check_alike(files, shared)
     rows = {row: Comparison.of(a.right[row], b.right[row]) for row in shared}
     rows["union"] = Comparison.of(a.union(shared), b.union(shared))
-    return rows, [*_unchecked(files, shared)]
+    return rows, [*_left_out(files, shared), *_unchecked(files, shared)]
 
 
 def _check_alike(files: "_Files", rows: list[str]) -> None:
@@ -83,6 +83,16 @@ def _check_alike(files: "_Files", rows: list[str]) -> None:
             f"{first} and {second} cannot be compared: in row {row!r} {difference.words}; evaluate "
             "both models on the same images, with the same attacks, seed and batch size"
         )
+
+
+def _left_out(files: "_Files", rows: list[str]) -> Iterator[str]:
+    """Yield a remark on each file with rows that the other does not have."""
+    for path, outcomes in files:
+        if own := [row for row in outcomes.rows if row not in rows]:
+            yield (
+                f"remark: only {path} has {listed(own)}; the union is that of the shared rows, so "
+                "that of the file may be lower"
+            )
 
 
 def _unchecked(files: "_Files", rows: list[str]) -> Iterator[str]:

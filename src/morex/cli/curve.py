@@ -11,14 +11,18 @@ from morex.cli.options import (
     DataFolder,
     Device,
     Examples,
+    InputRange,
+    Mean,
     OtherRecipe,
     Seed,
+    Std,
     TrustCode,
     read_numbers,
     read_request,
 )
 from morex.cli.output import AsJson, in_words, lines_beside, print_json
 from morex.core.near import did_you_mean
+from morex.core.units import listed
 
 if TYPE_CHECKING:
     from morex.artifacts.statistics import BoolArray
@@ -48,6 +52,9 @@ def curve(
     examples: Examples = None,
     seed: Seed = 0,
     device: Device = None,
+    input_range: InputRange = "0..1",
+    mean: Mean = "",
+    std: Std = "",
     out: PointsFile = None,
     trust_code: TrustCode = False,
     as_json: AsJson = False,
@@ -59,7 +66,10 @@ def curve(
 
     Example: `morex curve runs/digits/models/more-all linf --examples 100`
     """
-    request = read_request(model, recipe, data, examples, seed, device, out, trust_code=trust_code)
+    pixels: dict[str, Any] = {"input_range": input_range, "mean": mean, "std": std}
+    request = read_request(
+        model, recipe, data, examples, seed, device, out, trust_code=trust_code, **pixels
+    )
     strengths = read_numbers("--factors", factors)
     found = measure_curve(request, perturbation, strengths, lines_beside(as_json))
     if as_json:
@@ -83,7 +93,7 @@ def measure_curve(
     from morex.artifacts.statistics import Proportion
     from morex.cli.evaluation_work import Work, do_work
     from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
-    from morex.evaluation.strength_curves import curve_suite
+    from morex.evaluation.strength_curves import curve_suite, possible
 
     network, builder, identity = open_for_evaluation(request, say)
     known = builder.recipe.perturbations
@@ -92,6 +102,17 @@ def measure_curve(
         raise ValueError(f"no perturbation {name!r}; {near}the recipe has {', '.join(known)}")
     if not factors:
         raise ValueError("a curve needs at least one factor, got none")
+    if any(factor < 0 for factor in factors):
+        raise ValueError(f"factors of a strength are at least 0, got {min(factors):g}")
+    kept = {0.0, *possible(known[name], factors)}
+    if left_out := [f"{factor:g}" for factor in factors if factor not in kept]:
+        say(
+            f"note: no point at {listed(left_out)}: {known[name]} is the same there as before, or "
+            "cannot be as strong"
+        )
+    factors = [factor for factor in factors if factor in kept]
+    if not factors:
+        raise ValueError(f"{known[name]} cannot be as strong as any of these factors")
     suite = curve_suite(known[name], factors)
     scaled = [str(known[name].scaled(factor)) for factor in factors]
     strengths = dict(zip([row.name for row in suite], scaled, strict=True))

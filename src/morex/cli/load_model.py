@@ -11,8 +11,9 @@ from torch import nn
 
 from morex.core.files import write_atomically
 from morex.core.precision import default_device
+from morex.core.units import listed
 from morex.data.cifar10c import SEVERITIES
-from morex.models.external import Foreign, better_range, check_answers
+from morex.models.external import Foreign, better_range, check_answers, draws
 from morex.models.hub import on_hub, pinned_address
 from morex.models.named import FromFactory, FromFolder, open_model
 from morex.models.named_model import NamedModel
@@ -99,7 +100,7 @@ def open_for_evaluation(request: EvaluationRequest, say: Callable[[str], None]) 
     )
     _check_options(request, model)
     network = model.load(request.device)
-    builder = Builder.open(_chosen(request, model), request.device)
+    builder = Builder.open(_chosen(request, model, say), request.device)
     network = builder.ready(network).eval()
     _check_fits(model, builder)
     if isinstance(model, FromFactory):
@@ -129,14 +130,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=1).encode())
 
 
-def _chosen(request: EvaluationRequest, model: NamedModel) -> Recipe:
+def _chosen(request: EvaluationRequest, model: NamedModel, say: Callable[[str], None]) -> Recipe:
     """Return the recipe to evaluate with, changed as the request asks."""
     recipe = own_recipe(model) if request.recipe is None else load_recipe(request.recipe)
     data = {"folder": str(request.folder)} if request.folder else {}
     evaluation: dict[str, Any] = {"examples": request.examples} if request.examples else {}
     perturbations = dict(recipe.perturbations)
     if request.suite is not None:
-        attacks = load_suite(request.suite, recipe.attacked())
+        attacks = load_suite(request.suite, recipe.measured())
+        if attacks.missing:
+            say(
+                f"note: {request.suite} has rows over {listed(attacks.missing)} too, of which the "
+                f"recipe {recipe.name} has none"
+            )
         evaluation["rows"], perturbations = attacks.rows, perturbations | {**attacks.perturbations}
     return recipe.model_copy(
         update={
@@ -178,12 +184,17 @@ def _check_fits(model: NamedModel, builder: Builder) -> None:
 
 def _check_foreign(network: Foreign, builder: Builder, say: Callable[[str], None]) -> None:
     """Refuse a classifier that does not return logits; warn if another pixel range fits better."""
-    images = builder.test_data.first(256)
+    images = builder.data.test.sample(256, seed=0).to(builder.device)  # however few are attacked
     x, y = images.pixels(slice(0, 256)), images.labels
     check_answers(network, x[:2], len(images.classes), finite=False)  # the evaluation counts them
     better = better_range(network.classifier, network, x, y, builder.pixel_statistics)
     if better:
         say(f"warning: --input-range looks wrong: {better}")
+    if draws(network, x[:16]):
+        say(
+            "warning: the model answers the same images in different ways, so most attacks are too "
+            "weak: use `attack: eot`, which averages over its draws"
+        )
 
 
 def has_recipe(model: NamedModel) -> bool:

@@ -49,7 +49,7 @@ def device_of(name: str, given: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
         raise ValueError(
             f"{given}: expected a device of this machine, such as cpu or cuda ({error})"
-            + hint(name, _DEVICES)
+            + ("" if name in _DEVICES else hint(name, _DEVICES))
         ) from None
 
 

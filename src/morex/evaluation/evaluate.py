@@ -172,6 +172,11 @@ def _check(suite: Suite, batch_size: int) -> None:
     """Raise if a batch or the rows cannot be."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not all(isinstance(row, Row) for row in suite):
+        raise ValueError(
+            f"suite: expected rows, such as table1() or morex.recipe.load_suite('union').suite(), "
+            f"got {suite!r}"
+        )
     if len({row.name for row in suite}) < len(suite):
         raise ValueError(f"rows need different names, got {[row.name for row in suite]}")
     # bad names and missing packages raise here, before any work

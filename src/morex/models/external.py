@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from morex.artifacts.statistics import BoolArray, Comparison
 from morex.core.checksums import digest_of_tensors
 from morex.core.near import hint
 from morex.core.number_checks import check_numbers
@@ -29,8 +30,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
 }
 """The ranges of pixels on which classifiers are trained."""
 
-_MUCH = 0.1
-"""Another range is reported if its clean accuracy is higher by at least this."""
+_SURE = 0.0025
+"""Another range is reported if p is below it: 1% for four ranges."""
 
 
 class ForeignModelError(ValueError):
@@ -235,7 +236,9 @@ def better_range(
     y: Tensor,
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
 ) -> str | None:
-    """Return a sentence on a range with a much higher clean accuracy; None if there is none.
+    """Return a sentence on a range with a higher clean accuracy; None if there is none.
+
+    It has to be higher beyond chance (McNemar's exact test, p < 0.0025).
 
     Args:
         classifier: the bare classifier.
@@ -245,10 +248,11 @@ def better_range(
         statistics: the mean and standard deviation of the data's pixels, per channel.
     """
 
-    def accuracy(model: nn.Module) -> float:
+    def right(model: nn.Module) -> BoolArray:
         logits = model(x)
-        right = (logits.argmax(1) == y) & logits.isfinite().all(1)
-        return float(right.double().mean())
+        found = (logits.argmax(1) == y) & logits.isfinite().all(1)
+        answer: BoolArray = found.cpu().numpy()
+        return answer
 
     candidates: dict[str, nn.Module] = {
         f"--input-range {name}": Rescaled(classifier, *ends) for name, ends in RANGES.items()
@@ -256,11 +260,21 @@ def better_range(
     mean, std = statistics
     numbers = (",".join(f"{v:.4g}" for v in values) for values in (mean, std))
     candidates["--mean {} --std {}".format(*numbers)] = Rescaled(classifier, mean=mean, std=std)
-    scores = {name: accuracy(model.to(x.device)) for name, model in candidates.items()}
-    best = max(scores, key=lambda name: scores[name])
-    now = accuracy(declared)
-    if scores[best] < now + _MUCH:
+    found = {name: right(model.to(x.device)) for name, model in candidates.items()}
+    best = max(found, key=lambda name: found[name].sum())
+    compared = Comparison.of(right(declared), found[best])
+    now, then = 100 * compared.first, 100 * compared.second
+    if then <= now or compared.p >= _SURE:
         return None
-    return (
-        f"clean accuracy is {100 * now:.0f}% as declared and {100 * scores[best]:.0f}% with {best}"
-    )
+    return f"clean accuracy is {now:.0f}% as declared and {then:.0f}% with {best} (n = {len(y)})"
+
+
+@torch.no_grad()
+def draws(model: nn.Module, x: Tensor) -> bool:
+    """Return whether a model gives the same images other logits when it is asked again.
+
+    They differ by more than 1e-4 of the length of an answer, as in AutoAttack's own check.
+    """
+    first, second = (model(x).double().nan_to_num() for _ in range(2))
+    length = first.norm(dim=1).clamp(min=1e-10)
+    return bool(((first - second).norm(dim=1) > 1e-4 * length).any())

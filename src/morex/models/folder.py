@@ -198,6 +198,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     if not path.is_file():
         near = near_model(folder)
+        if folder.suffix == ".py":
+            near = f"a classifier in a Python file is named by its function, {folder}:FUNCTION; "
         raise ModelError(
             f"no model in {os.fspath(folder)!r}: {near}expected a folder with {DESCRIPTION} and "
             f"{WEIGHTS}{_or_shipped()}"

@@ -74,6 +74,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {reason(error)}") from None
     except Exception as error:  # a stranger's pickle may fail in any way
+        if not _is_torch_file(content) and path.suffix != ".safetensors":
+            raise ModelError(
+                f"{path} is no file of torch.save ({_begins(content)}): the download was cut off, "
+                "or is a page that asks for a confirmation; download the file again"
+            ) from None
         raise ModelError(
             f"{path} holds more than tensors, or is damaged, and morex executes nothing from such "
             f"files ({in_short(error)}); if you trust it, read it with torch.load(..., "
@@ -84,6 +89,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise ModelError(f"{path} holds no weights by name; expected a state dictionary")
     return {_bare(name): tensor for name, tensor in tensors.items()}
+
+
+def _is_torch_file(content: bytes) -> bool:
+    """Return whether bytes are a whole archive of ``torch.save``, or a pickle of its old format."""
+    return zipfile.is_zipfile(io.BytesIO(content)) or content[:1] == b"\x80"
+
+
+def _begins(content: bytes) -> str:
+    """Return how many bytes there are, and how they begin."""
+    return f"{len(content)} bytes that begin with {content[:16]!r}"
 
 
 def _unpickled(content: bytes) -> Any:

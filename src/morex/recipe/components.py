@@ -179,7 +179,19 @@ def _fields(cls: type, leave_out: set[str]) -> dict[str, Any]:
 def _perturbation_schema(kind: str, cls: type[Perturbation]) -> Any:
     tag: Any = (Literal[kind], ...)
     schema: Any = create_model(cls.__name__, __base__=Strict, kind=tag, **_fields(cls, set()))
-    return Annotated[schema, AfterValidator(lambda spec: cls(**spec.model_dump(exclude={"kind"})))]
+    return Annotated[
+        schema,
+        AfterValidator(lambda spec: cls(**spec.model_dump(exclude={"kind"}))),
+        AfterValidator(_in_pixels),
+    ]
+
+
+def _in_pixels(perturbation: Perturbation) -> Perturbation:
+    """Refuse an Linf ball that is measured in levels of 255."""
+    if isinstance(perturbation, Linf) and perturbation.eps > 1:
+        eps = f"{perturbation.eps:g}"
+        raise ValueError(f"eps of linf is for pixels in [0, 1], got {eps}; write {eps}/255")
+    return perturbation
 
 
 def _attack_schema(name: str, cls: type[Attack]) -> Any:

@@ -17,6 +17,10 @@ _EXPECTED = {
     "int_from_float": "a whole number",
     "float_type": "a number, such as 0.5 or 8/255",
     "finite_number": "a finite number",
+    "model_type": "a section of keys",
+    "model_attributes_type": "a section of keys",
+    "dict_type": "a section of keys",
+    "dataclass_type": "a section of keys",
 }
 """What a value should have been, by pydantic's kind of mistake."""
 

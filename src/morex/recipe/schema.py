@@ -245,7 +245,7 @@ class Recipe(Strict):
         if not suite:
             return Attacks(self.evaluation.rows, self.perturbations)
         use = self.evaluation.suites[suite]
-        found, few = load_suite(use.file or suite, self.attacked()), {"examples": use.examples}
+        found, few = load_suite(use.file or suite, self.measured()), {"examples": use.examples}
         rows = {k: r if r.examples else r.model_copy(update=few) for k, r in found.rows.items()}
         return Attacks(rows, found.perturbations)
 
@@ -258,6 +258,17 @@ class Recipe(Strict):
         """Return the perturbations that the rows of the table are about."""
         names = dict.fromkeys(row.perturbation for row in self.evaluation.rows.values())
         return {name: self.perturbations[name] for name in names}
+
+    def measured(self) -> dict[str, Perturbation]:
+        """Return the perturbations that a suite is about which has none of its own.
+
+        They are those that rows of the table attack, and those of kinds that no row attacks. Other
+        strengths of a kind are left out: they are for training.
+        """
+        attacked = self.attacked()
+        kinds = {perturbation.name for perturbation in attacked.values()}
+        others = {n: p for n, p in self.perturbations.items() if p.name not in kinds}
+        return attacked | others
 
     def fixed(self) -> dict[str, Any]:
         """Return what ``deterministic`` adds to the keys of stages: nothing unless it is set."""

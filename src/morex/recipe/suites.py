@@ -18,6 +18,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from morex.core.near import did_you_mean, not_among
+from morex.evaluation.suite import Row, Suite
 from morex.perturbations import Around, Ball, Clean, Parametric, Perturbation, Transform
 from morex.recipe.components import (
     COMPOSITION,
@@ -57,10 +58,28 @@ class _Over(Strict):
 
 @dataclass(frozen=True)
 class Attacks:
-    """The rows of a suite by name, and the perturbations that they name."""
+    """The rows of a suite by name.
+
+    Attributes:
+        rows: the rows.
+        perturbations: those that they name.
+        missing: what the suite has rows over, and none of the perturbations is.
+    """
 
     rows: Mapping[str, AttackSpec]
     perturbations: Mapping[str, Perturbation]
+    missing: tuple[str, ...] = ()
+
+    def suite(self) -> Suite:
+        """Return the rows as ``morex.evaluate`` takes them.
+
+        Raises:
+            ValueError: if an attack does not work on the perturbation that a row names.
+        """
+        return tuple(
+            Row(name, row.build(self.perturbations), row.examples)
+            for name, row in self.rows.items()
+        )
 
 
 def shipped_suites() -> dict[str, str]:
@@ -69,31 +88,39 @@ def shipped_suites() -> dict[str, str]:
     return {content["name"]: content["description"] for content in found}
 
 
-def load_suite(name_or_path: str, perturbations: Mapping[str, Perturbation]) -> Attacks:
+def load_suite(
+    name_or_path: str, perturbations: Mapping[str, Perturbation] | None = None
+) -> Attacks:
     """Return the rows of a suite for ``perturbations``.
 
     Args:
         name_or_path: a shipped suite, or a YAML file.
         perturbations: what the rows go over, by name, unless the suite has perturbations of its
-            own.
+            own, as ``union`` has.
 
     Raises:
-        RecipeError: if there is no such suite, or something in it is wrong.
+        RecipeError: if there is no such suite, something in it is wrong, or of its rows only those
+            of clean images are left.
     """
     suite = _read(name_or_path)
-    perturbations = suite.perturbations or perturbations
+    perturbations = suite.perturbations or perturbations or {}
     rows: dict[str, AttackSpec] = {}
+    missing: dict[str, None] = {}
     for pattern, row in suite.rows.items():
-        chosen = _chosen(name_or_path, pattern, row, perturbations)
+        over = _over(name_or_path, pattern, row)
+        missing |= {p: None for p in over if not any(_is(q, p) for q in perturbations.values())}
+        chosen = [n for n, p in perturbations.items() if any(_is(p, part) for part in over)]
         for name in chosen:
             key = pattern.replace("*", name)
             if key in rows:
                 raise RecipeError(f"{name_or_path}: rows.{pattern}: {key!r} is there already")
             body = {k: v for k, v in row.items() if k != "over"} | {"perturbation": name}
             rows[key] = _row(f"{name_or_path}: rows.{pattern}", body, perturbations)
-    if not rows:
-        raise RecipeError(f"{name_or_path}: none of its rows goes over {', '.join(perturbations)}")
-    return Attacks(rows, perturbations)
+    attacked = [perturbations[row.perturbation] for row in rows.values()]
+    if not rows or (missing and all(isinstance(p, Clean) for p in attacked)):
+        there = ", ".join(perturbations) or "no perturbation"
+        raise RecipeError(f"{name_or_path}: none of its attacks goes over {there}")
+    return Attacks(rows, perturbations, tuple(missing))
 
 
 def _shipped() -> Any:
@@ -122,10 +149,8 @@ def _read(name_or_path: str) -> SuiteSpec:
         raise RecipeError(f"{name_or_path} is not a suite: {_said(error)}") from None
 
 
-def _chosen(
-    source: str, pattern: str, row: dict[str, Any], perturbations: Mapping[str, Perturbation]
-) -> list[str]:
-    """Return the names of the perturbations that a row goes over."""
+def _over(source: str, pattern: str, row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the kinds and groups of perturbations that a row goes over."""
     try:
         over = _Over.model_validate({"over": row.get("over")}).over
     except ValidationError:
@@ -136,7 +161,7 @@ def _chosen(
     if unknown := [part for part in over if part not in _OVER]:
         problem = not_among("kind of perturbation", unknown[0], _OVER)
         raise RecipeError(f"{source}: rows.{pattern}.over: {problem}")
-    return [name for name, p in perturbations.items() if any(_is(p, part) for part in over)]
+    return over
 
 
 def _is(perturbation: Perturbation, part: str) -> bool:

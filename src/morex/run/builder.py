@@ -15,7 +15,7 @@ from morex.data import Augment, Data, ImageSet, load_data, load_extra
 from morex.data.splits import test_order
 from morex.evaluation.illustrate import Illustrator
 from morex.evaluation.settings import Settings
-from morex.evaluation.suite import Row, Suite
+from morex.evaluation.suite import Suite
 from morex.models.errors import ModelError
 from morex.models.extend import regrouped
 from morex.models.external import Foreign, check_answers
@@ -318,11 +318,7 @@ class Builder:
 
     def suite(self, name: str = "") -> Suite:
         """Return the attacks of the table, or those of a further suite."""
-        attacks = self.attacks(name)
-        return tuple(
-            Row(key, row.build(attacks.perturbations), row.examples)
-            for key, row in attacks.rows.items()
-        )
+        return self.attacks(name).suite()
 
     def illustrator(self) -> Illustrator:
         """Return the illustrator for the report page.

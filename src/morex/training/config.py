@@ -17,7 +17,7 @@ class PerturbedWeights:
         warm_up: epochs without it at the beginning.
 
     Raises:
-        ValueError: if gamma is not positive or the warm-up negative.
+        ValueError: if gamma is not in (0, 1], or the warm-up is negative.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -28,9 +28,9 @@ class PerturbedWeights:
     def __post_init__(self) -> None:
         """Check the numbers."""
         check_numbers(self)
-        if not (self.gamma > 0 and self.warm_up >= 0):
+        if not (0 < self.gamma <= 1 and self.warm_up >= 0):
             raise ValueError(
-                "awp needs gamma above 0 and warm_up of at least 0 epochs, got "
+                "awp needs gamma in (0, 1] and warm_up of at least 0 epochs, got "
                 f"{self.gamma} and {self.warm_up}"
             )
 
