@@ -7,7 +7,8 @@ from linear import Counting, random_linear
 from torch import Tensor
 
 from morex.attacks import Attack, InTurn
-from morex.attacks.base import Model, Passes
+from morex.attacks.base import Passes
+from morex.attacks.freezing import Model
 from morex.perturbations import L2, Linf, Perturbation
 
 PRICE = Passes(forward=5, backward=3)

@@ -10,7 +10,8 @@ from noise import Noise
 from torch import Tensor
 
 from morex.attacks import PGD, Attack, SearchAround, WorstOfDraws
-from morex.attacks.base import Model, Passes
+from morex.attacks.base import Passes
+from morex.attacks.freezing import Model
 from morex.core.seeding import generator_for
 from morex.data import ImageSet
 from morex.evaluation import evaluate

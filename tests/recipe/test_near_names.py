@@ -98,6 +98,14 @@ def test_extensions_have_the_nearest_names() -> None:
         shrunk(recipe, "MoRE", ["Mfogg"])
 
 
+@pytest.mark.parametrize(
+    ("method", "objective"), [("E-AT", "drawn-by-error"), ("sat", "one-drawn")]
+)
+def test_methods_are_known_by_the_names_of_their_papers(method: str, objective: str) -> None:
+    with pytest.raises(RecipeError, match=f"got '{method}'; {method} is objective: {objective}"):
+        load_recipe("digits", [f"models.MAX.objective={method}"])
+
+
 # --- overrides that make a new name
 
 

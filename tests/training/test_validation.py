@@ -30,7 +30,7 @@ from morex.attacks import (
     Targeted,
     WorstOfDraws,
 )
-from morex.attacks.base import frozen
+from morex.attacks.freezing import frozen
 from morex.attacks.gate_steering import DrawnSteering
 from morex.core.seeding import generator_for
 from morex.perturbations import L2, AdversarialFog, Around, Fog, Linf

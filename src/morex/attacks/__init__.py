@@ -1,7 +1,8 @@
 """Attacks: searches inside a perturbation for images that a model gets wrong.
 
 =================  ===================================================================
-``base``           what all attacks share; a model is frozen while it is attacked
+``base``           what all attacks share, and what counts as fooled
+``freezing``       models as attacks see them: frozen, with images of their own
 ``pgd``            projected gradient descent, in one ball or in a union (MSD)
 ``best``           the best image found so far
 ``standing``       which examples a search still works on
@@ -28,12 +29,13 @@
 
 from morex.attacks.apgd import APGD
 from morex.attacks.autoattack import AutoAttack
-from morex.attacks.base import Attack, Freezer, Model, Passes, fooled, frozen, is_right, is_wrong
+from morex.attacks.base import Attack, Passes, fooled, is_right, is_wrong
 from morex.attacks.batched import search_slices
 from morex.attacks.composed import SearchAround, attack_on, search_of
 from morex.attacks.deepfool import DeepFool
 from morex.attacks.draws import GridSearch, RandomNoise, WorstOfDraws, WorstOfStrengths
 from morex.attacks.eot import EoT, OverDraws
+from morex.attacks.freezing import Freezer, Model, frozen
 from morex.attacks.gate_losses import AwayFromChoices
 from morex.attacks.gate_steering import DrawnSteering, GateSteering
 from morex.attacks.judged import JudgedBy

@@ -18,7 +18,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes, check_logits, fooled
+from morex.attacks.base import Attack, Passes, check_logits, fooled
+from morex.attacks.freezing import Model
 from morex.attacks.gradients import input_gradient, note_zeros
 from morex.attacks.losses import SCALE_FREE, Loss, loss_of_rows, most_likely_wrong
 from morex.attacks.sequence import Search, first_that_fools

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from morex.attacks.apgd import APGD
-from morex.attacks.base import Attack, Model, Passes, check_logits
+from morex.attacks.base import Attack, Passes, check_logits
+from morex.attacks.freezing import Model
 from morex.attacks.gradients import with_finite_gradients
 from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools

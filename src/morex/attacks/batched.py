@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model
+from morex.attacks.base import Attack
+from morex.attacks.freezing import Model
 from morex.attacks.pgd import PGD
 from morex.core.shards import Shard, current_shard, drawn_for_all, of_shard
 from morex.perturbations import Ball

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Passes
 from morex.attacks.draws import WorstOfDraws
+from morex.attacks.freezing import Model
 from morex.perturbations import Around, Ball, Parametric, Perturbation, Transform, draw
 
 

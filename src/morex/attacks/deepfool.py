@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes, fooled, wide
+from morex.attacks.base import Attack, Passes, fooled, wide
+from morex.attacks.freezing import Model
 from morex.attacks.gradients import input_gradient, note_zeros
 from morex.attacks.losses import most_likely_wrong
 from morex.attacks.standing import Standing

@@ -16,8 +16,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes, fooled
+from morex.attacks.base import Attack, Passes, fooled
 from morex.attacks.best import Best, Goal, check_goal
+from morex.attacks.freezing import Model
 from morex.attacks.losses import cross_entropy
 from morex.attacks.sequence import Search, first_that_fools
 from morex.core.number_checks import check_numbers

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Passes
+from morex.attacks.freezing import Model
 from morex.attacks.losses import SCALE_FREE, Loss, PerExample, loss_of_rows
 from morex.attacks.pgd import PGD, Searched
 from morex.core.number_checks import check_numbers

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Model
+from morex.attacks.freezing import Model
 from morex.attacks.losses import NotOfClasses, PerExample, cross_entropy, scale_free_cross_entropy
 from morex.models.mixture import Mixture
 

@@ -14,8 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Passes
 from morex.attacks.best import Goal
+from morex.attacks.freezing import Model
 from morex.attacks.gate_losses import Gated, TowardsEach, TowardsExpert
 from morex.attacks.pgd import PGD, Searched
 from morex.attacks.sequence import Search, first_that_fools

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Passes
+from morex.attacks.freezing import Model
 from morex.perturbations import Perturbation
 
 

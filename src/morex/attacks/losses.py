@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from morex.attacks.base import Model, naming_bad_labels
+from morex.attacks.base import naming_bad_labels
+from morex.attacks.freezing import Model
 from morex.core.asking import asking_is_free
 
 Loss = Callable[[Model, Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Passes
+from morex.attacks.freezing import Model
 from morex.attacks.gradients import input_gradient
 from morex.attacks.losses import CROSS_ENTROPY
 from morex.attacks.pgd import PGD

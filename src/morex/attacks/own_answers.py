@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Passes
+from morex.attacks.freezing import Model
 from morex.attacks.losses import PerExample
 from morex.attacks.pgd import PGD
 from morex.core.shards import drawn_for_all

@@ -17,8 +17,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes, fooled
+from morex.attacks.base import Attack, Passes, fooled
 from morex.attacks.best import Best, Goal, check_goal
+from morex.attacks.freezing import Model
 from morex.attacks.gradients import input_gradient, note_zeros
 from morex.attacks.losses import CROSS_ENTROPY, SCALE_FREE, Loss, NotOfClasses, loss_of_rows
 from morex.attacks.standing import Standing

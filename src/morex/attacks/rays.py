@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes, is_right, wide
+from morex.attacks.base import Attack, Passes, is_right, wide
+from morex.attacks.freezing import Model
 from morex.attacks.standing import Standing
 from morex.core.asking import asking_is_free
 from morex.core.number_checks import check_numbers

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes, is_right
+from morex.attacks.base import Attack, Passes, is_right
+from morex.attacks.freezing import Model
 from morex.attacks.gradients import among
 from morex.attacks.standing import Standing
 from morex.perturbations import Perturbation

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Passes
+from morex.attacks.freezing import Model
 from morex.attacks.losses import PerExample, most_likely_wrong
 from morex.attacks.pgd import PGD, Searched
 from morex.core.number_checks import check_numbers

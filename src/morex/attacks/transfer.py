@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Model, Passes
+from morex.attacks.base import Attack, Passes
+from morex.attacks.freezing import Model
 from morex.attacks.gate_losses import EveryExpertAsked, is_sparse
 from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools

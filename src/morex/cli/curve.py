@@ -27,6 +27,7 @@ from morex.core.units import listed
 if TYPE_CHECKING:
     from morex.artifacts.statistics import BoolArray
     from morex.cli.load_model import EvaluationRequest
+    from morex.perturbations import Perturbation
 
 PerturbationName = Annotated[
     str,
@@ -93,7 +94,7 @@ def measure_curve(
     from morex.artifacts.statistics import Proportion
     from morex.cli.evaluation_work import Work, do_work
     from morex.cli.load_model import open_for_evaluation, with_provenance, write_json
-    from morex.evaluation.strength_curves import curve_suite, possible
+    from morex.evaluation.strength_curves import curve_suite
 
     network, builder, identity = open_for_evaluation(request, say)
     known = builder.recipe.perturbations
@@ -102,17 +103,7 @@ def measure_curve(
         raise ValueError(f"no perturbation {name!r}; {near}the recipe has {', '.join(known)}")
     if not factors:
         raise ValueError("a curve needs at least one factor, got none")
-    if any(factor < 0 for factor in factors):
-        raise ValueError(f"factors of a strength are at least 0, got {min(factors):g}")
-    kept = {0.0, *possible(known[name], factors)}
-    if left_out := [f"{factor:g}" for factor in factors if factor not in kept]:
-        say(
-            f"note: no point at {listed(left_out)}: {known[name]} is the same there as before, or "
-            "cannot be as strong"
-        )
-    factors = [factor for factor in factors if factor in kept]
-    if not factors:
-        raise ValueError(f"{known[name]} cannot be as strong as any of these factors")
+    factors = _possible(known[name], factors, say)
     suite = curve_suite(known[name], factors)
     scaled = [str(known[name].scaled(factor)) for factor in factors]
     strengths = dict(zip([row.name for row in suite], scaled, strict=True))
@@ -131,3 +122,22 @@ def measure_curve(
     if request.out:
         write_json(request.out, found)
     return found
+
+
+def _possible(
+    perturbation: "Perturbation", factors: Sequence[float], say: Callable[[str], None]
+) -> list[float]:
+    """Return the factors at which a perturbation is valid and new, and say which are not."""
+    from morex.evaluation.strength_curves import possible
+
+    if any(factor < 0 for factor in factors):
+        raise ValueError(f"factors of a strength are at least 0, got {min(factors):g}")
+    found = {0.0, *possible(perturbation, factors)}
+    if left_out := [f"{factor:g}" for factor in factors if factor not in found]:
+        say(
+            f"note: no point at {listed(left_out)}: {perturbation} is the same there as before, or "
+            "cannot be as strong"
+        )
+    if {*factors}.isdisjoint(found):
+        raise ValueError(f"{perturbation} cannot be as strong as any of these factors")
+    return [factor for factor in factors if factor in found]

@@ -24,6 +24,17 @@ _EXPECTED = {
 }
 """What a value should have been, by pydantic's kind of mistake."""
 
+_METHODS = {
+    "avg": "average",
+    "sat": "one-drawn",
+    "e-at": "drawn-by-error",
+    "ramp": "max, with logit_pairing",
+    "more": "side-by-side",
+    "trades": "single, with trades: {beta: 6}",
+    "n-fgsm": "single, with inner: {single_step: {noise: 2}}",
+}
+"""The objectives of methods, by the names of their papers."""
+
 _TAGS = {"kind": "kind of perturbation", "attack": "attack"}
 """What the tag of a section stands for."""
 
@@ -83,6 +94,8 @@ def _message(problem: Any, path: list[str], content: Any) -> str:
     if kind in ("literal_error", "unknown_kind"):
         got = got.get("kind") if isinstance(got, dict) else got
         hint = did_you_mean(got, re.findall(r"[\w-]+", message)).strip()
+        if path[-1:] == ["objective"] and (method := _METHODS.get(str(got).lower())):
+            hint = f"{got} is objective: {method}"
         return "; ".join(filter(None, (f"{message}, got {got!r}", hint)))
     return message if isinstance(got, dict | list) else f"{message}, got {got!r}"
 

@@ -56,9 +56,8 @@ class Batch:
 class Objective(ABC):
     """The inner maximisation of a training step over its ``members``.
 
-    A step trains on the images with the largest loss. So the members are taken as
-    ``Attack.by_loss`` returns them: an attack that prefers images that fool the model, as an
-    evaluation does, here prefers the largest loss.
+    A step trains on the images with the largest loss, whether they fool the model or not. So the
+    members are taken as ``Attack.by_loss`` returns them.
 
     Raises:
         ValueError: if there is no member, or one is only for evaluation.
@@ -76,15 +75,12 @@ class Objective(ABC):
         """Check the members, and let them maximise the loss."""
         if not self.members:
             raise ValueError(f"{type(self).__name__} needs at least one member, got none")
-        for member in self.members:
-            if member.only_for_evaluation:
-                raise ValueError(
-                    f"{type(self).__name__}: {type(member).__name__} is only for evaluation: it "
-                    "looks for wrong answers, and a training needs the largest loss; use PGD, or "
-                    "WorstOfDraws for transforms"
-                )
-        members = tuple(member.by_loss() for member in self.members)
-        object.__setattr__(self, "members", members)
+        if unfit := [member for member in self.members if member.only_for_evaluation]:
+            raise ValueError(
+                f"{type(self).__name__}: {type(unfit[0]).__name__} is only for evaluation, and a "
+                "training needs the largest loss; use PGD, or WorstOfDraws for transforms"
+            )
+        object.__setattr__(self, "members", tuple(member.by_loss() for member in self.members))
 
     def turn(self, step: int, seed: int) -> int:
         """Return which variant of the training step a step is; it is chosen on the host.
