@@ -56,8 +56,7 @@ class Batch:
 class Objective(ABC):
     """The inner maximisation of a training step over its ``members``.
 
-    A step trains on the images with the largest loss, whether they fool the model or not. So the
-    members are taken as ``Attack.by_loss`` returns them.
+    A step trains on the largest loss, so the members are taken as ``Attack.by_loss`` returns them.
 
     Raises:
         ValueError: if there is no member, or one is only for evaluation.
