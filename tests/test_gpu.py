@@ -13,7 +13,8 @@ from calling import call
 from digits_net import trained_net, unseen
 from tiny import changed, raw_recipe, results_of
 
-from morex.attacks import PGD, DeepFool, RayS
+from morex.attacks import PGD, AutoAttack, DeepFool, RayS
+from morex.attacks.gradients import watched
 from morex.core.precision import default_device
 from morex.core.seeding import generator_for
 from morex.models.mixture import Mixture
@@ -94,6 +95,15 @@ def test_attacks_find_as_much_as_on_a_cpu(ball: Ball) -> None:
             fooled.append((net(moved).argmax(1) != y).float().mean().item())
         net, x, y = net.cpu(), x.cpu(), y.cpu()
         assert abs(fooled[0] - fooled[1]) <= 0.08, attack
+
+
+def test_blind_searches_of_autoattack_are_counted() -> None:
+    net, (x, y) = trained_net().to(GPU), unseen(20)
+    x, y = x.to(GPU), y.to(GPU)
+    with watched(x) as watch:
+        AutoAttack(Linf(0.02), ("apgd-ce",), steps=3)(lambda z: net(z.detach()) + 0 * z.sum(), x, y)
+    assert torch.equal(watch.zero, net(x).argmax(1) == y)
+    net.cpu()
 
 
 _MORTAL = """

@@ -1,5 +1,6 @@
 """The wrapper around AutoAttack: the same result as the library's, and none of its side effects."""
 
+import threading
 import warnings
 from copy import deepcopy
 from typing import Any
@@ -12,7 +13,7 @@ from pyautoattack import AutoAttack as Theirs
 from torch import Tensor, nn
 
 from morex.attacks import PGD, AutoAttack
-from morex.attacks.gradients import watched
+from morex.attacks.gradients import FiniteGradients, watched
 from morex.evaluation.feasibility import check_feasible
 from morex.perturbations import L1, L2, Ball, Fog, Linf
 
@@ -73,6 +74,42 @@ def test_blind_searches_are_counted_and_not_only_warned_of() -> None:
         expected = blind.clone()
         expected[:3] = False
         assert torch.equal(watch.zero, expected)
+
+
+def test_a_search_that_is_over_is_not_called_blind() -> None:
+    weights = torch.randn(48, 5, generator=torch.Generator().manual_seed(0))
+
+    def flat_beyond(x: Tensor) -> Tensor:  # no gradient where another class is clearly ahead
+        logits = x.flatten(1) @ weights
+        lead = logits[:, 1:].amax(1) - logits[:, 0]
+        return torch.where(lead[:, None] > 0.01, logits.detach(), logits)
+
+    x = torch.rand(200, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    x = x[flat_beyond(x).argmax(1) == 0]
+    y = torch.zeros(len(x), dtype=torch.int64)
+    for names in (("apgd-ce",), ("apgd-t",)):
+        with watched(x) as watch:
+            moved = AutoAttack(Linf(0.2), names, steps=10)(flat_beyond, x, y)
+        assert not right(flat_beyond, moved, y).any()
+        assert not watch.zero.any()
+
+
+def test_gradients_are_noted_from_whichever_thread_computes_them() -> None:
+    x, y = torch.rand(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
+    with watched(x) as watch:
+        gradients = FiniteGradients(y)
+        leaf = x.clone().requires_grad_()
+        seen = gradients.of(leaf).flatten(1)
+        factors = torch.tensor([[1.0], [0.0], [torch.inf], [0.0]])
+        logits = torch.stack([seen.sum(1), seen.sum(1) - torch.tensor([1, 1, 1, -1])], 1)
+        gradients.answered(x, logits)
+        thread = threading.Thread(target=(factors * seen).sum().backward)
+        thread.start()
+        thread.join()
+    assert watch.zero.tolist() == [False, True, False, False]  # the last is wrong already
+    assert watch.not_finite.tolist() == [False, False, True, False]
+    assert leaf.grad is not None
+    assert leaf.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])

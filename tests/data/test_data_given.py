@@ -145,6 +145,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         ),
         "the DataLoader shuffles",
     ),
+    "a loader that shuffles two": (loader(PIXELS[:2], LABELS[:2], shuffle=True), "shuffle=False"),
     "a loader that drops": (
         loader(PIXELS, LABELS, drop_last=True),
         "drops the last 2 images; make it with drop_last=False",

@@ -168,6 +168,19 @@ def test_the_recipe_that_compares_them_gives_each_as_many_passes() -> None:
     assert max(passes.values()) < 1.02 * min(passes.values())
 
 
+def test_the_key_says_that_another_search_judges_single_steps_in_parameters() -> None:
+    raw = raw_recipe("Minf")
+    raw["perturbations"]["mist"] = {"kind": "adversarial-fog", "density": 1.0}
+    raw["models"]["Minf"]["inner"] = {"single_step": {}}
+    found = []
+    for against in ("linf", "fog", "mist"):
+        raw["models"]["Minf"]["against"] = against
+        stages = plan_stages(parse_recipe(raw), "", "")
+        [decided] = [stage.decided_by for stage in stages if stage.id == "train-minf"]
+        found.append(decided.get("judged by"))
+    assert found == [None, None, "inner"]
+
+
 @pytest.mark.parametrize(("steps", "judge"), [(1, "pgd-10"), (2, None)])
 def test_the_key_of_a_training_says_that_pgd_10_judges_a_single_step(
     steps: int, judge: str | None

@@ -18,7 +18,7 @@ from torch import Tensor
 from morex.attacks.apgd import APGD
 from morex.attacks.base import Attack, Passes, check_logits
 from morex.attacks.freezing import Model
-from morex.attacks.gradients import with_finite_gradients
+from morex.attacks.gradients import FiniteGradients
 from morex.attacks.pgd import PGD
 from morex.attacks.sequence import Search, first_that_fools
 from morex.attacks.targeted import Targeted
@@ -133,7 +133,7 @@ class AutoAttack(Attack):
             def search(x: Tensor, y: Tensor, name: AttackName = name) -> Tensor:
                 # the library needs single precision, or double in all of its attacks but FAB
                 doubled = x.dtype == torch.float64 and name != "fab-t"
-                sound = _sound(model, classes, x.dtype)
+                sound = _sound(model, classes, x.dtype, FiniteGradients(y))
                 perturb = self._perturb(name, sound, classes, device, seed)
                 found = perturb((x if doubled else x.float()).contiguous(), y)
                 return self.perturbation.project(found.detach().to(x.dtype), x)
@@ -182,7 +182,7 @@ class AutoAttack(Attack):
         return perturb
 
 
-def _sound(model: Model, classes: int, dtype: torch.dtype) -> Model:
+def _sound(model: Model, classes: int, dtype: torch.dtype, gradients: FiniteGradients) -> Model:
     """Return the model as the library's attacks can use it.
 
     They take the class with the largest logit for the answer. So an answer that is not finite
@@ -193,12 +193,14 @@ def _sound(model: Model, classes: int, dtype: torch.dtype) -> Model:
         model: images to logits.
         classes: its number of classes.
         dtype: what the model gets, whatever the precision of the library.
+        gradients: makes them finite.
     """
 
     def answers(x: Tensor) -> Tensor:
         if not len(x):
             return x.new_zeros(0, classes)
-        logits = model(with_finite_gradients(x).to(dtype)).to(x.dtype)
+        logits = model(gradients.of(x).to(dtype)).to(x.dtype)
+        gradients.answered(x, logits)
         if x.requires_grad and not logits.requires_grad:  # a constant has a gradient of zero
             logits = logits + 0 * x.flatten(1)[:, :1]
         sound = logits.isfinite().all(1, keepdim=True)

@@ -30,6 +30,18 @@ class Watch:
         self.not_finite = torch.zeros_like(self.rows, dtype=torch.bool)
         self.zero = torch.zeros_like(self.not_finite)
 
+    def note(self, noted: Tensor, rows: Tensor | None, odd: Tensor) -> None:
+        """Add where something is odd, (n,) of bool, to what was noted of the whole batch.
+
+        Args:
+            noted: ``not_finite`` or ``zero``.
+            rows: which of the searched rows they are; None for all of them.
+            odd: where it is.
+        """
+        if self.counted is not None:
+            odd = odd & (self.counted if rows is None else self.counted[rows])
+        noted[self.rows if rows is None else self.rows[rows]] |= odd
+
     def also(self, rows: Tensor, second: "Watch") -> None:
         """Add what was seen in a second search of some rows, (n,), the first ones of its batch."""
         self.not_finite[rows] |= second.not_finite[: len(rows)]
@@ -87,7 +99,7 @@ def finite(gradient: Tensor, rows: Tensor | None = None, counted: Tensor | None 
     watch = _WATCH.get()
     if watch and (rows is not None or len(gradient) == len(watch.rows)):
         odd = ~gradient.isfinite().flatten(1).all(1)
-        _note(watch, watch.not_finite, rows, odd if counted is None else odd & counted)
+        watch.note(watch.not_finite, rows, odd if counted is None else odd & counted)
     return gradient.nan_to_num(nan=0.0)
 
 
@@ -101,14 +113,7 @@ def note_zeros(gradient: Tensor, rows: Tensor, standing: Tensor | None = None) -
     """
     if watch := _WATCH.get():
         zero = (gradient == 0).flatten(1).all(1)
-        _note(watch, watch.zero, rows, zero if standing is None else zero & standing)
-
-
-def _note(watch: Watch, noted: Tensor, rows: Tensor | None, odd: Tensor) -> None:
-    """Add where something is odd, (n,) of bool, to what was noted of the whole batch."""
-    if watch.counted is not None:
-        odd = odd & (watch.counted if rows is None else watch.counted[rows])
-    noted[watch.rows if rows is None else watch.rows[rows]] |= odd
+        watch.note(watch.zero, rows, zero if standing is None else zero & standing)
 
 
 def input_gradient(
@@ -139,20 +144,37 @@ _MODERATE = 1e15
 """The squares of numbers below it can be added up in single precision."""
 
 
-def with_finite_gradients(x: Tensor) -> Tensor:
-    """Return the same images; gradients that flow back through them are made finite and moderate.
+class FiniteGradients:
+    """Makes the gradients of a library's attack finite and moderate, and tells who watches.
 
-    This is for libraries, whose norms of gradients overflow. Whoever watches is told of zeros.
+    The norms of libraries overflow. On an accelerator gradients are computed in another thread,
+    which knows nothing of who watches here, so it is asked in advance.
+
+    Args:
+        y: the labels of the images that the library is given, (n,).
     """
-    if not x.requires_grad:
-        return x
-    seen = x.view_as(x)
-    seen.register_hook(_moderate)  # type: ignore[no-untyped-call]
-    return seen
 
+    def __init__(self, y: Tensor) -> None:
+        self.y, self.watch = y, _WATCH.get()
 
-def _moderate(gradient: Tensor) -> Tensor:
-    watch = _WATCH.get()
-    if watch and len(gradient) == len(watch.rows):  # otherwise it is not known whose they are
-        note_zeros(gradient, torch.arange(len(gradient), device=gradient.device))
-    return finite(gradient).clamp(-_MODERATE, _MODERATE)
+    def of(self, x: Tensor) -> Tensor:
+        """Return the same images; the gradients that flow back to them are made finite."""
+        if not x.requires_grad:
+            return x
+        seen = x.view_as(x)
+        seen.register_hook(self._moderate)  # type: ignore[no-untyped-call]
+        return seen
+
+    def answered(self, x: Tensor, logits: Tensor) -> None:
+        """Note which images stand, before gradients flow back from the logits, (n, K)."""
+        all_of_them = len(x) == len(self.y)  # of a part it is not known whose they are
+        self.standing = logits.detach().argmax(1) == self.y if all_of_them else None
+
+    def _moderate(self, gradient: Tensor) -> Tensor:
+        watch = self.watch
+        if watch and len(gradient) == len(watch.rows):
+            flat = gradient.flatten(1)
+            watch.note(watch.not_finite, None, ~flat.isfinite().all(1))
+            if self.standing is not None:
+                watch.note(watch.zero, None, (flat == 0).all(1) & self.standing)
+        return gradient.nan_to_num(nan=0.0).clamp(-_MODERATE, _MODERATE)

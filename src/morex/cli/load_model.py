@@ -140,7 +140,7 @@ def _chosen(request: EvaluationRequest, model: NamedModel, say: Callable[[str], 
         attacks = load_suite(request.suite, recipe.measured())
         if attacks.missing:
             say(
-                f"note: {request.suite} has rows over {listed(attacks.missing)} too, of which the "
+                f"note: {request.suite} also attacks {listed(attacks.missing)}, of which the "
                 f"recipe {recipe.name} has none"
             )
         evaluation["rows"], perturbations = attacks.rows, perturbations | {**attacks.perturbations}

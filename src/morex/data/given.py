@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from morex.core.precision import default_settings
 from morex.data.images import ImageSet
@@ -67,22 +75,18 @@ def _parts(data: Given) -> tuple[Any, Any, Sequence[str] | None]:
 
 def _check_order(loader: DataLoader[Any]) -> None:
     """Raise ``ValueError`` if a loader draws its images, or drops the last ones."""
-    if isinstance(loader.dataset, IterableDataset):
-        return
-    order: Any = loader.batch_sampler or loader.sampler
-    torch.manual_seed(0)
-    first = [*order]
-    torch.manual_seed(1)
-    if [*order] != first:
+    batches: Any = loader.batch_sampler
+    sampler: Any = getattr(batches, "sampler", loader.sampler)
+    if isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler):
         raise ValueError(
             "the DataLoader shuffles, so its images have another order every time and outcomes "
             "cannot be compared image by image; make it with shuffle=False, or with a sampler that "
             "draws nothing"
         )
-    if getattr(order, "drop_last", False) and sum(map(len, first)) < len(order.sampler):
+    drops = isinstance(batches, BatchSampler) and batches.drop_last
+    if drops and (dropped := len(sampler) % batches.batch_size):
         raise ValueError(
-            f"the DataLoader drops the last {len(order.sampler) - sum(map(len, first))} images; "
-            "make it with drop_last=False"
+            f"the DataLoader drops the last {dropped} images; make it with drop_last=False"
         )
 
 

@@ -84,7 +84,7 @@ def agreement(classes: Tensor) -> tuple[tuple[float, ...], ...]:
 def one_run(attack: Attack) -> Attack | None:
     """Return PGD with one full run, draws of transforms unchanged, and None for other attacks."""
     if isinstance(attack, PGD):
-        return replace(attack, restarts=1)
+        return replace(attack, restarts=1, stop_when_fooled=False)
     if isinstance(attack, SearchAround):
         once = one_run(attack.attack)
         return once and replace(attack, attack=once)

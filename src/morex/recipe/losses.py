@@ -1,9 +1,13 @@
-"""Which losses of a network go with what else a recipe says about it."""
+"""Which losses of a network go with what else a recipe says, and what chooses its weights."""
 
 from typing import TYPE_CHECKING
 
+from morex.perturbations import Ball, Flow, Transform
+from morex.recipe.components import PERTURBATIONS
+from morex.recipe.kind import Setting
+
 if TYPE_CHECKING:
-    from morex.recipe.models import NetworkModel
+    from morex.recipe.models import NetworkModel, TrainedModel
 
 
 def check_loss(model: "NetworkModel") -> None:
@@ -44,3 +48,17 @@ def _check_trades(model: "NetworkModel") -> None:
         raise ValueError(
             f"trades needs a single restart, got inner.restarts: {model.inner.restarts}"
         )
+
+
+def judged_by(model: "TrainedModel", setting: Setting) -> dict[str, str]:
+    """Return what chooses the weights, where an older version of morex chose otherwise.
+
+    A training with PGD of one step chose by that step, and one with single steps in parameters by
+    PGD-10.
+    """
+    gate = getattr(model, "robust_gate", None)
+    if 1 in (model.inner.steps, gate and gate.inner.steps):
+        return {"judged by": "pgd-10"}
+    kinds = [setting.perturbations[name].get("kind") for name in model.against]
+    in_parameters = any(not issubclass(PERTURBATIONS.get(k, Flow), Ball | Transform) for k in kinds)
+    return {"judged by": "inner"} if model.inner.single_step and in_parameters else {}

@@ -12,7 +12,7 @@ from morex.models.routing import Routing
 from morex.recipe.fields import AnyNames, InnerSearch, Names, Shares, Strict, TradesLoss, Training
 from morex.recipe.keys import AlwaysInKey, InKey, as_json, key_part
 from morex.recipe.kind import Model, Setting, Step
-from morex.recipe.losses import check_loss
+from morex.recipe.losses import check_loss, judged_by
 
 _REMOVED = ("committees", "sharpness")
 """Keys of a mixture that earlier versions of morex had."""
@@ -308,15 +308,9 @@ def _decided_by(
         "network": shape,
         "model": key_part(model) | shares,
         "against": [setting.perturbations[name] for name in model.against],
-        **({"judged by": "pgd-10"} if _takes_single_step(model) else {}),
+        **judged_by(model, setting),
         "training": step.training and as_json(step.training),
     }
-
-
-def _takes_single_step(model: "TrainedModel") -> bool:
-    """Return whether PGD with one step trains, which once also chose the weights."""
-    gate = model.robust_gate if isinstance(model, MixtureModel) else None
-    return 1 in (model.inner.steps, gate and gate.inner.steps)
 
 
 def _kind(value: Any) -> str:

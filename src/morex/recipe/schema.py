@@ -260,10 +260,10 @@ class Recipe(Strict):
         return {name: self.perturbations[name] for name in names}
 
     def measured(self) -> dict[str, Perturbation]:
-        """Return the perturbations that a suite is about which has none of its own.
+        """Return the perturbations for a suite that declares none itself.
 
         They are those that rows of the table attack, and those of kinds that no row attacks. Other
-        strengths of a kind are left out: they are for training.
+        strengths of an attacked kind are left out: they are for training.
         """
         attacked = self.attacked()
         kinds = {perturbation.name for perturbation in attacked.values()}

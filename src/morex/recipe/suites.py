@@ -63,7 +63,7 @@ class Attacks:
     Attributes:
         rows: the rows.
         perturbations: those that they name.
-        missing: what the suite has rows over, and none of the perturbations is.
+        missing: the kinds and groups that the suite attacks and no perturbation matches.
     """
 
     rows: Mapping[str, AttackSpec]

@@ -14,6 +14,7 @@ from morex.core.determinism import deterministic
 from morex.core.files import digest_of_all
 from morex.core.precision import default_device
 from morex.core.threads import threads
+from morex.core.units import listed
 from morex.evaluation.batches import Part
 from morex.models.folder import WEIGHTS
 from morex.recipe import Recipe
@@ -170,6 +171,9 @@ class _Execution:
         if unused := unused_models(self.runner.builder.recipe):
             names = ", ".join(unused)
             self.runner.observer(Noticed(f"not trained, because no column needs them: {names}"))
+        for suite in self.runner.builder.recipe.evaluation.suites:
+            if missing := self.runner.builder.attacks(suite).missing:
+                self.runner.observer(Noticed(f"{suite} also attacks {listed(missing)}: none here"))
         self.waiting = self._skip_finished()
         self._check_attacks()
         self._write_summaries()
