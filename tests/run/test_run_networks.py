@@ -13,9 +13,10 @@ from stand_in_timm import install as install_timm
 from tiny import changed, raw_recipe
 
 import morex
+from morex.models.errors import ModelError
 from morex.recipe import parse_recipe
 from morex.report import make_table, read_results, to_markdown
-from morex.run import run
+from morex.run import Started, run
 from morex.run.failures import StageError
 
 CIFAR_10 = [
@@ -118,8 +119,10 @@ def test_data_with_other_classes_is_refused(
 ) -> None:
     install(tmp_path / "weights", monkeypatch)
     data = pictures(tmp_path / "data", [*CIFAR_10[1:], "zebra"])
-    with pytest.raises(StageError, match=r"has the classes airplane, .*which are not those"):
-        run(parse_recipe(over_robustbench(data)), tmp_path / "run", jobs=1)
+    begun = list[object]()
+    with pytest.raises(ModelError, match=r"has the classes airplane, .*which are not those"):
+        run(parse_recipe(over_robustbench(data)), tmp_path / "run", jobs=1, observer=begun.append)
+    assert not any(isinstance(event, Started) for event in begun)
 
 
 def warm_from_robustbench(data: Path, **network: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from morex.evaluation.batches import Part
 from morex.models.folder import WEIGHTS
 from morex.recipe import Recipe
 from morex.recipe.lineage import unused_models
+from morex.recipe.models import SavedModel
 from morex.recipe.signed import signed_yaml
 from morex.run.cores import default_jobs
 from morex.run.costs import stage_work
@@ -76,6 +77,7 @@ def run(
         RunError: if another process works in ``out``, or a stage fails; the traceback is in the
             file ``errors.log`` of the run.
         DataError: if the data is missing or wrong.
+        ModelError, ForeignModelError: if a model that was trained elsewhere does not fit.
         NotFiniteError: if a training diverges; finished stages and its checkpoint stay.
         ValueError: if ``jobs`` is below 1, or it or ``ray`` is given with a group.
         ImportError: if ``ray`` is given and Ray is not installed, or the library for a URL or an
@@ -175,7 +177,7 @@ class _Execution:
             if missing := self.runner.builder.attacks(suite).missing:
                 self.runner.observer(Noticed(f"{suite} also attacks {listed(missing)}: none here"))
         self.waiting = self._skip_finished()
-        self._check_attacks()
+        self._check_parts()
         self._write_summaries()
         while self.waiting or self.queue or self.workers.busy:
             while self.workers.free and self._begin_next():
@@ -208,12 +210,15 @@ class _Execution:
         directory.damaged.clear()  # reported when the stage is done again
         return waiting
 
-    def _check_attacks(self) -> None:
-        """Raise before the first training if an attack needs a package that is not installed."""
+    def _check_parts(self) -> None:
+        """Raise before the first training if a package is missing, or a model does not fit."""
+        builder = self.runner.builder
         for stage in self.waiting.values():
             if stage.kind == "evaluate":
-                for row in self.runner.builder.suite(stage.suite):
+                for row in builder.suite(stage.suite):
                     row.attack.check_installed()
+            elif isinstance(spec := builder.recipe.models[stage.model], SavedModel):
+                builder.from_elsewhere(spec)
 
     def _finished(self, stage: Stage) -> StageRecord | None:
         """Return the record of a stage if it is finished and up to date."""
