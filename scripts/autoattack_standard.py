@@ -202,7 +202,7 @@ def ours(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seed: int) -> Tenso
     """Return where a model is right under the attack of morex."""
     suite = (Row(ROW, AutoAttack(ball)),)
     outcomes = evaluate(model, (x, y), suite, seed=seed, batch_size=len(x))
-    return torch.from_numpy(outcomes.right[ROW])
+    return torch.tensor(outcomes.right[ROW])
 
 
 def theirs(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seed: int) -> Tensor:

@@ -292,7 +292,7 @@ def test_parts_bring_their_revisions_into_the_keys_of_stages() -> None:
         ("fog", "perturbations.both.parts: input should be a valid tuple"),
         (["fog", {"kind": "linf", "eps": -1}], "perturbations.both.parts.1: Linf: eps must be"),
         (["fog", {"kind": "linf", "ps": 1}], "perturbations.both.parts.1.ps: unknown key"),
-        (["fog", 3], "perturbations.both.parts.1: input should be"),
+        (["fog", 3], "perturbations.both.parts.1: expected a section of keys, got 3"),
     ],
 )
 def test_errors_in_parts_are_named(parts: Any, message: str) -> None:
