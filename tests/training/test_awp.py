@@ -120,5 +120,5 @@ def test_passes_count_the_climb_after_the_warm_up() -> None:
 
 @pytest.mark.parametrize("wrong", [{"gamma": 0.0}, {"gamma": 5.0}, {"warm_up": -1.0}])
 def test_bad_numbers_raise(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="awp needs gamma in .0, 1. and warm_up of at least 0"):
+    with pytest.raises(ValueError, match=r"awp needs gamma in \(0, 1\] and warm_up of at least 0"):
         PerturbedWeights(**wrong)
