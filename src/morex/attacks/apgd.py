@@ -13,7 +13,7 @@ of the cross-entropy, and never as one of the targeted loss.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -50,6 +50,8 @@ class APGD(Attack):
         ValueError: if the ball is of another norm, or a number is out of its range.
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     perturbation: Ball
     steps: int = 100
     restarts: int = 1
@@ -75,11 +77,6 @@ class APGD(Attack):
         """One forward and backward pass per step, one more per run, and a decision after each."""
         run = Passes(self.steps + 2, self.steps + 1)
         return run * sum(self._runs) + Passes(forward=1)
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: it leaves an image alone once the model is wrong about it."""
-        return True
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image, or the best one of its last run."""

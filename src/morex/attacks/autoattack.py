@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -52,6 +52,8 @@ class AutoAttack(Attack):
         ValueError: if a name is unknown or given twice, or a number is below 1.
         ImportError: when it is used without ``pyautoattack``.
     """
+
+    only_for_evaluation: ClassVar[bool] = True
 
     perturbation: Ball
     attacks: tuple[AttackName, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -96,11 +98,6 @@ class AutoAttack(Attack):
     @property
     def needs_float32(self) -> bool:
         """True: its published figures are those of float32, and FAB measures small distances."""
-        return True
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: it leaves an image alone once the model is wrong about it."""
         return True
 
     def check_installed(self) -> None:

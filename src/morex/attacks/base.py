@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -45,6 +46,12 @@ class Attack(ABC):
     perturbation: Perturbation | tuple[Perturbation, ...]
     """What is searched; a tuple stands for the union."""
 
+    only_for_evaluation: ClassVar[bool] = False
+    """Whether it looks for a wrong answer and no further, so that no training can use it.
+
+    A training needs the largest loss, also on the images that the model gets wrong anyway.
+    """
+
     @property
     @abstractmethod
     def passes(self) -> Passes:
@@ -73,14 +80,6 @@ class Attack(ABC):
     def check_installed(self) -> None:
         """Do nothing; raise ``ImportError`` if the attack needs a package that is not installed."""
         return
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """Whether it looks for a wrong answer and no further, so that no training can use it.
-
-        A training needs the largest loss, also on the images that the model gets wrong anyway.
-        """
-        return False
 
     def by_loss(self) -> "Attack":
         """Return the attack as a training uses it: what fools is not preferred to a larger loss.
@@ -134,6 +133,37 @@ class Attack(ABC):
             x, y = ordinary(x).detach(), ordinary(y)
             with autocast(precision, x.device), labels_among(y):
                 return self.search(on_copies(model), x, y, generator).detach()
+
+
+class Wrapping(Attack):
+    """An attack that is made of another one, with the cost and the properties of that."""
+
+    attack: Attack
+    """What it is made of."""
+
+    @property
+    def passes(self) -> Passes:
+        """The cost of the attack."""
+        return self.attack.passes
+
+    @property
+    def needs_float32(self) -> bool:
+        """Whether the attack needs float32."""
+        return self.attack.needs_float32
+
+    @property
+    def takes_single_step(self) -> bool:
+        """Whether the attack does."""
+        return self.attack.takes_single_step
+
+    @property
+    def only_for_evaluation(self) -> bool:  # type: ignore[override]
+        """Whether the attack is."""
+        return self.attack.only_for_evaluation
+
+    def by_loss(self) -> Self:
+        """Return the same for the attack."""
+        return replace(self, attack=self.attack.by_loss())  # type: ignore[type-var]
 
 
 def check_batch(x: Tensor, y: Tensor) -> None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Passes
+from morex.attacks.base import Attack, Wrapping
 from morex.attacks.draws import WorstOfDraws
 from morex.attacks.freezing import Model
 from morex.perturbations import Around, Ball, Parametric, Perturbation, Transform, draw
 
 
 @dataclass(frozen=True)
-class SearchAround(Attack):
+class SearchAround(Wrapping):
     """Draw the transform once per image, then search the ball around the result.
 
     The transform draws first, so equal generators give equal centres.
@@ -38,34 +38,10 @@ class SearchAround(Attack):
             )
 
     @property
-    def passes(self) -> Passes:
-        """The cost of the attack."""
-        return self.attack.passes
-
-    @property
-    def needs_float32(self) -> bool:
-        """Whether the search in the ball needs float32."""
-        return self.attack.needs_float32
-
-    @property
-    def takes_single_step(self) -> bool:
-        """Whether the search of the ball does."""
-        return self.attack.takes_single_step
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """Whether the search of the ball is."""
-        return self.attack.only_for_evaluation
-
-    @property
     def judge(self) -> "SearchAround":
         """The same with the judge of the search of the ball."""
         judge = self.attack.judge
         return self if judge is self.attack else replace(self, attack=judge)
-
-    def by_loss(self) -> "SearchAround":
-        """Return the same for the search of the ball."""
-        return replace(self, attack=self.attack.by_loss())
 
     def centres(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Return the transformed images, which are the centres of the ball."""

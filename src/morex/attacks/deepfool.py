@@ -8,6 +8,7 @@ fooled, and counts as an attack at eps only if its end still fools after project
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,8 @@ class DeepFool(Attack):
         ValueError: if the ball is of another norm or a number is out of its range.
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     perturbation: Ball
     steps: int = 50
     overshoot: float = 0.02
@@ -71,11 +74,6 @@ class DeepFool(Attack):
     @property
     def needs_float32(self) -> bool:
         """True: its walk ends near the boundary, where rounded answers lead it astray."""
-        return True
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: images that are misclassified come back unchanged."""
         return True
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:

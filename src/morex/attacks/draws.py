@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -97,6 +98,8 @@ class WorstOfStrengths(Attack):
         ValueError: if it is not a transform, ``draws`` is below 1, or a factor is not in [0, 1].
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     perturbation: Transform
     draws: int = 5
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
@@ -122,11 +125,6 @@ class WorstOfStrengths(Attack):
     def passes(self) -> Passes:
         """One decision on the image itself and one on every draw."""
         return Passes(forward=1 + self.draws * len(self.strengths))
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: it leaves an image alone once the model is wrong about it."""
-        return True
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -156,6 +154,8 @@ class GridSearch(Attack):
         ValueError: if ``points`` is below 2, or the perturbation is not spatial.
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     perturbation: Spatial
     points: int = 5
 
@@ -176,11 +176,6 @@ class GridSearch(Attack):
     def passes(self) -> Passes:
         """One decision on the image itself and one on every point of the grid."""
         return Passes(forward=1 + self.points**self.perturbation.parameters)
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: it leaves an image alone once the model is wrong about it."""
-        return True
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -209,6 +204,8 @@ class RandomNoise(Attack):
         ValueError: if ``draws`` is below 1, or the perturbation is not a ball.
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     perturbation: Ball
     draws: int = 20
 
@@ -229,11 +226,6 @@ class RandomNoise(Attack):
     def passes(self) -> Passes:
         """One forward pass per draw."""
         return Passes(forward=self.draws)
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: a draw that does not fool is dropped."""
-        return True
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ the gate alone (log w_j), then on the class. The worst result per example counts
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -109,6 +110,8 @@ class GateSteering(Attack):
         ValueError: if there is no lambda, one is not positive, or PGD does not accept the budget.
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     perturbation: Searched
     steps: int = 20
     relative_step: float = 2.5
@@ -128,11 +131,6 @@ class GateSteering(Attack):
 
     def _plain(self) -> PGD:
         return PGD(self.perturbation, self.steps, self.relative_step, stop_when_fooled=True)
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: it leaves an image alone once the model is wrong about it."""
-        return True
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image."""

@@ -1,17 +1,17 @@
 """Attacks of a training that another attack validates."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from morex.attacks.base import Attack, Passes
+from morex.attacks.base import Attack, Wrapping
 from morex.attacks.freezing import Model
 from morex.perturbations import Perturbation
 
 
 @dataclass(frozen=True)
-class JudgedBy(Attack):
+class JudgedBy(Wrapping):
     """An attack of a training, such as one with a single step, with the one that validates it.
 
     Args:
@@ -39,33 +39,9 @@ class JudgedBy(Attack):
         return self.attack.perturbation
 
     @property
-    def passes(self) -> Passes:
-        """The cost of the attack."""
-        return self.attack.passes
-
-    @property
-    def needs_float32(self) -> bool:
-        """Whether the attack needs float32."""
-        return self.attack.needs_float32
-
-    @property
-    def takes_single_step(self) -> bool:
-        """Whether the attack does."""
-        return self.attack.takes_single_step
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """Whether the attack is."""
-        return self.attack.only_for_evaluation
-
-    @property
     def judge(self) -> Attack:
         """The search that validates the training."""
         return self.judged_by.judge.by_loss()
-
-    def by_loss(self) -> "JudgedBy":
-        """Return the same for the attack."""
-        return replace(self, attack=self.attack.by_loss())
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return what the attack finds."""

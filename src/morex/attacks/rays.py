@@ -7,6 +7,7 @@ flip if the flipped ray fools within the best radius so far, and then bisects fo
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +45,8 @@ class RayS(Attack):
         ValueError: if the ball is of another norm or a number is out of its range.
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     perturbation: Ball
     queries: int = 10_000
     tolerance: float = 1e-3
@@ -63,11 +66,6 @@ class RayS(Attack):
     def passes(self) -> Passes:
         """One forward pass per decision."""
         return Passes(forward=self.queries)
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: it leaves an image alone once the model is wrong about it."""
-        return True
 
     @torch.no_grad()
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -53,6 +54,8 @@ class InTurn(Attack):
         ValueError: if there is none.
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     attacks: tuple[Attack, ...]
 
     def __post_init__(self) -> None:
@@ -80,11 +83,6 @@ class InTurn(Attack):
     def needs_float32(self) -> bool:
         """Whether one of the attacks needs float32."""
         return any(attack.needs_float32 for attack in self.attacks)
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: it leaves an image alone once the model is wrong about it."""
-        return True
 
     def search(self, model: Model, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """Return each example's first fooling image."""

@@ -8,6 +8,7 @@ A white-box attack that is weaker than this has been misled by the gate.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,6 +49,8 @@ class ExpertTransfer(Attack):
         ValueError: if PGD does not accept the budget.
     """
 
+    only_for_evaluation: ClassVar[bool] = True
+
     perturbation: Ball
     steps: int = 20
     relative_step: float = 2.5
@@ -64,11 +67,6 @@ class ExpertTransfer(Attack):
         For a sparse mixture there is a third one.
         """
         return self._attack().passes * 2
-
-    @property
-    def only_for_evaluation(self) -> bool:
-        """True: it leaves an image alone once the model is wrong about it."""
-        return True
 
     def _attack(self) -> PGD:
         return PGD(self.perturbation, self.steps, self.relative_step)
